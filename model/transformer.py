@@ -1,0 +1,283 @@
+"""The network: a decoder-only transformer of the Llama shape, in plain torch.
+
+Pre-norm blocks of grouped-query attention with rotary positions and a SwiGLU layer; no bias. The
+parameter names are those of Hugging Face's ``LlamaForCausalLM``, so a state dict is a file format.
+Shape letters: B rows, T new tokens, S tokens attended to, H query heads, K key-value heads,
+D head width, C hidden width, V vocabulary. Suffixes of names say which, in order.
+
+Sources: Touvron et al. 2023 (Llama), Vaswani et al. 2017 (attention), Su et al. 2021 (rotary
+positions), Zhang and Sennrich 2019 (RMSNorm), Shazeer 2020 (SwiGLU), Ainslie et al. 2023 (GQA).
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.config import ModelConfig
+from model.kv_cache import KVCache
+
+__all__ = ["Transformer"]
+
+
+class Attention(nn.Module):
+    """Causal grouped-query attention with rotary positions."""
+
+    def __init__(self, config: ModelConfig, *, layer: int, dropout: float) -> None:
+        super().__init__()
+        self.config = config
+        self.layer = layer
+        self.dropout = dropout
+        query_width = config.num_attention_heads * config.head_dim
+        key_value_width = config.num_key_value_heads * config.head_dim
+        self.q_proj = nn.Linear(config.hidden_size, query_width, bias=False)
+        self.k_proj = nn.Linear(config.hidden_size, key_value_width, bias=False)
+        self.v_proj = nn.Linear(config.hidden_size, key_value_width, bias=False)
+        self.o_proj = nn.Linear(query_width, config.hidden_size, bias=False)
+
+    def forward(
+        self,
+        x_BTC: Tensor,
+        rotation: tuple[Tensor, Tensor],
+        kv_cache: KVCache | None,
+        slots_B: Tensor | None,
+        start_B: Tensor | None,
+        num_cached: int,
+    ) -> Tensor:
+        batch, num_new, _ = x_BTC.shape
+        heads, kv_heads = (
+            self.config.num_attention_heads,
+            self.config.num_key_value_heads,
+        )
+        width = self.config.head_dim
+        # One product for the three projections: the weights are small beside the activations.
+        weight = torch.cat((self.q_proj.weight, self.k_proj.weight, self.v_proj.weight))
+        qkv = F.linear(x_BTC, weight).view(batch, num_new, heads + 2 * kv_heads, width)
+        q_BTHD, k_BTKD, v_BTKD = qkv.split((heads, kv_heads, kv_heads), dim=2)
+        q_BHTD = _rotate(q_BTHD.transpose(1, 2), rotation)
+        k_BKTD = _rotate(k_BTKD.transpose(1, 2), rotation)
+        v_BKTD = v_BTKD.transpose(1, 2)
+        if kv_cache is None:
+            out_BHTD = F.scaled_dot_product_attention(
+                q_BHTD,
+                k_BKTD,
+                v_BKTD,
+                dropout_p=self.dropout if self.training else 0.0,
+                is_causal=True,
+                enable_gqa=heads != kv_heads,
+            )
+        else:
+            assert slots_B is not None and start_B is not None
+            kv_cache.write(self.layer, k_BKTD, v_BKTD, slots_B=slots_B, start_B=start_B)
+            k_BKSD, v_BKSD = kv_cache.read(
+                self.layer, slots_B=slots_B, num_tokens=num_cached
+            )
+            query_positions_BT = start_B[:, None] + torch.arange(
+                num_new, device=x_BTC.device
+            )
+            key_positions_S = torch.arange(num_cached, device=x_BTC.device)
+            visible_B1TS = (key_positions_S <= query_positions_BT[..., None])[:, None]
+            out_BHTD = F.scaled_dot_product_attention(
+                q_BHTD,
+                k_BKSD,
+                v_BKSD,
+                attn_mask=visible_B1TS,
+                enable_gqa=heads != kv_heads,
+            )
+        return self.o_proj(
+            out_BHTD.transpose(1, 2).reshape(batch, num_new, heads * width)
+        )
+
+
+class FeedForward(nn.Module):
+    """SwiGLU: ``down(silu(gate(x)) * up(x))``."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(
+            config.hidden_size, config.intermediate_size, bias=False
+        )
+        self.up_proj = nn.Linear(
+            config.hidden_size, config.intermediate_size, bias=False
+        )
+        self.down_proj = nn.Linear(
+            config.intermediate_size, config.hidden_size, bias=False
+        )
+
+    def forward(self, x_BTC: Tensor) -> Tensor:
+        weight = torch.cat((self.gate_proj.weight, self.up_proj.weight))
+        gate, up = F.linear(x_BTC, weight).chunk(2, dim=-1)
+        return self.down_proj(F.silu(gate) * up)
+
+
+class Block(nn.Module):
+    """One layer: ``x += attention(norm(x)); x += feed_forward(norm(x))``."""
+
+    def __init__(self, config: ModelConfig, *, layer: int, dropout: float) -> None:
+        super().__init__()
+        self.input_layernorm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.self_attn = Attention(config, layer=layer, dropout=dropout)
+        self.post_attention_layernorm = nn.RMSNorm(
+            config.hidden_size, eps=config.rms_norm_eps
+        )
+        self.mlp = FeedForward(config)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self,
+        x_BTC: Tensor,
+        rotation: tuple[Tensor, Tensor],
+        kv_cache: KVCache | None,
+        slots_B: Tensor | None,
+        start_B: Tensor | None,
+        num_cached: int,
+    ) -> Tensor:
+        attended_BTC = self.self_attn(
+            self.input_layernorm(x_BTC),
+            rotation,
+            kv_cache,
+            slots_B,
+            start_B,
+            num_cached,
+        )
+        x_BTC = x_BTC + self.dropout(attended_BTC)
+        return x_BTC + self.dropout(self.mlp(self.post_attention_layernorm(x_BTC)))
+
+
+class Decoder(nn.Module):
+    """Embedding, blocks and the final norm; the ``model.`` part of a Hugging Face state dict."""
+
+    def __init__(self, config: ModelConfig, *, dropout: float) -> None:
+        super().__init__()
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(
+            Block(config, layer=layer, dropout=dropout)
+            for layer in range(config.num_hidden_layers)
+        )
+        self.norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+
+
+class Transformer(nn.Module):
+    """The whole network, from token ids to logits.
+
+    Args:
+        config: Its shape.
+        dropout: Probability of dropping a value after the embedding, in the attention weights and
+            after each half of a block, in training mode only.
+    """
+
+    cos_PD: Tensor
+    sin_PD: Tensor
+
+    def __init__(self, config: ModelConfig, *, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.config = config
+        self.model = Decoder(config, dropout=dropout)
+        self.dropout = nn.Dropout(dropout)
+        self.lm_head = (
+            None
+            if config.tie_word_embeddings
+            else nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        )
+        cos_PD, sin_PD = _rotation_tables(config)
+        self.register_buffer("cos_PD", cos_PD, persistent=False)
+        self.register_buffer("sin_PD", sin_PD, persistent=False)
+
+    @property
+    def output_weight(self) -> Tensor:
+        """The matrix [V, C] that turns hidden states into logits."""
+        return (
+            self.model.embed_tokens.weight
+            if self.lm_head is None
+            else self.lm_head.weight
+        )
+
+    def initialize(self, generator: torch.Generator) -> None:
+        """Draw fresh weights: normal(0, 0.02), the two outputs of a block scaled by depth.
+
+        The scaling by ``1/sqrt(2 * layers)`` keeps the residual stream's variance independent of
+        depth (Radford et al. 2019). Drawn on the CPU so that every device starts alike.
+        """
+        depth_scale = (2 * self.config.num_hidden_layers) ** -0.5
+        with torch.no_grad():
+            for name, parameter in self.named_parameters():
+                if parameter.dim() < 2:
+                    parameter.fill_(1.0)
+                    continue
+                is_output = name.endswith(("o_proj.weight", "down_proj.weight"))
+                std = 0.02 * (depth_scale if is_output else 1.0)
+                drawn = torch.empty(parameter.shape).normal_(
+                    0.0, std, generator=generator
+                )
+                parameter.copy_(drawn)
+
+    def hidden_states(
+        self,
+        token_ids_BT: Tensor,
+        *,
+        kv_cache: KVCache | None = None,
+        slots_B: Tensor | None = None,
+        start_positions_B: Tensor | None = None,
+    ) -> Tensor:
+        """Normalised hidden states [B, T, C] of the last layer; arguments as ``forward``."""
+        num_new = token_ids_BT.shape[1]
+        if kv_cache is None:
+            rotation = (self.cos_PD[:num_new], self.sin_PD[:num_new])
+            num_cached = num_new
+        else:
+            assert start_positions_B is not None
+            positions_BT = start_positions_B[:, None] + torch.arange(
+                num_new, device=token_ids_BT.device
+            )
+            # [B, 1, T, D]: one rotation for all heads of a row.
+            rotation = (
+                self.cos_PD[positions_BT][:, None],
+                self.sin_PD[positions_BT][:, None],
+            )
+            num_cached = int(start_positions_B.max()) + num_new
+        x_BTC = self.dropout(self.model.embed_tokens(token_ids_BT))
+        for block in self.model.layers:
+            x_BTC = block(
+                x_BTC, rotation, kv_cache, slots_B, start_positions_B, num_cached
+            )
+        return self.model.norm(x_BTC)
+
+    def forward(
+        self,
+        token_ids_BT: Tensor,
+        *,
+        kv_cache: KVCache | None = None,
+        slots_B: Tensor | None = None,
+        start_positions_B: Tensor | None = None,
+    ) -> Tensor:
+        """Logits [B, T, V] of the token after each of ``token_ids_BT``.
+
+        Without a cache every row starts at position 0 and attends to itself, causally. With one,
+        row b writes its T tokens at ``start_positions_B[b]`` onwards of slot ``slots_B[b]`` and
+        attends to everything before; rows may have different starts.
+        """
+        hidden_BTC = self.hidden_states(
+            token_ids_BT,
+            kv_cache=kv_cache,
+            slots_B=slots_B,
+            start_positions_B=start_positions_B,
+        )
+        return F.linear(hidden_BTC, self.output_weight)
+
+
+def _rotation_tables(config: ModelConfig) -> tuple[Tensor, Tensor]:
+    """Cosine and sine [positions, D] of the rotary angles, halves repeated."""
+    exponents = (
+        torch.arange(0, config.head_dim, 2, dtype=torch.int64).float() / config.head_dim
+    )
+    frequencies = 1.0 / config.rope_theta**exponents
+    positions = torch.arange(config.max_position_embeddings, dtype=torch.int64).float()
+    angles = torch.outer(positions, frequencies)
+    doubled = torch.cat((angles, angles), dim=-1)
+    return doubled.cos(), doubled.sin()
+
+
+def _rotate(x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
+    """Turn the pairs (i, i + D/2) of the last dimension by the position's angles."""
+    cos, sin = (table.to(x.dtype) for table in rotation)
+    first, second = x.chunk(2, dim=-1)
+    return x * cos + torch.cat((-second, first), dim=-1) * sin
