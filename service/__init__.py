@@ -1,0 +1,1 @@
+"""The running service: one core under two transports, and the engine it drives."""

@@ -1,0 +1,62 @@
+"""What all tests share: the data beside the checkout, hypothesis profiles, no silent skips.
+
+A test that is skipped in CI is a test that nobody runs, so there it fails.
+"""
+
+import os
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+IN_CI = bool(os.environ.get("CI"))
+
+# Accepted all the same: what no machine can be given by installing something.
+REASONS_ACCEPTED_IN_CI = ("needs an NVIDIA GPU", "runs on macOS only")
+
+settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True)
+settings.register_profile("local", derandomize=True, deadline=None, max_examples=50)
+settings.load_profile("ci" if IN_CI else "local")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of texts and small weights: ``$NEXTWORD_SHARED/data`` or ``../shared/data``.
+
+    Tests that need it are skipped where it is absent, and fail there in CI.
+    """
+    folder = Path(os.environ.get("NEXTWORD_SHARED") or REPOSITORY.parent / "shared") / "data"
+    if folder.is_dir():
+        return folder
+    reason = f"no test data at {folder}: set NEXTWORD_SHARED to the folder that holds data/"
+    if IN_CI:
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def fail_if_skipped_in_ci(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """Turn a skip into a failure in CI, unless its reason is on the list above."""
+    if not (IN_CI and report.skipped and isinstance(report.longrepr, tuple)):
+        return
+    path, line, reason = report.longrepr
+    if not any(accepted in reason for accepted in REASONS_ACCEPTED_IN_CI):
+        report.outcome = "failed"
+        report.longrepr = f"{path}:{line}: skipped in CI, where nothing may be: {reason}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Hold every test against the rule."""
+    report = yield
+    fail_if_skipped_in_ci(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Hold every module against the rule: a missing import skips all of its tests at once."""
+    report = yield
+    fail_if_skipped_in_ci(report)
+    return report
