@@ -1,0 +1,240 @@
+"""The stored form of an n-gram model: a trie in seven `.npy` arrays and one `ngram.json`.
+
+Reads them memory-mapped, checks that they fit together, and writes them. Numbers only: it knows
+neither how the probabilities were estimated nor how a text is scored. No torch, no pickle.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn, TypeVar
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+FORMAT_VERSION = 1
+MAX_ORDER = 5
+NUM_CODES = 256
+FOLDER_NAME = "ngram"
+DESCRIPTION_NAME = "ngram.json"
+
+ARRAY_NAMES = (
+    "unigrams",
+    "tokens",
+    "weights",
+    "has_children",
+    "num_children",
+    "backoffs",
+    "levels",
+)
+
+_NPY_HEADER_BYTES = 128
+_DESCRIPTION_BYTES = 4096
+
+Number = TypeVar("Number", bound=np.generic)
+
+
+class NgramError(ValueError):
+    """An n-gram model that cannot be made, read or asked as wanted; the text is for the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class NgramTables:
+    """A trie of n-grams in breadth-first order, its root (the empty context) left out.
+
+    Nodes 0 .. vocab_size - 1 are the single tokens; the n-grams of order 2, 3, ... follow, each
+    order sorted by (context, token), so that the children of a node are neighbours and the
+    children of all nodes stand in the order of their parents. A node with children is a context.
+
+    Attributes:
+        order: Longest n-gram, 1 to 5.
+        vocab_size: Number of token ids.
+        end_of_text_id: The token before and after every document.
+        num_nodes_by_order: Number of n-grams of order 1, 2, ..., order.
+        unigrams: float64 [vocab_size], probability of each token without context.
+        tokens: uint16 or uint32 [nodes - vocab_size], last token of each n-gram from order 2.
+        weights: uint8 [nodes - vocab_size], code of the discounted count of each n-gram.
+        has_children: uint8 bit map (lowest bit first) over the nodes below the highest order.
+        num_children: uint16 or uint32 [contexts], children of each context.
+        backoffs: uint8 [contexts], code of the odds of each context's back-off mass.
+        levels: float64 [2, order - 1, 256], what the codes mean: [0] weights, [1] odds; row i is
+            for n-grams of order i + 2 and for the contexts above them.
+        facts: How the model was made (JSON values), kept for people.
+    """
+
+    order: int
+    vocab_size: int
+    end_of_text_id: int
+    num_nodes_by_order: tuple[int, ...]
+    unigrams: NDArray[np.float64]
+    tokens: NDArray[np.unsignedinteger]
+    weights: NDArray[np.uint8]
+    has_children: NDArray[np.uint8]
+    num_children: NDArray[np.unsignedinteger]
+    backoffs: NDArray[np.uint8]
+    levels: NDArray[np.float64]
+    facts: Mapping[str, object]
+
+
+def token_dtype(vocab_size: int) -> np.dtype[np.unsignedinteger]:
+    """Smallest type that holds every token id."""
+    return np.dtype(np.uint16 if vocab_size <= 1 << 16 else np.uint32)
+
+
+def child_count_dtype(vocab_size: int) -> np.dtype[np.unsignedinteger]:
+    """Smallest type that holds the number of children of any context (at most vocab_size)."""
+    return np.dtype(np.uint16 if vocab_size < 1 << 16 else np.uint32)
+
+
+def stored_bytes(*, vocab_size: int, num_nodes_by_order: tuple[int, ...], num_contexts: int) -> int:
+    """Upper bound of the bytes on disk of a model with so many n-grams and contexts."""
+    order = len(num_nodes_by_order)
+    num_ngrams = sum(num_nodes_by_order[1:])
+    num_inner = sum(num_nodes_by_order[:-1])
+    return (
+        len(ARRAY_NAMES) * _NPY_HEADER_BYTES
+        + _DESCRIPTION_BYTES
+        + vocab_size * 8
+        + 2 * (order - 1) * NUM_CODES * 8
+        + num_ngrams * (token_dtype(vocab_size).itemsize + 1)
+        + (num_inner + 7) // 8
+        + num_contexts * (child_count_dtype(vocab_size).itemsize + 1)
+    )
+
+
+class _Description(msgspec.Struct, frozen=True, kw_only=True):
+    """What ngram.json holds."""
+
+    format_version: int
+    order: int
+    vocab_size: int
+    end_of_text_id: int
+    num_nodes_by_order: tuple[int, ...]
+    facts: dict[str, object]
+
+
+def write_tables(tables: NgramTables, directory: Path) -> int:
+    """Writes `directory`/ngram/ and answers the bytes written; the description comes last."""
+    folder = directory / FOLDER_NAME
+    folder.mkdir(parents=True, exist_ok=True)
+    total_bytes = 0
+    for name in ARRAY_NAMES:
+        path = folder / f"{name}.npy"
+        np.save(path, getattr(tables, name), allow_pickle=False)
+        total_bytes += path.stat().st_size
+    description = _Description(
+        format_version=FORMAT_VERSION,
+        order=tables.order,
+        vocab_size=tables.vocab_size,
+        end_of_text_id=tables.end_of_text_id,
+        num_nodes_by_order=tables.num_nodes_by_order,
+        facts=dict(tables.facts),
+    )
+    text = msgspec.json.format(msgspec.json.encode(description), indent=1)
+    return total_bytes + (folder / DESCRIPTION_NAME).write_bytes(text + b"\n")
+
+
+def read_tables(directory: Path) -> NgramTables:
+    """Reads `directory`/ngram/, arrays memory-mapped, and checks that they fit together.
+
+    Raises:
+        NgramError: A file is missing, truncated, of the wrong type or size, or contradicts
+            another; the text names the file.
+    """
+    folder = directory / FOLDER_NAME
+    description = _read_description(folder / DESCRIPTION_NAME)
+    order, vocab_size = description.order, description.vocab_size
+    num_nodes = description.num_nodes_by_order
+    num_ngrams, num_inner = sum(num_nodes[1:]), sum(num_nodes[:-1])
+    byte = np.dtype(np.uint8)
+    real = np.dtype(np.float64)
+    has_children = _read_array(folder, "has_children", byte, ((num_inner + 7) // 8,))
+    num_contexts = int(np.bitwise_count(has_children).sum())
+    tables = NgramTables(
+        order=order,
+        vocab_size=vocab_size,
+        end_of_text_id=description.end_of_text_id,
+        num_nodes_by_order=num_nodes,
+        unigrams=_read_array(folder, "unigrams", real, (vocab_size,)),
+        tokens=_read_array(folder, "tokens", token_dtype(vocab_size), (num_ngrams,)),
+        weights=_read_array(folder, "weights", byte, (num_ngrams,)),
+        has_children=has_children,
+        num_children=_read_array(
+            folder, "num_children", child_count_dtype(vocab_size), (num_contexts,)
+        ),
+        backoffs=_read_array(folder, "backoffs", byte, (num_contexts,)),
+        levels=_read_array(folder, "levels", real, (2, order - 1, NUM_CODES)),
+        facts=description.facts,
+    )
+    _check_contents(tables, folder)
+    return tables
+
+
+def _read_description(path: Path) -> _Description:
+    try:
+        found = msgspec.json.decode(path.read_bytes(), type=_Description)
+    except FileNotFoundError:
+        raise NgramError(f"{path}: no n-gram model here") from None
+    except (OSError, msgspec.MsgspecError) as error:
+        raise NgramError(f"{path}: cannot be read ({error})") from None
+    if found.format_version != FORMAT_VERSION:
+        raise NgramError(f"{path}: format_version must be 1, given {found.format_version}")
+    if not 1 <= found.order <= MAX_ORDER:
+        raise NgramError(f"{path}: order must be 1 to {MAX_ORDER}, given {found.order}")
+    if not 0 <= found.end_of_text_id < found.vocab_size:
+        raise NgramError(f"{path}: end_of_text_id {found.end_of_text_id} is outside the vocabulary")
+    num_nodes = found.num_nodes_by_order
+    if len(num_nodes) != found.order or num_nodes[0] != found.vocab_size or min(num_nodes) < 0:
+        raise NgramError(f"{path}: num_nodes_by_order does not fit order and vocab_size")
+    return found
+
+
+def _read_array(
+    folder: Path, name: str, dtype: np.dtype[Number], shape: tuple[int, ...]
+) -> NDArray[Number]:
+    path = folder / f"{name}.npy"
+    try:
+        # Not np.load: it would open archives and, told so, pickles.
+        array = np.lib.format.open_memmap(path, mode="r")
+    except FileNotFoundError:
+        raise NgramError(f"{path}: is missing") from None
+    except (OSError, ValueError, EOFError) as error:
+        raise NgramError(f"{path}: cannot be read ({error})") from None
+    if array.dtype != dtype or array.shape != shape:
+        raise NgramError(
+            f"{path}: must hold {dtype} {shape}, as the other files have it, "
+            f"but holds {array.dtype} {array.shape}"
+        )
+    return array
+
+
+def _check_contents(tables: NgramTables, folder: Path) -> None:
+    """Refuses values that would read out of bounds or break the sum of the probabilities."""
+
+    def refuse(name: str, what: str) -> NoReturn:
+        raise NgramError(f"{folder / f'{name}.npy'}: {what}")
+
+    total = float(tables.unigrams.sum())
+    if not (tables.unigrams > 0).all() or not abs(total - 1) < 1e-9:
+        refuse("unigrams", f"must be positive and sum to 1, but sums to {total!r}")
+    if not (np.isfinite(tables.levels).all() and (tables.levels > 0).all()):
+        refuse("levels", "must hold positive finite numbers")
+    nodes_up_to = np.cumsum(tables.num_nodes_by_order)
+    marks = np.unpackbits(tables.has_children, bitorder="little")
+    if marks[nodes_up_to[-1] - tables.num_nodes_by_order[-1] :].any():
+        refuse("has_children", "marks an n-gram of the highest order")
+    children_up_to = np.cumsum(np.concatenate(([0], tables.num_children)), dtype=np.int64)
+    contexts_up_to = np.concatenate(([0], np.cumsum(marks, dtype=np.int64)))
+    expected = nodes_up_to[1:] - tables.vocab_size
+    found = children_up_to[contexts_up_to[nodes_up_to[:-1]]]
+    if (tables.num_children == 0).any() or (found != expected).any():
+        refuse("num_children", "does not add up to the n-grams of each order")
+    tokens = tables.tokens
+    if tokens.size:
+        if int(tokens.max()) >= tables.vocab_size:
+            refuse("tokens", f"holds a token id above {tables.vocab_size - 1}")
+        is_sorted = tokens[1:] > tokens[:-1]
+        is_sorted[children_up_to[1:-1] - 1] = True  # a context's first child starts anew
+        if not is_sorted.all():
+            refuse("tokens", "is not sorted within each context")

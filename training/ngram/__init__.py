@@ -1,0 +1,1 @@
+"""The n-gram model: counting, Kneser-Ney smoothing, pruning, evaluation, ARPA export."""
