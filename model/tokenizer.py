@@ -105,6 +105,11 @@ class Tokenizer:
         return self._special_ids
 
     @property
+    def control_tokens(self) -> dict[int, str]:
+        """The strings of control tokens by id, as they are written in the vocabulary."""
+        return {token_id: self._plain.id_to_token(token_id) or "" for token_id in self._special_ids}
+
+    @property
     def prefix_ids(self) -> tuple[int, ...]:
         """What the tokenizer's own template puts before a text (Llama's begin of text)."""
         return self._prefix_ids
