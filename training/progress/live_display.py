@@ -1,6 +1,7 @@
 """Progress as a bar at the bottom of a terminal, drawn by rich; everything else is printed above
 it."""
 
+import os
 import time
 from collections.abc import Callable
 
@@ -87,11 +88,12 @@ class _Bar:
         self.tasks: list[Task] = []
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        width = min(options.max_width, _columns(console))
         if self.tasks:
             for task in list(self.tasks):
-                yield from self._task_rows(task, options.max_width)
+                yield from self._task_rows(task, width)
         elif self._status.step is not None:
-            yield from self._training_rows(options.max_width)
+            yield from self._training_rows(width)
 
     def _task_rows(self, task: Task, width: int) -> RenderResult:
         figures = task.figures(self._clock())
@@ -108,6 +110,14 @@ class _Bar:
         line = _fit(progress_parts(self._status), width)
         if line:
             yield Text(line, style="cyan", no_wrap=True, overflow="crop")
+
+
+def _columns(console: Console) -> int:
+    """Width of the terminal that is written to; rich asks the process's standard streams only."""
+    try:
+        return os.get_terminal_size(console.file.fileno()).columns or console.width
+    except OSError:
+        return console.width
 
 
 def _row(label: str, figures: list[str], total: int | None, done: int, width: int) -> Table | Text:

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import ArrayLike
 
-from training.quantities import format_number
+from training.quantities import format_number, format_short
 from training.report.drawing import Chart
 from training.report.palette import Palette
 from training.report.run_facts import RunFacts
@@ -156,14 +156,15 @@ def _mark_best(axes: Axes, palette: Palette, best: Evaluation) -> None:
         linestyle="",
     )
     left, right = axes.get_xlim()
-    is_right_half = best.step > (left + right) / 2
+    position = (best.step - left) / (right - left)
+    side = "left" if position < 0.3 else "right" if position > 0.7 else "center"
     bits = format_number(best.bits_per_byte)
     axes.annotate(
         f"best: {format_number(best.loss)} nats\n= {bits} bits per byte",
         xy=(best.step, best.loss),
-        xytext=(-12 if is_right_half else 12, 14),
+        xytext=(0, 20),
         textcoords="offset points",
-        ha="right" if is_right_half else "left",
+        ha=side,
         va="bottom",
         color=palette.held_out,
         fontsize=9.5,
@@ -210,7 +211,7 @@ def _draw_pace(figure: Figure, palette: Palette, steps: Sequence[Step]) -> None:
         axes.yaxis.set_major_locator(MaxNLocator(4))
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         axes.yaxis.set_major_formatter(
-            FuncFormatter(_format_rate) if title == "learning rate" else EngFormatter(sep=" ")
+            FuncFormatter(_format_rate if title == "learning rate" else _format_amount)
         )
         if title != "learning rate":
             axes.set_ylim(bottom=0)
@@ -218,6 +219,10 @@ def _draw_pace(figure: Figure, palette: Palette, steps: Sequence[Step]) -> None:
 
 def _format_rate(value: float, _: object) -> str:
     return "0" if value == 0 else f"{value:.1e}".replace("e-0", "e-")
+
+
+def _format_amount(value: float, _: object) -> str:
+    return format_short(value) if value >= 1000 else f"{value:g}"
 
 
 def _format_step(value: float, _: object) -> str:
@@ -231,6 +236,7 @@ def _dress(axes: Axes, palette: Palette) -> None:
     axes.tick_params(colors=palette.muted, length=0)
     axes.spines["left"].set_visible(False)
     axes.spines["bottom"].set_color(palette.grid)
+    axes.margins(x=0.015)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.xaxis.set_major_formatter(FuncFormatter(_format_step))
 
@@ -251,7 +257,7 @@ def _bin(points: Sequence[tuple[int, float]]) -> list[tuple[float, float]]:
 
 
 def _smoothed(steps: Sequence[Step]) -> list[tuple[float, float]]:
-    """Mean over a window that is centred, so that it does not lag, and narrow at both ends.
+    """Mean over a centred window, which does not lag; it is narrow at the steep beginning.
 
     Values that are not finite stay gaps.
     """
@@ -259,7 +265,7 @@ def _smoothed(steps: Sequence[Step]) -> list[tuple[float, float]]:
     half = len(points) // 40
     smooth: list[tuple[float, float]] = []
     for index, (step, loss) in enumerate(points):
-        reach = min(half, index, len(points) - 1 - index)
+        reach = min(half, index)
         window = [value for _, value in points[index - reach : index + reach + 1]]
         finite = [value for value in window if math.isfinite(value)]
         smooth.append((step, sum(finite) / len(finite) if math.isfinite(loss) else math.nan))

@@ -1,6 +1,7 @@
 """The report as one HTML page that needs nothing else: no scripts, no network, no files beside
 it."""
 
+import re
 from importlib.resources import files
 
 from training.quantities import (
@@ -64,7 +65,7 @@ def _header(facts: RunFacts) -> Markup:
         "header",
         tag("p", "Training report", class_="eyebrow"),
         tag("h1", facts.name, dir="auto"),
-        tag("p", _summary(facts), class_="lead"),
+        tag("p", _unbroken(_summary(facts)), class_="lead"),
         tag("ul", *_tiles(facts), class_="tiles"),
     )
 
@@ -81,6 +82,11 @@ def _summary(facts: RunFacts) -> str:
     duration = "" if time is None else f" in {format_duration(time)}"
     ended = "" if facts.end is None else f" It ended because: {facts.end.reason.rstrip('.')}."
     return f"{model}{text}, {format_count(last.step)} steps{duration}.{ended}"
+
+
+def _unbroken(text: str) -> str:
+    """Keeps a number and its unit on one line."""
+    return re.sub(r"(?<=\d) (?=(?:s|min|h|d|[kMGT]?B|[kMGT])\b)", "\u00a0", text)
 
 
 def _tiles(facts: RunFacts) -> list[Markup]:

@@ -75,6 +75,7 @@ def samples_section(facts: RunFacts) -> Markup | None:
 
 
 def _sample(sample: Sample, facts: RunFacts) -> Markup:
+    is_published = facts.best is not None and sample.step == facts.best.step
     measured = [each for each in facts.evaluations if each.step <= sample.step]
     about = [
         None if sample.temperature is None else f"temperature {sample.temperature:g}",
@@ -86,6 +87,7 @@ def _sample(sample: Sample, facts: RunFacts) -> Markup:
         tag(
             "p",
             tag("b", f"step {format_count(sample.step)}"),
+            tag("span", "published weights", class_="published") if is_published else None,
             tag("span", " / ".join(text for text in about if text is not None)),
             class_="when",
         ),
