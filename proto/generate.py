@@ -9,6 +9,7 @@ import sys
 import tempfile
 from importlib import resources
 from pathlib import Path
+from typing import cast
 
 from grpc_tools import protoc
 
@@ -38,7 +39,7 @@ def generate(destination: Path) -> None:
         f"--mypy_grpc_out={destination}",
         *names,
     ]
-    status = protoc.main(options)
+    status = cast("int", protoc.main(options))  # its types are unknown to checkers
     if status != 0:
         raise SystemExit(status)
 

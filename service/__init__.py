@@ -1,1 +1,1 @@
-"""The running service: one core under two transports, and the engine it drives."""
+"""The serving side: one core that continues texts, under a REST and a gRPC transport."""

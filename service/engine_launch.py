@@ -1,0 +1,98 @@
+"""Start an engine process at the other end of a socket pair, and end it. Torch-free."""
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+
+from service.engine.messages import (
+    LENGTH_BYTES,
+    FromEngine,
+    Load,
+    Loaded,
+    LoadFailed,
+    decode_from_engine,
+    encode_frame,
+    frame_length,
+)
+
+__all__ = ["EngineConnection", "EngineLoadError", "launch_engine"]
+
+
+class EngineLoadError(Exception):
+    """An engine process could not load its model; the text is for the operator."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConnection:
+    """A process with a loaded model, and the front's end of its socket."""
+
+    process: subprocess.Popen[bytes]
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    loaded: Loaded
+
+    async def read(self) -> FromEngine:
+        """The engine's next message.
+
+        Raises:
+            asyncio.IncompleteReadError, OSError: The process is gone.
+            ValueError: What came is no message of an engine.
+        """
+        return await _read_message(self.reader)
+
+    async def end(self) -> None:
+        """Kill the process if it still runs, and wait for its end."""
+        self.writer.close()
+        await _end(self.process)
+
+
+async def launch_engine(load: Load) -> EngineConnection:
+    """Start a process and wait until its model has computed a first token.
+
+    Raises:
+        EngineLoadError: The model cannot be served, or the process ended.
+    """
+    ours, theirs = socket.socketpair()
+    with theirs:
+        command = [sys.executable, "-m", "service.engine_process", "--socket-fd"]
+        # Some microseconds of vfork and exec; nothing of ours runs between the two.
+        process = subprocess.Popen(  # noqa: ASYNC220
+            [*command, str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            # A Ctrl-C in the terminal is for the front, which drains first.
+            start_new_session=True,
+            env={**os.environ, "OMP_NUM_THREADS": str(load.num_threads)},
+        )
+    try:
+        reader, writer = await asyncio.open_unix_connection(sock=ours)
+        writer.write(encode_frame(load))
+        match await _read_message(reader):
+            case Loaded() as loaded:
+                return EngineConnection(process, reader, writer, loaded)
+            case LoadFailed(message):
+                raise EngineLoadError(message)
+            case _:
+                raise EngineLoadError(f"{load.directory}: the engine spoke out of turn")
+    except (asyncio.IncompleteReadError, OSError, ValueError):
+        await _end(process)
+        raise EngineLoadError(
+            f"{load.directory}: the engine process ended with status {process.returncode}"
+        ) from None
+    except BaseException:
+        await _end(process)
+        raise
+
+
+async def _read_message(reader: asyncio.StreamReader) -> FromEngine:
+    length = frame_length(await reader.readexactly(LENGTH_BYTES))
+    return decode_from_engine(await reader.readexactly(length))
+
+
+async def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.kill()
+    await asyncio.to_thread(process.wait)

@@ -1,0 +1,149 @@
+"""Keeps one model's engine process alive: starts it, watches its heartbeat, starts it again.
+
+Torch-free. A process that is silent, or busy in one step for too long, is killed; its clients get
+an error at once, and the next process starts after a growing pause.
+"""
+
+import asyncio
+import enum
+import logging
+from collections.abc import Callable
+
+from service.engine.messages import Load, StepOutput
+from service.engine_client import EngineClient
+from service.engine_launch import EngineLoadError, launch_engine
+
+__all__ = ["EngineState", "EngineSupervisor"]
+
+_logger = logging.getLogger(__name__)
+
+WATCH_SECONDS = 0.5
+# Beats come four times a second from a thread of their own, so silence means a stopped or dead
+# process, never a long step.
+MAX_SILENCE_SECONDS = 3.0
+# One step of the largest chunk; only a deadlock or an endless kernel takes longer.
+MAX_STEP_SECONDS = 60.0
+FIRST_PAUSE_SECONDS = 0.5
+MAX_PAUSE_SECONDS = 30.0
+# An engine that served for so long is no crash loop: the pause begins again at its shortest.
+STABLE_SECONDS = 60.0
+
+
+class EngineState(enum.StrEnum):
+    """Where an engine is in its life."""
+
+    LOADING = "loading"
+    READY = "ready"
+    RESTARTING = "restarting"
+    STOPPED = "stopped"
+
+
+class EngineSupervisor:
+    """One model's engine, through all its processes.
+
+    Args:
+        load: What to load.
+        name: For the log.
+        on_step: Called with each step's figures.
+        on_change: Called after each change of state.
+
+    Attributes:
+        state: Where the engine is.
+        changed_at: Loop time of the last change of state.
+        num_restarts: Processes started after the first.
+    """
+
+    def __init__(
+        self,
+        load: Load,
+        *,
+        name: str,
+        on_step: Callable[[StepOutput], None],
+        on_change: Callable[[], None],
+    ) -> None:
+        self.state = EngineState.LOADING
+        self.num_restarts = 0
+        self.changed_at = asyncio.get_running_loop().time()
+        self._load = load
+        self._name = name
+        self._on_step = on_step
+        self._on_change = on_change
+        self._client: EngineClient | None = None
+        self._watching: asyncio.Task[None] | None = None
+
+    @property
+    def client(self) -> EngineClient | None:
+        """The running process, None while there is none that is ready."""
+        return self._client if self.state is EngineState.READY else None
+
+    async def start(self) -> EngineClient:
+        """Start the first process and, from then on, its successors.
+
+        Raises:
+            EngineLoadError: The model cannot be served.
+        """
+        client = await self._launch()
+        self._watching = asyncio.create_task(self._watch(), name=f"engine-watch-{self._name}")
+        return client
+
+    async def stop(self) -> None:
+        """End the process for good."""
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.wait([self._watching])
+        self._enter(EngineState.STOPPED)
+        if self._client is not None:
+            await self._client.close(gently=True)
+
+    async def _launch(self) -> EngineClient:
+        connection = await launch_engine(self._load)
+        self._client = EngineClient(connection, on_step=self._on_step)
+        self._enter(EngineState.READY)
+        return self._client
+
+    async def _watch(self) -> None:
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            assert self._client is not None
+            reason = await self._wait_for_trouble(self._client)
+            served_seconds = asyncio.get_running_loop().time() - self.changed_at
+            if served_seconds > STABLE_SECONDS:
+                pause = FIRST_PAUSE_SECONDS
+            _logger.error("engine of %s: %s; restarting", self._name, reason)
+            self._enter(EngineState.RESTARTING)
+            await self._client.close(gently=False)
+            while True:
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, MAX_PAUSE_SECONDS)
+                self.num_restarts += 1
+                try:
+                    await self._launch()
+                    break
+                except EngineLoadError as error:
+                    _logger.error("engine of %s: %s", self._name, error)
+
+    async def _wait_for_trouble(self, client: EngineClient) -> str:
+        """Return what is wrong with a process, once something is."""
+        loop = asyncio.get_running_loop()
+        lost = asyncio.create_task(client.wait_lost())
+        try:
+            while True:
+                before = loop.time()
+                await asyncio.wait([lost], timeout=WATCH_SECONDS)
+                if lost.done():
+                    return "its process ended"
+                now = loop.time()
+                if now - before > 2 * WATCH_SECONDS:
+                    # We slept ourselves; beats may lie unread in the socket.
+                    continue
+                if now - client.last_heard_at > MAX_SILENCE_SECONDS:
+                    return f"silent for {now - client.last_heard_at:.1f} seconds"
+                if now - client.step_changed_at > MAX_STEP_SECONDS:
+                    return f"in one step for {now - client.step_changed_at:.0f} seconds"
+        finally:
+            lost.cancel()
+
+    def _enter(self, state: EngineState) -> None:
+        self.state = state
+        self.changed_at = asyncio.get_running_loop().time()
+        self._on_change()

@@ -1,0 +1,100 @@
+"""The six calls: message in, core, message out. Errors are mapped around them, in `calls`."""
+
+import time
+from contextlib import aclosing
+from typing import TypeAlias, cast
+
+import grpc
+from nextword.v1 import text_generation_pb2 as pb
+
+from service.grpc_api.messages import (
+    generate_response,
+    model_message,
+    read_generation_request,
+    stream_response,
+    token_message,
+)
+from service.model_facts import facts_of
+from service.request_log import RequestRecord
+from service.served_models import ServedModel, ServedModels
+from service.text_generator import TextGenerator
+from service.tokenization import detokenize, tokenize
+
+__all__ = ["Context", "Handlers", "time_remaining"]
+
+# The messages of a call are known to its handler; the context only carries them.
+Context: TypeAlias = "grpc.aio.ServicerContext[object, object]"
+
+
+class Handlers:
+    """What each call does."""
+
+    def __init__(self, generator: TextGenerator, models: ServedModels) -> None:
+        self._generator = generator
+        self._models = models
+
+    async def generate_text(
+        self, message: pb.GenerateTextRequest, context: Context, record: RequestRecord
+    ) -> pb.GenerateTextResponse:
+        """The whole continuation."""
+        request = read_generation_request(message, deadline=_deadline(context))
+        async with aclosing(self._generator.stream(request, record)) as pieces:
+            return generate_response([piece async for piece in pieces])
+
+    async def stream_generate_text(
+        self, message: pb.StreamGenerateTextRequest, context: Context, record: RequestRecord
+    ) -> None:
+        """The continuation as it is made."""
+        request = read_generation_request(message, deadline=_deadline(context))
+        async with aclosing(self._generator.stream(request, record)) as pieces:
+            async for piece in pieces:
+                await context.write(stream_response(piece))
+
+    async def tokenize(
+        self, message: pb.TokenizeRequest, context: Context, record: RequestRecord
+    ) -> pb.TokenizeResponse:
+        """The tokens of a text."""
+        model = self._find(message.model if message.HasField("model") else None, record)
+        tokens = await tokenize(model, message.text)
+        return pb.TokenizeResponse(
+            count=len(tokens), tokens=[token_message(token) for token in tokens]
+        )
+
+    async def detokenize(
+        self, message: pb.DetokenizeRequest, context: Context, record: RequestRecord
+    ) -> pb.DetokenizeResponse:
+        """The text of token ids."""
+        model = self._find(message.model if message.HasField("model") else None, record)
+        return pb.DetokenizeResponse(text=await detokenize(model, message.ids))
+
+    async def list_models(
+        self, message: pb.ListModelsRequest, context: Context, record: RequestRecord
+    ) -> pb.ListModelsResponse:
+        """The served models."""
+        facts = [facts_of(model, self._models) for model in self._models.all]
+        return pb.ListModelsResponse(models=[model_message(each) for each in facts])
+
+    async def get_model(
+        self, message: pb.GetModelRequest, context: Context, record: RequestRecord
+    ) -> pb.GetModelResponse:
+        """One model."""
+        model = self._models.find(message.id)
+        facts = facts_of(model, self._models)
+        return pb.GetModelResponse(model=model_message(facts), card=model.folder.card)
+
+    def _find(self, name: str | None, record: RequestRecord) -> ServedModel:
+        model = self._models.find(name)
+        record.model, record.model_version = model.folder.name, model.folder.version
+        return model
+
+
+def time_remaining(context: Context) -> float | None:
+    """Seconds until the call's own deadline, 0 when it has passed, None when it has none."""
+    # The library's stubs leave None out.
+    remaining = cast("float | None", context.time_remaining())
+    return None if remaining is None else max(remaining, 0.0)
+
+
+def _deadline(context: Context) -> float | None:
+    remaining = time_remaining(context)
+    return None if remaining is None else time.monotonic() + remaining

@@ -1,0 +1,162 @@
+"""Protobuf messages to and from the core's values."""
+
+from nextword.v1 import text_generation_pb2 as pb
+
+from service.model_facts import ModelFacts
+from service.parameters import EffectiveParameters, RequestedParameters
+from service.text_generator import FinishReason, GenerationRequest, Summary, TextPiece
+from service.tokenization import TextToken
+
+__all__ = [
+    "generate_response",
+    "model_message",
+    "read_generation_request",
+    "stream_response",
+    "token_message",
+]
+
+_FINISH_REASONS = {
+    FinishReason.END_OF_TEXT: pb.FINISH_REASON_END_OF_TEXT,
+    FinishReason.STOP: pb.FINISH_REASON_STOP,
+    FinishReason.LENGTH: pb.FINISH_REASON_LENGTH,
+}
+
+
+def read_generation_request(
+    message: pb.GenerateTextRequest | pb.StreamGenerateTextRequest, *, deadline: float | None
+) -> GenerationRequest:
+    """What a client asked; ``deadline`` is the call's own, in `time.monotonic` seconds."""
+    given = message.WhichOneof("input")
+    return GenerationRequest(
+        model=message.model if message.HasField("model") else None,
+        prompt=message.prompt if given == "prompt" else None,
+        prompt_ids=tuple(message.prompt_ids.ids) if given == "prompt_ids" else None,
+        parameters=_read_parameters(message.parameters),
+        timeout_seconds=message.timeout_seconds if message.HasField("timeout_seconds") else None,
+        parse_special_tokens=message.parse_special_tokens,
+        deadline=deadline,
+    )
+
+
+def _read_parameters(given: pb.SamplingParameters) -> RequestedParameters:
+    return RequestedParameters(
+        max_tokens=given.max_tokens if given.HasField("max_tokens") else None,
+        min_tokens=given.min_tokens if given.HasField("min_tokens") else None,
+        temperature=given.temperature if given.HasField("temperature") else None,
+        top_k=given.top_k if given.HasField("top_k") else None,
+        top_p=given.top_p if given.HasField("top_p") else None,
+        min_p=given.min_p if given.HasField("min_p") else None,
+        repetition_penalty=(
+            given.repetition_penalty if given.HasField("repetition_penalty") else None
+        ),
+        presence_penalty=given.presence_penalty if given.HasField("presence_penalty") else None,
+        frequency_penalty=given.frequency_penalty if given.HasField("frequency_penalty") else None,
+        seed=given.seed if given.HasField("seed") else None,
+        stop=tuple(given.stop) or None,
+        stop_token_ids=tuple(given.stop_token_ids) or None,
+        n=given.n if given.HasField("n") else None,
+        logit_bias=dict(given.logit_bias) or None,
+        logprobs=given.logprobs if given.HasField("logprobs") else None,
+        echo=given.echo if given.HasField("echo") else None,
+        ignore_eos=given.ignore_eos if given.HasField("ignore_eos") else None,
+    )
+
+
+def stream_response(piece: TextPiece) -> pb.StreamGenerateTextResponse:
+    """One message of a stream."""
+    response = pb.StreamGenerateTextResponse(text=piece.text, token_ids=piece.token_ids)
+    if piece.finish_reason is not None:
+        response.finish_reason = _FINISH_REASONS[piece.finish_reason]
+    if piece.summary is not None:
+        summary = piece.summary
+        response.summary.CopyFrom(
+            pb.StreamSummary(
+                id=summary.id,
+                model=summary.model,
+                model_version=summary.model_version,
+                usage=_usage(summary),
+                parameters=_parameters(summary.parameters, with_seed=True),
+                timings=_timings(summary),
+            )
+        )
+    return response
+
+
+def generate_response(pieces: list[TextPiece]) -> pb.GenerateTextResponse:
+    """The whole answer, from all pieces of the stream."""
+    last = pieces[-1]
+    assert last.summary is not None
+    assert last.finish_reason is not None
+    choice = pb.Choice(
+        index=0,
+        text="".join(piece.text for piece in pieces),
+        token_ids=[token_id for piece in pieces for token_id in piece.token_ids],
+        finish_reason=_FINISH_REASONS[last.finish_reason],
+    )
+    return pb.GenerateTextResponse(
+        id=last.summary.id,
+        model=last.summary.model,
+        model_version=last.summary.model_version,
+        choices=[choice],
+        usage=_usage(last.summary),
+        parameters=_parameters(last.summary.parameters, with_seed=True),
+        timings=_timings(last.summary),
+    )
+
+
+def model_message(facts: ModelFacts) -> pb.Model:
+    """A served model."""
+    return pb.Model(
+        id=facts.id,
+        version=facts.version,
+        is_default=facts.is_default,
+        is_ready=facts.is_ready,
+        created=facts.created,
+        context_tokens=facts.context_tokens,
+        vocabulary_size=facts.vocabulary_size,
+        num_parameters=facts.num_parameters,
+        default_parameters=_parameters(facts.default_parameters, with_seed=False),
+    )
+
+
+def token_message(token: TextToken) -> pb.Token:
+    """One token of a text."""
+    return pb.Token(id=token.id, text=token.text, start=token.start, end=token.end)
+
+
+def _usage(summary: Summary) -> pb.Usage:
+    usage = summary.usage
+    return pb.Usage(
+        prompt_tokens=usage.prompt_tokens,
+        completion_tokens=usage.completion_tokens,
+        total_tokens=usage.total_tokens,
+    )
+
+
+def _timings(summary: Summary) -> pb.Timings:
+    timings = summary.timings
+    return pb.Timings(
+        queue_seconds=timings.queue_seconds,
+        first_token_seconds=timings.first_token_seconds,
+        total_seconds=timings.total_seconds,
+    )
+
+
+def _parameters(parameters: EffectiveParameters, *, with_seed: bool) -> pb.SamplingParameters:
+    return pb.SamplingParameters(
+        max_tokens=parameters.max_tokens,
+        min_tokens=parameters.min_tokens,
+        temperature=parameters.temperature,
+        top_k=parameters.top_k,
+        top_p=parameters.top_p,
+        min_p=parameters.min_p,
+        repetition_penalty=parameters.repetition_penalty,
+        presence_penalty=parameters.presence_penalty,
+        frequency_penalty=parameters.frequency_penalty,
+        seed=parameters.seed if with_seed else None,
+        stop=parameters.stop,
+        stop_token_ids=parameters.stop_token_ids,
+        n=parameters.n,
+        logit_bias=parameters.logit_bias,
+        ignore_eos=parameters.ignore_eos,
+    )

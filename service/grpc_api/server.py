@@ -1,0 +1,139 @@
+"""The gRPC server: our service, health with a real Watch, reflection in both of its versions."""
+
+import asyncio
+from typing import Protocol, cast
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1.health_pb2_grpc import HealthServicer
+from grpc_reflection.v1alpha import reflection, reflection_pb2
+from nextword.v1 import text_generation_pb2 as pb
+
+from service.grpc_api.calls import stream_call, unary_call
+from service.grpc_api.handlers import Handlers
+from service.health import Health
+from service.request_log import RequestLog
+from service.served_models import ServedModels
+from service.text_generator import TextGenerator
+
+__all__ = ["GrpcServer"]
+
+SERVICE = pb.DESCRIPTOR.services_by_name["TextGenerationService"].full_name
+# The same limit as for a REST body.
+MAX_MESSAGE_BYTES = 1024 * 1024
+_REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
+_OPTIONS = (
+    # Two servers on one port would share its calls between them; the second one must fail instead.
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    # Clients may ping a quiet connection every 10 seconds.
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    # Notices within a minute that a peer has lost its power.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+)
+
+
+class _Statuses(Protocol):
+    async def set(self, service: str, status: int) -> None: ...
+
+
+class GrpcServer:
+    """The whole gRPC surface on one port.
+
+    Args:
+        address: HOST:PORT; port 0 takes a free one.
+
+    Attributes:
+        port: The port that was taken.
+
+    Raises:
+        RuntimeError: The port is taken.
+    """
+
+    def __init__(
+        self,
+        generator: TextGenerator,
+        models: ServedModels,
+        *,
+        readiness: Health,
+        log: RequestLog,
+        address: str,
+    ) -> None:
+        self._readiness = readiness
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server = grpc.aio.server(options=_OPTIONS)
+        handlers = Handlers(generator, models)
+        methods = {
+            "GenerateText": unary_call(
+                "GenerateText", log, pb.GenerateTextRequest, handlers.generate_text
+            ),
+            "StreamGenerateText": stream_call(
+                "StreamGenerateText",
+                log,
+                pb.StreamGenerateTextRequest,
+                handlers.stream_generate_text,
+            ),
+            "Tokenize": unary_call("Tokenize", log, pb.TokenizeRequest, handlers.tokenize),
+            "Detokenize": unary_call("Detokenize", log, pb.DetokenizeRequest, handlers.detokenize),
+            "ListModels": unary_call("ListModels", log, pb.ListModelsRequest, handlers.list_models),
+            "GetModel": unary_call("GetModel", log, pb.GetModelRequest, handlers.get_model),
+        }
+        # The stubs of the health package leave its asyncio half out.
+        servicer = cast("HealthServicer", health.aio.HealthServicer())  # pyright: ignore
+        health_pb2_grpc.add_HealthServicer_to_server(servicer, self._server)
+        self._statuses = cast("_Statuses", servicer)
+        self._server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler(SERVICE, methods),)
+        )
+        self._add_reflection()
+        readiness.subscribe(self._follow_health)
+        self.port = self._server.add_insecure_port(address)
+
+    async def start(self) -> None:
+        """Take calls from now on."""
+        await self._tell_health()
+        await self._server.start()
+
+    async def stop(self) -> None:
+        """End what is left (health watches too) and return when the port is free."""
+        await self._server.stop(grace=0.5)
+
+    def _add_reflection(self) -> None:
+        names = (
+            SERVICE,
+            health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
+            reflection.SERVICE_NAME,
+            _REFLECTION_V1,
+        )
+        reflection.enable_server_reflection(names, self._server)
+        # Version 1 has the same messages under another name; the library only knows v1alpha.
+        v1_servicer = reflection.aio.ReflectionServicer(names)
+        method = grpc.stream_stream_rpc_method_handler(
+            v1_servicer.ServerReflectionInfo,  # pyright: ignore[reportUnknownArgumentType]
+            request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
+            response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
+        )
+        self._server.add_generic_rpc_handlers(
+            (
+                grpc.method_handlers_generic_handler(
+                    _REFLECTION_V1, {"ServerReflectionInfo": method}
+                ),
+            )
+        )
+
+    def _follow_health(self) -> None:
+        task = asyncio.get_running_loop().create_task(self._tell_health())
+        # A task that nobody holds may vanish.
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _tell_health(self) -> None:
+        status = (
+            health_pb2.HealthCheckResponse.SERVING
+            if self._readiness.ready().is_ok
+            else health_pb2.HealthCheckResponse.NOT_SERVING
+        )
+        for service in ("", SERVICE):
+            await self._statuses.set(service, status)

@@ -1,0 +1,372 @@
+"""How tokens are chosen: the one place that declares, checks and resolves sampling parameters.
+
+Both transports bring what the client set (`RequestedParameters`, None where it set nothing) and get
+back what is in force (`EffectiveParameters`), or a RequestError naming the field.
+"""
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Literal, TypeVar
+
+from service.errors import ErrorKind, RequestError, invalid_value, unsupported_parameter
+
+__all__ = [
+    "PARAMETER_RULES",
+    "EffectiveParameters",
+    "ModelDefaults",
+    "ParameterRule",
+    "RequestedParameters",
+    "resolve_parameters",
+]
+
+DEFAULT_MAX_TOKENS = 128
+MAX_STOP_STRINGS = 4
+MAX_STOP_BYTES = 256
+MAX_STOP_TOKEN_IDS = 64
+MAX_LOGIT_BIAS_ENTRIES = 300
+# Seeds drawn here survive JSON readers that keep numbers as doubles.
+DRAWN_SEED_BITS = 53
+
+T = TypeVar("T")
+
+Kind = Literal["integer", "number", "boolean", "strings", "integers", "bias"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParameterRule:
+    """What a parameter may be.
+
+    Attributes:
+        name: The word in REST, proto and clients.
+        kind: Its type.
+        minimum: Smallest value of a number.
+        maximum: Largest value of a number.
+        above_minimum: Whether the minimum itself is excluded.
+        description: What it does and its default, for the OpenAPI page.
+    """
+
+    name: str
+    kind: Kind
+    description: str
+    minimum: float | None = None
+    maximum: float | None = None
+    above_minimum: bool = False
+
+    @property
+    def range_text(self) -> str:
+        """The range in words."""
+        return f"{'above' if self.above_minimum else 'from'} {self.minimum} up to {self.maximum}"
+
+    def accepts(self, value: float) -> bool:
+        """Whether a number lies in the range; NaN lies in none."""
+        assert self.minimum is not None
+        assert self.maximum is not None
+        if self.above_minimum and value == self.minimum:
+            return False
+        return self.minimum <= value <= self.maximum
+
+    def check(self, value: float) -> None:
+        """Refuse a number outside the range.
+
+        Raises:
+            RequestError: naming the range and the given value.
+        """
+        if not self.accepts(value):
+            raise invalid_value(self.name, f"must be {self.range_text}, got {value}")
+
+
+_INT32_MAX = 2**31 - 1
+
+PARAMETER_RULES = {
+    rule.name: rule
+    for rule in (
+        ParameterRule(
+            name="max_tokens",
+            kind="integer",
+            minimum=1,
+            maximum=_INT32_MAX,
+            description="Tokens to make at most; by default the model's, at most what the context "
+            "leaves.",
+        ),
+        ParameterRule(
+            name="min_tokens",
+            kind="integer",
+            minimum=0,
+            maximum=_INT32_MAX,
+            description="Tokens before which nothing ends the text; by default 0.",
+        ),
+        ParameterRule(
+            name="temperature",
+            kind="number",
+            minimum=0,
+            maximum=100,
+            description="Divides the logits; below 0.00001 the likeliest token is taken.",
+        ),
+        ParameterRule(
+            name="top_k",
+            kind="integer",
+            minimum=-1,
+            maximum=_INT32_MAX,
+            description="Only the k likeliest tokens; 0 and -1 are off.",
+        ),
+        ParameterRule(
+            name="top_p",
+            kind="number",
+            minimum=0,
+            maximum=1,
+            above_minimum=True,
+            description="Only the smallest set of likeliest tokens that reaches this probability.",
+        ),
+        ParameterRule(
+            name="min_p",
+            kind="number",
+            minimum=0,
+            maximum=1,
+            description="Only tokens at least this fraction as likely as the likeliest.",
+        ),
+        ParameterRule(
+            name="repetition_penalty",
+            kind="number",
+            minimum=0,
+            maximum=100,
+            above_minimum=True,
+            description="Makes tokens of the prompt and the continuation less likely; 1 is off.",
+        ),
+        ParameterRule(
+            name="presence_penalty",
+            kind="number",
+            minimum=-100,
+            maximum=100,
+            description="Taken from the logits of tokens in the continuation; 0 is off.",
+        ),
+        ParameterRule(
+            name="frequency_penalty",
+            kind="number",
+            minimum=-100,
+            maximum=100,
+            description="Taken from the logits for each time the continuation has the token.",
+        ),
+        ParameterRule(
+            name="seed",
+            kind="integer",
+            minimum=0,
+            maximum=2**64 - 1,
+            description="Chooses the random numbers; by default a fresh one, named in the answer.",
+        ),
+        ParameterRule(
+            name="stop",
+            kind="strings",
+            description="Up to 4 strings of 1 to 256 bytes that end the text before them.",
+        ),
+        ParameterRule(
+            name="stop_token_ids",
+            kind="integers",
+            minimum=0,
+            maximum=_INT32_MAX,
+            description="Up to 64 tokens that end the text before them.",
+        ),
+        ParameterRule(
+            name="n",
+            kind="integer",
+            minimum=1,
+            maximum=1,
+            description="Continuations of the prompt; only 1 is offered so far.",
+        ),
+        ParameterRule(
+            name="logit_bias",
+            kind="bias",
+            minimum=-100,
+            maximum=100,
+            description="Up to 300 token ids and what is added to their logits.",
+        ),
+        ParameterRule(
+            name="logprobs", kind="integer", description="Not offered so far: refused when set."
+        ),
+        ParameterRule(
+            name="echo", kind="boolean", description="Not offered so far: refused when true."
+        ),
+        ParameterRule(
+            name="ignore_eos",
+            kind="boolean",
+            description="Whether the end-of-text token is a token like any other.",
+        ),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestedParameters:
+    """What a client set; None is "not set"."""
+
+    max_tokens: int | None = None
+    min_tokens: int | None = None
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] | None = None
+    stop_token_ids: tuple[int, ...] | None = None
+    n: int | None = None
+    logit_bias: Mapping[int, float] | None = None
+    logprobs: int | None = None
+    echo: bool | None = None
+    ignore_eos: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EffectiveParameters:
+    """What is in force for one request."""
+
+    max_tokens: int
+    min_tokens: int
+    temperature: float
+    top_k: int
+    top_p: float
+    min_p: float
+    repetition_penalty: float
+    presence_penalty: float
+    frequency_penalty: float
+    seed: int
+    stop: tuple[str, ...]
+    stop_token_ids: tuple[int, ...]
+    n: int
+    logit_bias: Mapping[int, float]
+    ignore_eos: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelDefaults:
+    """What a model's generation_config.json says, for fields that a request leaves open."""
+
+    max_tokens: int = DEFAULT_MAX_TOKENS
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+
+
+def resolve_parameters(
+    requested: RequestedParameters,
+    defaults: ModelDefaults,
+    *,
+    num_prompt_tokens: int,
+    context_tokens: int,
+    vocabulary_size: int,
+) -> EffectiveParameters:
+    """Check what was set and fill in the rest.
+
+    Args:
+        requested: What the client set.
+        defaults: What the model says.
+        num_prompt_tokens: Length of the prompt, at most ``context_tokens``.
+        context_tokens: Tokens the model can read. The last token made is not read again, so
+            prompt and continuation together may be one longer.
+        vocabulary_size: Every token id is below it.
+
+    Raises:
+        RequestError: A value is out of range, too long for the context or not offered.
+    """
+    _refuse_what_is_not_offered(requested)
+    for rule in PARAMETER_RULES.values():
+        value = getattr(requested, rule.name)
+        if rule.kind in ("integer", "number") and value is not None:
+            rule.check(value)
+    _check_stop(requested.stop or ())
+    _check_ids(requested.stop_token_ids or (), vocabulary_size=vocabulary_size)
+    _check_bias(requested.logit_bias or {}, vocabulary_size=vocabulary_size)
+    room = context_tokens - num_prompt_tokens + 1
+    max_tokens = min(defaults.max_tokens, room)
+    if requested.max_tokens is not None:
+        max_tokens = requested.max_tokens
+    if max_tokens > room:
+        raise RequestError(
+            ErrorKind.CONTEXT_LENGTH_EXCEEDED,
+            f"max_tokens must be at most {room}, what the context of {context_tokens} tokens "
+            f"leaves after a prompt of {num_prompt_tokens}; got {max_tokens}",
+            field="max_tokens",
+            metadata={"n_prompt": str(num_prompt_tokens), "n_ctx": str(context_tokens)},
+        )
+    min_tokens = _or(requested.min_tokens, 0)
+    if min_tokens > max_tokens:
+        raise invalid_value(
+            "min_tokens", f"must be at most max_tokens {max_tokens}, got {min_tokens}"
+        )
+    top_k = _or(requested.top_k, defaults.top_k)
+    return EffectiveParameters(
+        max_tokens=max_tokens,
+        min_tokens=min_tokens,
+        temperature=_or(requested.temperature, defaults.temperature),
+        # Off has one spelling from here on.
+        top_k=0 if top_k <= 0 or top_k >= vocabulary_size else top_k,
+        top_p=_or(requested.top_p, defaults.top_p),
+        min_p=_or(requested.min_p, defaults.min_p),
+        repetition_penalty=_or(requested.repetition_penalty, defaults.repetition_penalty),
+        presence_penalty=_or(requested.presence_penalty, 0.0),
+        frequency_penalty=_or(requested.frequency_penalty, 0.0),
+        seed=secrets.randbits(DRAWN_SEED_BITS) if requested.seed is None else requested.seed,
+        stop=requested.stop or (),
+        stop_token_ids=requested.stop_token_ids or (),
+        n=_or(requested.n, 1),
+        logit_bias=dict(requested.logit_bias or {}),
+        ignore_eos=_or(requested.ignore_eos, False),
+    )
+
+
+def _or(value: T | None, default: T) -> T:
+    return default if value is None else value
+
+
+def _refuse_what_is_not_offered(requested: RequestedParameters) -> None:
+    if requested.n is not None and requested.n > 1:
+        raise unsupported_parameter("n", f"above 1 is not offered, got {requested.n}")
+    if requested.logprobs is not None:
+        raise unsupported_parameter("logprobs", "is not offered")
+    if requested.echo:
+        raise unsupported_parameter("echo", "is not offered")
+
+
+def _check_stop(stop: tuple[str, ...]) -> None:
+    if len(stop) > MAX_STOP_STRINGS:
+        raise invalid_value(
+            "stop", f"must hold at most {MAX_STOP_STRINGS} strings, got {len(stop)}"
+        )
+    for text in stop:
+        size = len(text.encode("utf-8"))
+        if not 1 <= size <= MAX_STOP_BYTES:
+            raise invalid_value(
+                "stop", f"must hold strings of 1 to {MAX_STOP_BYTES} bytes, got one of {size}"
+            )
+
+
+def _check_ids(ids: tuple[int, ...], *, vocabulary_size: int) -> None:
+    if len(ids) > MAX_STOP_TOKEN_IDS:
+        raise invalid_value(
+            "stop_token_ids", f"must hold at most {MAX_STOP_TOKEN_IDS} ids, got {len(ids)}"
+        )
+    for token_id in ids:
+        if not 0 <= token_id < vocabulary_size:
+            raise invalid_value(
+                "stop_token_ids", f"must hold ids from 0 to {vocabulary_size - 1}, got {token_id}"
+            )
+
+
+def _check_bias(bias: Mapping[int, float], *, vocabulary_size: int) -> None:
+    if len(bias) > MAX_LOGIT_BIAS_ENTRIES:
+        raise invalid_value(
+            "logit_bias", f"must hold at most {MAX_LOGIT_BIAS_ENTRIES} entries, got {len(bias)}"
+        )
+    for token_id, value in bias.items():
+        if not 0 <= token_id < vocabulary_size:
+            raise invalid_value(
+                "logit_bias", f"must hold ids from 0 to {vocabulary_size - 1}, got {token_id}"
+            )
+        PARAMETER_RULES["logit_bias"].check(value)
+
+
+assert list(PARAMETER_RULES) == [field.name for field in fields(RequestedParameters)]

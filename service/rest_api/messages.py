@@ -1,0 +1,142 @@
+"""JSON messages of the native routes to and from the core's values."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from service.model_facts import ModelFacts
+from service.parameters import EffectiveParameters, RequestedParameters
+from service.rest_api.bodies import JsonFields
+from service.text_generator import GenerationRequest, Summary, TextPiece
+
+__all__ = [
+    "GenerateBody",
+    "event_object",
+    "generation_object",
+    "model_object",
+    "read_generate_body",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateBody:
+    """A body of /v1/generate."""
+
+    request: GenerationRequest
+    is_streamed: bool
+
+
+def read_generate_body(values: Mapping[str, object]) -> GenerateBody:
+    """Read the fields of /v1/generate.
+
+    Raises:
+        RequestError: A field is unknown or of the wrong type.
+    """
+    fields = JsonFields(values)
+    body = GenerateBody(
+        request=GenerationRequest(
+            model=fields.string("model"),
+            prompt=fields.string("prompt"),
+            prompt_ids=fields.integers("prompt_ids"),
+            parameters=_read_parameters(fields),
+            timeout_seconds=fields.number("timeout_seconds"),
+            parse_special_tokens=fields.boolean("parse_special_tokens") or False,
+        ),
+        is_streamed=fields.boolean("stream") or False,
+    )
+    fields.finish()
+    return body
+
+
+def _read_parameters(fields: JsonFields) -> RequestedParameters:
+    return RequestedParameters(
+        max_tokens=fields.integer("max_tokens"),
+        min_tokens=fields.integer("min_tokens"),
+        temperature=fields.number("temperature"),
+        top_k=fields.integer("top_k"),
+        top_p=fields.number("top_p"),
+        min_p=fields.number("min_p"),
+        repetition_penalty=fields.number("repetition_penalty"),
+        presence_penalty=fields.number("presence_penalty"),
+        frequency_penalty=fields.number("frequency_penalty"),
+        seed=fields.integer("seed"),
+        stop=fields.strings("stop"),
+        stop_token_ids=fields.integers("stop_token_ids"),
+        n=fields.integer("n"),
+        logit_bias=fields.biases("logit_bias"),
+        logprobs=fields.integer("logprobs"),
+        echo=fields.boolean("echo"),
+        ignore_eos=fields.boolean("ignore_eos"),
+    )
+
+
+def event_object(piece: TextPiece) -> dict[str, object]:
+    """One event of a stream; the last one says how the request ended and what it used."""
+    event: dict[str, object] = {"index": 0, "text": piece.text, "token_ids": piece.token_ids}
+    if piece.finish_reason is not None:
+        event["finish_reason"] = piece.finish_reason
+    if piece.summary is not None:
+        event |= _summary_object(piece.summary)
+    return event
+
+
+def generation_object(pieces: list[TextPiece]) -> dict[str, object]:
+    """The whole answer, from all pieces of the stream."""
+    summary = pieces[-1].summary
+    assert summary is not None
+    choice = {
+        "index": 0,
+        "text": "".join(piece.text for piece in pieces),
+        "token_ids": [token_id for piece in pieces for token_id in piece.token_ids],
+        "finish_reason": pieces[-1].finish_reason,
+    }
+    values = _summary_object(summary)
+    return {
+        "id": values.pop("id"),
+        "model": values.pop("model"),
+        "model_version": values.pop("model_version"),
+        "choices": [choice],
+        **values,
+    }
+
+
+def model_object(facts: ModelFacts, *, card: str | None = None) -> dict[str, object]:
+    """A model, in OpenAI's shape with our facts beside it."""
+    values: dict[str, object] = {
+        "id": facts.id,
+        "object": "model",
+        "created": facts.created,
+        "owned_by": "nextword",
+        "version": facts.version,
+        "is_default": facts.is_default,
+        "is_ready": facts.is_ready,
+        "context_tokens": facts.context_tokens,
+        "vocabulary_size": facts.vocabulary_size,
+        "num_parameters": facts.num_parameters,
+        "default_parameters": _parameters_object(facts.default_parameters, with_seed=False),
+    }
+    if card is not None:
+        values["card"] = card
+    return values
+
+
+def _summary_object(summary: Summary) -> dict[str, object]:
+    usage = summary.usage
+    return {
+        "id": summary.id,
+        "model": summary.model,
+        "model_version": summary.model_version,
+        "usage": {
+            "prompt_tokens": usage.prompt_tokens,
+            "completion_tokens": usage.completion_tokens,
+            "total_tokens": usage.total_tokens,
+        },
+        "parameters": _parameters_object(summary.parameters, with_seed=True),
+        "timings": asdict(summary.timings),
+    }
+
+
+def _parameters_object(parameters: EffectiveParameters, *, with_seed: bool) -> dict[str, object]:
+    values = asdict(parameters)
+    if not with_seed:
+        del values["seed"]
+    return values

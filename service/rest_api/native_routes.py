@@ -1,0 +1,82 @@
+"""The native routes: generate, tokenize, detokenize, models."""
+
+import msgspec
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.errors import invalid_value
+from service.model_facts import facts_of
+from service.request_log import RequestLog
+from service.rest_api.bodies import JsonFields, read_json_object
+from service.rest_api.generation_response import GenerationResponse
+from service.rest_api.messages import model_object
+from service.rest_api.openapi import DETOKENIZE, GENERATE, GET_MODEL, LIST_MODELS, TOKENIZE
+from service.served_models import ServedModels
+from service.text_generator import TextGenerator
+from service.tokenization import detokenize, tokenize
+
+__all__ = ["native_router"]
+
+
+def native_router(generator: TextGenerator, models: ServedModels, log: RequestLog) -> APIRouter:
+    """The routes under /v1 of our own making."""
+    router = APIRouter()
+
+    @router.post("/v1/generate", response_model=None, openapi_extra=GENERATE, tags=["text"])
+    async def generate(request: Request) -> Response:
+        """Continue a text, whole or as server-sent events."""
+        return GenerationResponse(generator, log, request_id=request.state.request_id)
+
+    @router.post("/v1/tokenize", response_model=None, openapi_extra=TOKENIZE, tags=["tokens"])
+    async def tokens(request: Request) -> Response:
+        """The tokens of a text."""
+        with log.request(
+            protocol="rest", route="/v1/tokenize", request_id=request.state.request_id
+        ) as record:
+            fields = JsonFields(await read_json_object(request))
+            model, text = models.find(fields.string("model")), fields.string("text")
+            fields.finish()
+            record.model, record.model_version = model.folder.name, model.folder.version
+            if text is None:
+                raise invalid_value("text", "must be given")
+            found = await tokenize(model, text)
+            return _json({"count": len(found), "tokens": found})
+
+    @router.post("/v1/detokenize", response_model=None, openapi_extra=DETOKENIZE, tags=["tokens"])
+    async def text(request: Request) -> Response:
+        """The text of token ids."""
+        with log.request(
+            protocol="rest", route="/v1/detokenize", request_id=request.state.request_id
+        ) as record:
+            fields = JsonFields(await read_json_object(request))
+            model, ids = models.find(fields.string("model")), fields.integers("ids")
+            fields.finish()
+            record.model, record.model_version = model.folder.name, model.folder.version
+            if ids is None:
+                raise invalid_value("ids", "must be given")
+            return _json({"text": await detokenize(model, ids)})
+
+    @router.get("/v1/models", response_model=None, openapi_extra=LIST_MODELS, tags=["models"])
+    async def list_models(request: Request) -> Response:
+        """The served models, the default one first."""
+        with log.request(protocol="rest", route="/v1/models", request_id=request.state.request_id):
+            data = [model_object(facts_of(model, models)) for model in models.all]
+            return _json({"object": "list", "data": data})
+
+    @router.get(
+        "/v1/models/{model_id}", response_model=None, openapi_extra=GET_MODEL, tags=["models"]
+    )
+    async def get_model(request: Request, model_id: str) -> Response:
+        """One model, with its card."""
+        with log.request(
+            protocol="rest", route="/v1/models/{model_id}", request_id=request.state.request_id
+        ):
+            model = models.find(model_id)
+            return _json(model_object(facts_of(model, models), card=model.folder.card))
+
+    return router
+
+
+def _json(value: object) -> Response:
+    return Response(msgspec.json.encode(value), media_type="application/json")
