@@ -171,6 +171,22 @@ def test_a_pipe_gets_a_line_every_few_seconds_and_no_escape(tmp_path: Path) -> N
     assert "\x1b" not in stream.getvalue()
 
 
+def test_while_the_number_of_steps_is_being_found_no_end_is_promised(tmp_path: Path) -> None:
+    stream = io.StringIO()
+    with Progress(
+        tmp_path / "log.jsonl", stream=stream, plain_interval_seconds=0, metrics_port=0
+    ) as progress:
+        for step in (1, 2):
+            progress.event("step", **{**step_facts(step), "num_steps": 0})
+        assert progress.metrics_port is not None
+        figures = scrape(progress.metrics_port)
+    assert stream.getvalue().splitlines()[1] == ("step 2  loss 4.000  48 k tokens/s  elapsed 0:04")
+    assert not figures.keys() & {
+        "nextword_training_planned_steps",
+        "nextword_training_remaining_seconds",
+    }
+
+
 def test_a_task_shows_rate_and_time_left_and_leaves_one_line(tmp_path: Path) -> None:
     clock, stream = Clock(), io.StringIO()
     with (
@@ -215,7 +231,9 @@ def test_a_stream_without_unicode_gets_escapes_instead_of_an_error(tmp_path: Pat
     raw = io.BytesIO()
     with io.TextIOWrapper(raw, encoding="ascii") as stream:
         with Progress(tmp_path / "log.jsonl", stream=stream) as progress:
-            progress.event("sample", step=1, prompt="Жили", text=" 你好")
+            progress.event(
+                "sample", step=1, prompt="\u0416\u0438\u043b\u0438", text=" \u4f60\u597d"
+            )
         assert b"| \\u0416\\u0438" in raw.getvalue()
 
 
@@ -315,7 +333,7 @@ def test_a_taken_port_is_one_line_that_names_it_and_the_log_is_released(tmp_path
 
 
 def test_printable_keeps_letters_of_every_script_and_lines() -> None:
-    text = "Жили-были\n你好 🙂 مرحبا e\u0301"
+    text = "\u0416\u0438\u043b\u0438\n\u4f60 \U0001f642 \u0645\u0631 e\u0301"
     assert printable(text) == text
     assert printable_line("a\nb\tc") == "a\\nb\\tc"
     assert printable("\ud800") == "\\ud800"

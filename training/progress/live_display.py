@@ -13,9 +13,9 @@ from rich.text import Text
 
 from training.printable import printable
 from training.progress.status import RunStatus
-from training.progress.status_lines import progress_parts
+from training.progress.status_lines import progress_parts, step_label
 from training.progress.task import Task
-from training.quantities import format_clock, format_count
+from training.quantities import format_clock
 
 
 class LiveDisplay:
@@ -105,8 +105,7 @@ class _Bar:
         times = [format_clock(step.elapsed_seconds)]
         if self._status.remaining_seconds is not None:
             times.append(f"ETA {format_clock(self._status.remaining_seconds)}")
-        label = f"step {format_count(step.step)}/{format_count(step.num_steps)}"
-        yield _row(label, times, step.num_steps, step.step, width)
+        yield _row(step_label(step), times, step.num_steps or None, step.step, width)
         line = _fit(progress_parts(self._status), width)
         if line:
             yield Text(line, style="cyan", no_wrap=True, overflow="crop")

@@ -77,7 +77,6 @@ class _StatusCollector(Collector):
             yield _gauge("parameters", "Weights of the model.", start.parameters)
         if step is not None:
             yield _gauge("step", "Optimizer steps done.", step.step)
-            yield _gauge("planned_steps", "Optimizer steps that the schedule has.", step.num_steps)
             yield _gauge("loss_nats", "Loss of the newest step, nats per token.", step.loss)
             yield _gauge("learning_rate", "Learning rate of the newest step.", step.learning_rate)
             yield _gauge(
@@ -89,6 +88,8 @@ class _StatusCollector(Collector):
             yield CounterMetricFamily(
                 "nextword_training_tokens", "Training tokens seen, all sessions.", value=step.tokens
             )
+        if step is not None and step.num_steps:
+            yield _gauge("planned_steps", "Optimizer steps that the schedule has.", step.num_steps)
         if step is not None and step.gradient_norm is not None:
             yield _gauge(
                 "gradient_norm", "Gradient norm before clipping, newest step.", step.gradient_norm

@@ -66,7 +66,7 @@ class RunStatus:
     def remaining_seconds(self) -> float | None:
         """Time to the planned last step at the present rate, evaluations included; None until a
         rate is known."""
-        if self.step is None or self._seconds_per_step is None:
+        if self.step is None or not self.step.num_steps or self._seconds_per_step is None:
             return None
         return max(0, self.step.num_steps - self.step.step) * self._seconds_per_step
 

@@ -75,10 +75,16 @@ def progress_parts(status: RunStatus) -> list[str]:
     return parts
 
 
+def step_label(step: Step) -> str:
+    """Returns "step 5/100", or "step 5" while the number of steps is not yet known."""
+    planned = f"/{format_count(step.num_steps)}" if step.num_steps else ""
+    return f"step {format_count(step.step)}{planned}"
+
+
 def plain_step(step: Step, status: RunStatus) -> str:
     """Returns the line that a pipe or CI log gets every few seconds."""
     share = f" ({100 * step.step // step.num_steps} %)" if step.num_steps else ""
-    count = f"step {format_count(step.step)}/{format_count(step.num_steps)}{share}"
+    count = f"{step_label(step)}{share}"
     times = [f"elapsed {format_clock(step.elapsed_seconds)}"]
     if status.remaining_seconds is not None:
         times.append(f"ETA {format_clock(status.remaining_seconds)}")

@@ -37,9 +37,10 @@ def _outcome(facts: RunFacts) -> list[str]:
     if last is None:
         found.append("No training step was finished.")
     elif facts.end is None:
+        planned = f" of {format_count(last.num_steps)}" if last.num_steps else ""
         found.append(
-            f"The log ends at step {format_count(last.step)} of {format_count(last.num_steps)} "
-            "without a last word: the run was killed, or it was still going."
+            f"The log ends at step {format_count(last.step)}{planned} without a last word: "
+            "the run was killed, or it was still going."
         )
     elif last.step < last.num_steps:
         found.append(
@@ -81,8 +82,9 @@ def _memorising(facts: RunFacts) -> list[str]:
             f"The training text was seen {format_number(facts.epochs, digits=0)} times; "
             "expect whole sentences of it in what the model writes."
         )
-    if best is not None and best.train_loss is not None:
-        gap = best.loss - best.train_loss
+    train_loss = facts.train_loss_at_best
+    if best is not None and train_loss is not None:
+        gap = best.loss - train_loss
         if gap >= _MEMORISED_GAP_NATS:
             found.append(
                 f"At its best point the model is {format_number(gap, digits=2)} nats per token "

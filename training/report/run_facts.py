@@ -78,6 +78,18 @@ class RunFacts:
         return min(finite, key=lambda each: each.loss) if finite else None
 
     @property
+    def train_loss_at_best(self) -> float | None:
+        """Loss on the training text at the best point: measured there, else the mean before it.
+
+        Dropout makes the mean of the steps somewhat higher than a measurement would be.
+        """
+        if self.best is None or self.best.train_loss is not None:
+            return None if self.best is None else self.best.train_loss
+        before = [step.loss for step in self.steps if step.step <= self.best.step]
+        newest = [loss for loss in before[-max(1, len(before) // 20) :] if math.isfinite(loss)]
+        return sum(newest) / len(newest) if newest else None
+
+    @property
     def last_step(self) -> Step | None:
         return self.steps[-1] if self.steps else None
 

@@ -71,8 +71,13 @@ class NgramTrained:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """An optimizer step ended. `tokens` counts all training tokens so far, `loss` is this
-    step's."""
+    """An optimizer step ended.
+
+    Attributes:
+        num_steps: planned steps; 0 while a run by minutes still measures its rate.
+        loss: of this step alone, or the mean since the step logged before.
+        tokens: all training tokens so far.
+    """
 
     step: int
     num_steps: int

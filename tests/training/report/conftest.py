@@ -11,6 +11,11 @@ import pytest
 
 Facts = dict[str, Any]
 NUM_STEPS = 2_000
+LINES = ["The", " keep", "er", " clim", "bed", " the", " st", "airs", ".", "\n", "He", " lit", "."]
+RUSSIAN = "\u041f\u0440\u0438\u0432\u0435\u0442"
+CHINESE = "\u4f60\u597d"
+ARABIC = "\u0645\u0631\u062d\u0628\u0627"
+SMILE = "\U0001f642"
 CANARY = "<script>alert('canary')</script>"
 
 
@@ -76,27 +81,11 @@ def preparation_events() -> list[Facts]:
             "bytes_per_token": 3.6,
             "examples": [
                 [
-                    "The keeper climbed the stairs.\nHe lit the lamp.",
-                    [
-                        "The",
-                        " keep",
-                        "er",
-                        " clim",
-                        "bed",
-                        " the",
-                        " st",
-                        "airs",
-                        ".",
-                        "\n",
-                        "He",
-                        " lit",
-                        " the",
-                        " lamp",
-                        ".",
-                    ],
+                    "The keeper climbed the stairs.\nHe lit.",
+                    LINES,
                 ],
-                ["Привет, 你好 🙂", ["При", "вет", ",", " ", "你", "好", " ", "🙂"]],
-                ["مرحبا بالعالم", ["مر", "حبا", " ", "بال", "عالم"]],
+                [RUSSIAN + CHINESE + SMILE, [RUSSIAN[:3], RUSSIAN[3:], *CHINESE, SMILE]],
+                [ARABIC, [ARABIC[:2], ARABIC[2:]]],
                 [f"Is {CANARY} text?", ["Is", " ", CANARY, " text", "?"]],
             ],
         },
@@ -221,9 +210,9 @@ def end_event(events: list[Facts]) -> Facts:
     }
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def events() -> list[Facts]:
-    """A run of 2,000 steps, without its end."""
+    """A run of 2,000 steps, without its end. Not to be changed in place."""
     return run_events()
 
 
@@ -233,6 +222,7 @@ def log_of(tmp_path: Path) -> Callable[[list[Facts]], Path]:
     return lambda events: write_events(tmp_path / "log.jsonl", events)
 
 
-@pytest.fixture
-def finished_log(events: list[Facts], log_of: Callable[[list[Facts]], Path]) -> Path:
-    return log_of([*events, end_event(events)])
+@pytest.fixture(scope="session")
+def finished_log(events: list[Facts], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("finished") / "log.jsonl"
+    return write_events(path, [*events, end_event(events)])
