@@ -166,6 +166,10 @@ def discard_directory(path: Path) -> None:
     """
     doomed = path.with_name(f"{_WORK_PREFIX}{secrets.token_hex(8)}")
     os.rename(path, doomed)
+    # Otherwise a power cut could bring the name back with files already missing; a reader would
+    # pass over that, so a disk that refuses the flush does not keep the folder.
+    with suppress(OSError):
+        sync_directory(path.parent)
     shutil.rmtree(doomed, ignore_errors=True)
 
 

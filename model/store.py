@@ -41,7 +41,7 @@ _TAKEN = frozenset({errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR})
 
 
 def publish(
-    name_directory: Path, write: Callable[[Path], None], *, manifest: Mapping[str, object]
+    name_directory: Path, write: Callable[[Path], object], *, manifest: Mapping[str, object]
 ) -> Path:
     """Add a version to a name of a store; it appears complete or not at all.
 
