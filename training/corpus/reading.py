@@ -74,8 +74,9 @@ def read_documents(settings: CorpusSettings, tally: Tally) -> Iterator[Document]
 def _text_file(file: SourceFile, settings: CorpusSettings, tally: Tally) -> Iterator[Document]:
     raw = file.stream.read(settings.max_document_bytes + 1)
     encoding, mark_length = choose_encoding(raw, settings, name=file.name)
+    is_giant = len(raw) > settings.max_document_bytes
     raw = raw[mark_length:]
-    if len(raw) > settings.max_document_bytes:
+    if is_giant:
         yield from _parts(file.name, _giant_file(file, raw, encoding, settings, tally), tally)
         return
     decoded = decode(raw, encoding, settings, name=file.name, is_sample=True)

@@ -20,6 +20,14 @@ _MIN_BREAKS = 12
 _MIN_WIDTH, _MAX_WIDTH = 30, 120
 # Share of the breaks in paragraphs that the margin explains: prose 0.9 and more, pentameter 0.3.
 _WRAPPED_SHARE = 0.75
+# A wrapped file has hardly any line that is longer than its margin.
+_LONGER_SHARE, _OVERHANG = 0.05, 10
+# Lines of wrapped prose that begin with a capital: a fifth (in German two fifths); of verse all.
+_CAPITALS_SHARE = 0.65
+_MIN_VERSE_BREAKS = 3
+# Broken lines that end with a sentence: a tenth; in a text of one sentence a line nearly all.
+_FINISHED = re.compile("[.!?\u2026\u3002\uff01\uff1f\u0964][\"')\u2019\u201d\u00bb\u300d]*\\s*$")
+_FINISHED_SHARE = 0.5
 # In one paragraph a few lines may be short: an editor changed a word after wrapping.
 _PARAGRAPH_SHARE = 0.8
 
@@ -81,6 +89,16 @@ def _margin(text: str, *, force: bool = False) -> int | None:
         return margin
     if not _MIN_WIDTH <= margin <= _MAX_WIDTH:
         return None
+    # Where paragraphs are single long lines, what has line breaks is verse or a list.
+    num_lines = text.count("\n") + 1
+    num_longer = sum(len(line) > margin + _OVERHANG for line in text.split("\n"))
+    if num_longer > _LONGER_SHARE * num_lines:
+        return None
+    if _num_capitals(pairs) > _CAPITALS_SHARE * len(pairs):
+        return None
+    num_finished = sum(_FINISHED.search(line) is not None for line, _ in pairs)
+    if num_finished > _FINISHED_SHARE * len(pairs):
+        return None
     num_forced = sum(_is_forced(line, following, margin) for line, following in pairs)
     return margin if num_forced >= _WRAPPED_SHARE * len(pairs) else None
 
@@ -89,6 +107,11 @@ def _breaks(lines: list[str]) -> list[tuple[str, str]]:
     return [
         (line, following) for line, following in pairwise(lines) if not _OWN_LINE.match(following)
     ]
+
+
+def _num_capitals(pairs: list[tuple[str, str]]) -> int:
+    """How many lines that follow another begin with a capital, as lines of verse do."""
+    return sum(following.lstrip("\"'([\u2018\u201c_*")[:1].isupper() for _, following in pairs)
 
 
 def _is_forced(line: str, following: str, margin: int) -> bool:
@@ -107,7 +130,10 @@ def _is_wrapped_paragraph(lines: list[str], margin: int) -> bool:
     # Two spaces at a line's end are Markdown's way to say that it ends here.
     if any(line.endswith("  ") for line in lines[:-1]):
         return False
-    num_forced = sum(_is_forced(line, following, margin) for line, following in pairwise(lines))
+    pairs = list(pairwise(lines))
+    if len(pairs) >= _MIN_VERSE_BREAKS and _num_capitals(pairs) == len(pairs):
+        return False
+    num_forced = sum(_is_forced(line, following, margin) for line, following in pairs)
     return num_forced >= _PARAGRAPH_SHARE * (len(lines) - 1)
 
 
