@@ -1,0 +1,96 @@
+"""What a learner writes along the way: samples, and the surprise of one fixed sentence."""
+
+import torch
+
+from model.generate import generate
+from model.tokenizer import Tokenizer
+from training.computation import Computation
+from training.dataset import TokenFiles
+from training.evaluate import surprise_bits
+from training.progress import Progress
+
+__all__ = ["Samples"]
+
+_TEMPERATURE = 0.8
+_TOP_K = 50
+_SURPRISE_TOKENS = 32
+
+
+class Samples:
+    """Writes samples and surprises into a run's log and onto its screen.
+
+    Args:
+        computation: Its model writes.
+        tokenizer: Between text and ids.
+        files: The first held-out tokens are the fixed sentence.
+        prompt: What samples continue; empty starts a document.
+        max_tokens: Length of a sample; 0 writes none.
+        seed: Of the samples, so that they differ by the model alone.
+        progress: Where they go.
+    """
+
+    def __init__(
+        self,
+        *,
+        computation: Computation,
+        tokenizer: Tokenizer,
+        files: TokenFiles,
+        prompt: str,
+        max_tokens: int,
+        seed: int,
+        progress: Progress,
+    ) -> None:
+        end = tokenizer.end_of_text_id
+        assert end is not None, "our tokenizers have an end-of-text token"
+        self._end_of_text_id = end
+        self._computation = computation
+        self._tokenizer = tokenizer
+        self._prompt = prompt
+        self._max_tokens = max_tokens
+        self._seed = seed
+        self._progress = progress
+        sentence = [int(token) for token in files.held_out[:_SURPRISE_TOKENS]]
+        limit = min(len(sentence), computation.model.config.max_position_embeddings)
+        self._sentence = sentence[:limit]
+
+    def show(self, step: int) -> None:
+        """Write a sample and the sentence's surprise; the model must be in evaluation mode."""
+        if self._max_tokens:
+            text = self.write(seed=self._seed, max_tokens=self._max_tokens)
+            self._progress.event(
+                "sample",
+                step=step,
+                prompt=self._prompt,
+                text=text,
+                temperature=_TEMPERATURE,
+                top_k=_TOP_K,
+                seed=self._seed,
+            )
+        if self._sentence:
+            bits = surprise_bits(
+                self._computation.logits,
+                self._sentence,
+                first_id=self._end_of_text_id,
+                device=self._computation.device,
+            )
+            self._progress.event(
+                "surprise",
+                step=step,
+                text=self._tokenizer.decode(self._sentence),
+                tokens=[self._tokenizer.decode([token]) for token in self._sentence],
+                bits=bits,
+            )
+
+    def write(self, *, seed: int, max_tokens: int) -> str:
+        """Continue the prompt, without the prompt, up to the document's end."""
+        ids = [self._end_of_text_id, *self._tokenizer.encode(self._prompt)]
+        written = generate(
+            self._computation.model,
+            ids,
+            max_tokens=max_tokens,
+            temperature=_TEMPERATURE,
+            top_k=_TOP_K,
+            generator=torch.Generator().manual_seed(seed),
+            end_token_ids=(self._end_of_text_id,),
+        )
+        return self._tokenizer.decode([token for token in written if token != self._end_of_text_id])
