@@ -19,8 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from model.ngram_tables import NgramError, NgramTables, read_tables
-
-NONE = -1  # no such node, no such context
+from model.ngram_trie import NONE, NgramTrie
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +56,7 @@ class NgramModel:
 
     def __init__(self, tables: NgramTables) -> None:
         self.tables = tables
-        ends = np.cumsum(tables.num_children, dtype=np.int64)
-        self._child_starts = np.concatenate(([0], ends)) + tables.vocab_size
-        contexts_by_byte = np.bitwise_count(tables.has_children).astype(np.int64)
-        self._contexts_before_byte = np.cumsum(contexts_by_byte) - contexts_by_byte
+        self.trie = NgramTrie(tables)
 
     @classmethod
     def load(cls, directory: Path) -> Self:
@@ -112,27 +108,57 @@ class NgramModel:
         Raises:
             NgramError: An id is outside the vocabulary.
         """
-        tables = self.tables
         before = self._history(context_ids)
         history = np.concatenate((before, self._checked(ids)))
-        node = history  # of the n-gram that ends at each position; for order 1 the token itself
-        probability = np.asarray(tables.unigrams)[history]
+        nodes = history  # of the n-gram that ends at each position; of order 1 the token itself
+        probabilities = np.asarray(self.tables.unigrams)[history]
         for order in range(2, self.order + 1):
-            rank = np.full(history.size, NONE)
-            rank[1:] = self._context_ranks(node[:-1])
-            known = np.flatnonzero(rank != NONE)
-            rank = rank[known]
-            child = self._find_children(rank, history[known])
-            odds = tables.levels[1, order - 2][tables.backoffs[rank]]
-            probability[known] *= odds / (1 + odds)
-            found = child != NONE
-            codes = tables.weights[child[found] - tables.vocab_size]
-            weight = tables.levels[0, order - 2][codes]
-            share = weight / self._weight_sums[rank[found]] / (1 + odds[found])
-            probability[known[found]] += share
-            node = np.full(history.size, NONE)
-            node[known] = child
-        return np.log(probability[before.size :])
+            contexts = np.append(NONE, nodes[:-1])
+            probabilities, nodes = self.lengthen(contexts, history, probabilities, order=order)
+        return np.log(probabilities[before.size :])
+
+    def lengthen(
+        self,
+        contexts: NDArray[np.int64],
+        tokens: NDArray[np.int64],
+        below: NDArray[np.float64],
+        *,
+        order: int,
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Probabilities of tokens after contexts, from those after contexts one token shorter.
+
+        Args:
+            contexts: int64 [n], nodes of order `order` - 1, NONE where the model has no such node.
+            tokens: int64 [n], a token for each context.
+            below: float64 [n], the tokens' probabilities after the shorter contexts.
+            order: Order of the n-grams that context and token make.
+
+        Returns:
+            The probabilities, and the nodes of those n-grams (NONE where not held).
+        """
+        tables = self.tables
+        probabilities = below.copy()
+        nodes = np.full(contexts.size, NONE)
+        ranks = self.trie.context_ranks(contexts)
+        known = np.flatnonzero(ranks != NONE)
+        ranks = ranks[known]
+        nodes[known] = self.trie.children(ranks, tokens[known])
+        odds = tables.levels[1, order - 2][tables.backoffs[ranks]]
+        probabilities[known] *= odds / (1 + odds)
+        is_held = nodes[known] != NONE
+        held = known[is_held]
+        codes = tables.weights[nodes[held] - tables.vocab_size]
+        shares = tables.levels[0, order - 2][codes] / self._weight_sums[ranks[is_held]]
+        probabilities[held] += shares / (1 + odds[is_held])
+        return probabilities, nodes
+
+    def backoffs(self, nodes: NDArray[np.int64], *, order: int) -> NDArray[np.float64]:
+        """Mass that the order below distributes after each node of that order; 1 if not held."""
+        if order == self.order:
+            return np.ones(nodes.size)
+        ranks = self.trie.context_ranks(nodes)
+        odds = self.tables.levels[1, order - 1][self.tables.backoffs[np.maximum(ranks, 0)]]
+        return np.where(ranks == NONE, 1.0, odds / (1 + odds))
 
     def explain(self, context_ids: Sequence[int], token_id: int) -> tuple[NgramStep, ...]:
         """How the probability of one token comes about, shortest context first.
@@ -167,18 +193,15 @@ class NgramModel:
         history = self._history(context_ids)
         for length in range(1, min(self.order - 1, history.size) + 1):
             context = history[history.size - length :]
-            node = context[:1]
-            for token in context[1:]:
-                rank = self._context_ranks(node)
-                node = rank if rank[0] == NONE else self._find_children(rank, token[None])
-            yield length + 1, tuple(context.tolist()), int(self._context_ranks(node)[0])
+            rank = self.trie.context_ranks(self.trie.find(context[None, :]))
+            yield length + 1, tuple(context.tolist()), int(rank[0])
 
     def _continuations(
         self, order: int, rank: int
     ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], float]:
         """Tokens held after a context, their discounted counts, their shares, the back-off mass."""
         tables = self.tables
-        start, stop = (self._child_starts[rank : rank + 2] - tables.vocab_size).tolist()
+        start, stop = self.trie.child_starts[rank : rank + 2].tolist()
         weights = tables.levels[0, order - 2][tables.weights[start:stop]]
         odds = float(tables.levels[1, order - 2][tables.backoffs[rank]])
         shares = weights / weights.sum() / (1 + odds)
@@ -194,40 +217,7 @@ class NgramModel:
             weights[start:stop] = tables.levels[0, index][tables.weights[start:stop]]
         if not weights.size:
             return weights
-        return np.add.reduceat(weights, self._child_starts[:-1] - tables.vocab_size)
-
-    def _context_ranks(self, nodes: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Place of each node among the contexts; NONE for no node or one without children."""
-        num_inner = sum(self.tables.num_nodes_by_order[:-1])
-        ranks = np.full(nodes.size, NONE)
-        inner = np.flatnonzero((nodes != NONE) & (nodes < num_inner))
-        byte, bit = nodes[inner] >> 3, nodes[inner] & 7
-        marks = self.tables.has_children[byte].astype(np.int64)
-        below = np.bitwise_count(marks & ((1 << bit) - 1))
-        has_children = (marks >> bit) & 1 == 1
-        ranks[inner[has_children]] = (self._contexts_before_byte[byte] + below)[has_children]
-        return ranks
-
-    def _find_children(
-        self, ranks: NDArray[np.int64], tokens: NDArray[np.int64]
-    ) -> NDArray[np.int64]:
-        """Node of each context continued by its token, NONE where the model holds none.
-
-        A binary search in the sorted children of all contexts at once.
-        """
-        stored, offset = self.tables.tokens, self.tables.vocab_size
-        low, high = self._child_starts[ranks] - offset, self._child_starts[ranks + 1] - offset
-        end = high
-        while (low < high).any():
-            middle = (low + high) >> 1
-            # Where low == high the answer stands, and middle may lie one past the last n-gram.
-            is_left = stored[np.minimum(middle, stored.size - 1)] < tokens
-            is_open = low < high
-            low = np.where(is_open & is_left, middle + 1, low)
-            high = np.where(is_open & ~is_left, middle, high)
-        is_found = low < end
-        is_found[is_found] = stored[low[is_found]] == tokens[is_found]
-        return np.where(is_found, low + offset, NONE)
+        return np.add.reduceat(weights, self.trie.child_starts[:-1])
 
     def _checked(self, ids: ArrayLike) -> NDArray[np.int64]:
         array = np.asarray(ids)

@@ -24,7 +24,7 @@ ARRAY_NAMES = (
     "tokens",
     "weights",
     "has_children",
-    "num_children",
+    "first_children",
     "backoffs",
     "levels",
 )
@@ -56,7 +56,8 @@ class NgramTables:
         tokens: uint16 or uint32 [nodes - vocab_size], last token of each n-gram from order 2.
         weights: uint8 [nodes - vocab_size], code of the discounted count of each n-gram.
         has_children: uint8 bit map (lowest bit first) over the nodes below the highest order.
-        num_children: uint16 or uint32 [contexts], children of each context.
+        first_children: uint8 bit map (lowest bit first) over the n-grams from order 2: those that
+            are the first child of their context; as many as there are contexts.
         backoffs: uint8 [contexts], code of the odds of each context's back-off mass.
         levels: float64 [2, order - 1, 256], what the codes mean: [0] weights, [1] odds; row i is
             for n-grams of order i + 2 and for the contexts above them.
@@ -71,7 +72,7 @@ class NgramTables:
     tokens: NDArray[np.unsignedinteger]
     weights: NDArray[np.uint8]
     has_children: NDArray[np.uint8]
-    num_children: NDArray[np.unsignedinteger]
+    first_children: NDArray[np.uint8]
     backoffs: NDArray[np.uint8]
     levels: NDArray[np.float64]
     facts: Mapping[str, object]
@@ -80,11 +81,6 @@ class NgramTables:
 def token_dtype(vocab_size: int) -> np.dtype[np.unsignedinteger]:
     """Smallest type that holds every token id."""
     return np.dtype(np.uint16 if vocab_size <= 1 << 16 else np.uint32)
-
-
-def child_count_dtype(vocab_size: int) -> np.dtype[np.unsignedinteger]:
-    """Smallest type that holds the number of children of any context (at most vocab_size)."""
-    return np.dtype(np.uint16 if vocab_size < 1 << 16 else np.uint32)
 
 
 def stored_bytes(*, vocab_size: int, num_nodes_by_order: tuple[int, ...], num_contexts: int) -> int:
@@ -99,7 +95,8 @@ def stored_bytes(*, vocab_size: int, num_nodes_by_order: tuple[int, ...], num_co
         + 2 * (order - 1) * NUM_CODES * 8
         + num_ngrams * (token_dtype(vocab_size).itemsize + 1)
         + (num_inner + 7) // 8
-        + num_contexts * (child_count_dtype(vocab_size).itemsize + 1)
+        + (num_ngrams + 7) // 8
+        + num_contexts
     )
 
 
@@ -160,9 +157,7 @@ def read_tables(directory: Path) -> NgramTables:
         tokens=_read_array(folder, "tokens", token_dtype(vocab_size), (num_ngrams,)),
         weights=_read_array(folder, "weights", byte, (num_ngrams,)),
         has_children=has_children,
-        num_children=_read_array(
-            folder, "num_children", child_count_dtype(vocab_size), (num_contexts,)
-        ),
+        first_children=_read_array(folder, "first_children", byte, ((num_ngrams + 7) // 8,)),
         backoffs=_read_array(folder, "backoffs", byte, (num_contexts,)),
         levels=_read_array(folder, "levels", real, (2, order - 1, NUM_CODES)),
         facts=description.facts,
@@ -220,21 +215,21 @@ def _check_contents(tables: NgramTables, folder: Path) -> None:
         refuse("unigrams", f"must be positive and sum to 1, but sums to {total!r}")
     if not (np.isfinite(tables.levels).all() and (tables.levels > 0).all()):
         refuse("levels", "must hold positive finite numbers")
-    nodes_up_to = np.cumsum(tables.num_nodes_by_order)
-    marks = np.unpackbits(tables.has_children, bitorder="little")
-    if marks[nodes_up_to[-1] - tables.num_nodes_by_order[-1] :].any():
+    num_nodes = tables.num_nodes_by_order
+    has_children = np.unpackbits(tables.has_children, bitorder="little")
+    first_children = np.unpackbits(tables.first_children, bitorder="little")
+    if has_children[sum(num_nodes[:-1]) :].any():
         refuse("has_children", "marks an n-gram of the highest order")
-    children_up_to = np.cumsum(np.concatenate(([0], tables.num_children)), dtype=np.int64)
-    contexts_up_to = np.concatenate(([0], np.cumsum(marks, dtype=np.int64)))
-    expected = nodes_up_to[1:] - tables.vocab_size
-    found = children_up_to[contexts_up_to[nodes_up_to[:-1]]]
-    if (tables.num_children == 0).any() or (found != expected).any():
-        refuse("num_children", "does not add up to the n-grams of each order")
+    if first_children[sum(num_nodes[1:]) :].any():
+        refuse("first_children", "marks more than the n-grams")
+    ends = np.cumsum(num_nodes).tolist()
+    for parent_start, start, end in zip([0, *ends], ends, ends[1:], strict=False):
+        groups = first_children[start - tables.vocab_size : end - tables.vocab_size]
+        if groups.sum() != has_children[parent_start:start].sum() or not groups[:1].all():
+            refuse("first_children", "does not fit the contexts in has_children.npy")
     tokens = tables.tokens
     if tokens.size:
         if int(tokens.max()) >= tables.vocab_size:
             refuse("tokens", f"holds a token id above {tables.vocab_size - 1}")
-        is_sorted = tokens[1:] > tokens[:-1]
-        is_sorted[children_up_to[1:-1] - 1] = True  # a context's first child starts anew
-        if not is_sorted.all():
+        if not ((tokens[1:] > tokens[:-1]) | (first_children[1 : tokens.size] == 1)).all():
             refuse("tokens", "is not sorted within each context")

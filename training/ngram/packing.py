@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from model.ngram_tables import (
     NUM_CODES,
     NgramTables,
-    child_count_dtype,
     stored_bytes,
     token_dtype,
 )
@@ -52,7 +51,7 @@ def pack(
     tokens: list[NDArray[np.unsignedinteger]] = []
     weights: list[NDArray[np.uint8]] = []
     has_children: list[NDArray[np.bool_]] = []
-    num_children: list[NDArray[np.unsignedinteger]] = []
+    first_children: list[NDArray[np.bool_]] = []
     backoffs: list[NDArray[np.uint8]] = []
     parents_kept = np.ones(counts.vocab_size, dtype=np.bool_)
     for index, (level, mask, level_estimate) in enumerate(
@@ -66,12 +65,13 @@ def pack(
         tokens.append(level.tokens[mask].astype(token_dtype(counts.vocab_size)))
         weights.append(weight_codes)
         has_children.append(is_context)
-        num_children.append(children[is_context].astype(child_count_dtype(counts.vocab_size)))
+        parents = level.parents[mask].astype(np.int64)
+        first_children.append(np.diff(parents, prepend=-1) != 0)
         backoffs.append(backoff_codes)
         parents_kept = mask
     if not counts.levels:
         tokens.append(np.zeros(0, dtype=token_dtype(counts.vocab_size)))
-        num_children.append(np.zeros(0, dtype=child_count_dtype(counts.vocab_size)))
+        first_children.append(np.zeros(0, dtype=np.bool_))
         weights.append(np.zeros(0, dtype=np.uint8))
         backoffs.append(np.zeros(0, dtype=np.uint8))
         has_children.append(np.zeros(0, dtype=np.bool_))
@@ -84,7 +84,7 @@ def pack(
         tokens=np.concatenate(tokens),
         weights=np.concatenate(weights),
         has_children=np.packbits(np.concatenate(has_children), bitorder="little"),
-        num_children=np.concatenate(num_children),
+        first_children=np.packbits(np.concatenate(first_children), bitorder="little"),
         backoffs=np.concatenate(backoffs),
         levels=levels,
         facts=facts,
@@ -99,7 +99,7 @@ def quantise(
     if not values.size:
         return levels, np.zeros(0, dtype=np.uint8)
     distinct = np.unique(values)
-    firsts: NDArray[np.int64] = np.arange(distinct.size)
+    firsts = np.arange(distinct.size, dtype=np.int64)
     if distinct.size > NUM_CODES:
         low, high = 0.0, float(np.log(distinct[-1] / distinct[0])) / (NUM_CODES - 1) + 1e-9
         for _ in range(_BISECTION_STEPS):
@@ -114,7 +114,7 @@ def quantise(
     codes = np.searchsorted(distinct[firsts], values, side="right") - 1
     # A bin of one value keeps it to the bit, which a mean of copies would not.
     means = np.bincount(codes, values) / np.bincount(codes)
-    is_single = np.diff(firsts, append=distinct.size) == 1
+    is_single = np.append(firsts[1:], distinct.size) - firsts == 1
     levels[: firsts.size] = np.where(is_single, distinct[firsts], means)
     return levels, codes.astype(np.uint8)
 
@@ -127,5 +127,5 @@ def _bins(distinct: NDArray[np.float64], ratio: float) -> NDArray[np.int64] | No
         if len(firsts) == NUM_CODES:
             return None
         firsts.append(start)
-        start = int(np.searchsorted(distinct, distinct[start] * ratio, side="right"))
+        start = int(np.searchsorted(distinct, float(distinct[start]) * ratio, side="right"))
     return np.array(firsts)

@@ -15,7 +15,7 @@ from model.ngram_tables import stored_bytes
 from training.ngram.counting import NgramCounts
 from training.ngram.kneser_ney import Discounts, Estimate, estimate
 
-NUM_ROUNDS = 4
+NUM_ROUNDS = 2
 _BISECTION_STEPS = 50
 
 

@@ -104,6 +104,8 @@ def train_ngram(
         discounts=discounts,
     )
     num_given = _num_tokens(token_arrays)
+    if num_given < MIN_TOKENS:
+        raise NgramError(f"text must have at least {MIN_TOKENS} tokens, given {num_given}")
     if num_given > max_tokens:
         token_arrays = list(_evenly(token_arrays, max_tokens))
         announce(
