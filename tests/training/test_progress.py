@@ -1,15 +1,13 @@
-"""The screen and the metrics port: what a person and a Prometheus server see of a run."""
+"""The screen: what a person sees of a run on a terminal, in a pipe and in a CI log."""
 
 import io
 import os
 import pty
 import re
 import resource
-import socket
 import struct
 import termios
 import threading
-import urllib.request
 from collections.abc import Generator
 from contextlib import contextmanager
 from fcntl import ioctl
@@ -17,11 +15,9 @@ from pathlib import Path
 from typing import TextIO
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from training.printable import printable, printable_line
 from training.progress import Progress
-from training.progress.metrics_port import MetricsPortError
 from training.run_log.facts import JsonValue
 from training.run_log.log import read_history
 
@@ -173,18 +169,10 @@ def test_a_pipe_gets_a_line_every_few_seconds_and_no_escape(tmp_path: Path) -> N
 
 def test_while_the_number_of_steps_is_being_found_no_end_is_promised(tmp_path: Path) -> None:
     stream = io.StringIO()
-    with Progress(
-        tmp_path / "log.jsonl", stream=stream, plain_interval_seconds=0, metrics_port=0
-    ) as progress:
+    with Progress(tmp_path / "log.jsonl", stream=stream, plain_interval_seconds=0) as progress:
         for step in (1, 2):
             progress.event("step", **{**step_facts(step), "num_steps": 0})
-        assert progress.metrics_port is not None
-        figures = scrape(progress.metrics_port)
     assert stream.getvalue().splitlines()[1] == ("step 2  loss 4.000  48 k tokens/s  elapsed 0:04")
-    assert not figures.keys() & {
-        "nextword_training_planned_steps",
-        "nextword_training_remaining_seconds",
-    }
 
 
 def test_a_task_shows_rate_and_time_left_and_leaves_one_line(tmp_path: Path) -> None:
@@ -266,70 +254,6 @@ def test_a_resumed_run_knows_the_line_to_beat_and_forgets_what_came_later(tmp_pa
         assert status.best.step == 10
         progress.event("step", **step_facts(11, loss=float("nan")))
         assert status.remaining_seconds is None
-
-
-def scrape(port: int) -> dict[str, float]:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
-        assert answer.headers.get_content_type() == "text/plain"
-        text = answer.read().decode("utf-8")
-    return {
-        sample.name: sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
-
-
-def test_prometheus_reads_the_newest_figures_and_nothing_before_it_is_known(tmp_path: Path) -> None:
-    with Progress(tmp_path / "log.jsonl", metrics_port=0, stream=io.StringIO()) as progress:
-        port = progress.metrics_port
-        assert port is not None
-        assert scrape(port) == {}
-        tell_a_run(progress)
-        figures = scrape(port)
-        assert figures["nextword_training_step"] == 20
-        assert figures["nextword_training_planned_steps"] == 100
-        assert figures["nextword_training_loss_nats"] == 4.0
-        assert figures["nextword_training_tokens_total"] == 20_000
-        assert figures["nextword_training_tokens_per_second"] == 48_000
-        assert figures["nextword_training_learning_rate"] == 0.001
-        assert figures["nextword_training_epochs"] == 5.0
-        assert figures["nextword_training_remaining_seconds"] == 160
-        assert figures["nextword_training_best_bits_per_byte"] == 1.85
-        assert figures["nextword_training_ngram_bits_per_byte"] == 2.01
-        assert figures["nextword_training_finished"] == 0
-        progress.event("step", **step_facts(21, loss=float("nan")))
-        assert scrape(port)["nextword_training_loss_nats"] != 4.0
-        progress.event("end", reason="done", steps=21)
-        assert scrape(port)["nextword_training_finished"] == 1
-    with pytest.raises(OSError, match="refused"):
-        scrape(port)
-
-
-def test_metric_names_follow_the_conventions(tmp_path: Path) -> None:
-    with Progress(tmp_path / "log.jsonl", metrics_port=0, stream=io.StringIO()) as progress:
-        tell_a_run(progress)
-        address = f"http://127.0.0.1:{progress.metrics_port}/metrics"
-        with urllib.request.urlopen(address, timeout=10) as answer:
-            families = list(text_string_to_metric_families(answer.read().decode("utf-8")))
-    assert len(families) > 15
-    for family in families:
-        assert re.fullmatch(r"nextword_training(_[a-z0-9]+)*", family.name)
-        assert family.documentation.endswith(".")
-        # A total is a counter and a counter is a total.
-        is_total = any(sample.name.endswith("_total") for sample in family.samples)
-        assert is_total == (family.type == "counter")
-
-
-def test_a_taken_port_is_one_line_that_names_it_and_the_log_is_released(tmp_path: Path) -> None:
-    log = tmp_path / "log.jsonl"
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        port: int = other.getsockname()[1]
-        with pytest.raises(MetricsPortError) as caught:
-            Progress(log, metrics_port=port, stream=io.StringIO())
-    assert str(port) in str(caught.value)
-    assert "\n" not in str(caught.value)
-    with pytest.raises(MetricsPortError, match="65535"):
-        Progress(log, metrics_port=70_000, stream=io.StringIO())
 
 
 def test_printable_keeps_letters_of_every_script_and_lines() -> None:

@@ -104,18 +104,15 @@ class _StatusCollector(Collector):
             yield _gauge(
                 "held_out_loss_nats", "Newest held-out loss, nats per token.", evaluation.loss
             )
-            yield _gauge(
-                "held_out_bits_per_byte", "Newest held-out bits per byte.", evaluation.bits_per_byte
-            )
+            yield _gauge("held_out_bpb", "Newest held-out bits per byte.", evaluation.bits_per_byte)
         if best is not None:
             yield _gauge("best_step", "Step of the best held-out loss.", best.step)
             yield _gauge("best_loss_nats", "Best held-out loss, nats per token.", best.loss)
-            yield _gauge("best_bits_per_byte", "Best held-out bits per byte.", best.bits_per_byte)
+            yield _gauge("best_bpb", "Best held-out bits per byte.", best.bits_per_byte)
         if ngram is not None:
-            yield _gauge(
-                "ngram_bits_per_byte", "Held-out bits per byte of the n-gram.", ngram.bits_per_byte
-            )
+            yield _gauge("ngram_bpb", "Held-out bits per byte of the n-gram.", ngram.bits_per_byte)
 
 
+# "bpb" is bits per byte: promtool takes any "bits" in a name for a size in the wrong unit.
 def _gauge(name: str, documentation: str, value: float) -> GaugeMetricFamily:
     return GaugeMetricFamily(f"nextword_training_{name}", documentation, value=value)

@@ -3,12 +3,9 @@ matter that model hubs read. Facts and limits, no promises.
 """
 
 import json
-import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from training.printable import printable, printable_line
 from training.quantities import (
     format_bytes,
     format_count,
@@ -16,6 +13,8 @@ from training.quantities import (
     format_number,
     format_short,
 )
+from training.report.front_matter import front_matter
+from training.report.markdown import code, fenced, inline
 from training.report.remarks import remarks
 from training.report.run_facts import RunFacts, perplexity, read_run_facts
 from training.run_log.events import Sample
@@ -53,8 +52,8 @@ def model_card(
     """
     facts = read_run_facts(log_path)
     sections = [
-        _front_matter(facts, license_id),
-        f"# {_inline(facts.name)}",
+        front_matter(facts, license_id=license_id),
+        f"# {inline(facts.name)}",
         _introduction(facts),
         *([f"![Loss over the training steps]({picture})"] if picture is not None else []),
         *_section("Numbers", _numbers(facts)),
@@ -69,55 +68,16 @@ def model_card(
     return "\n\n".join(sections) + "\n"
 
 
-def _front_matter(facts: RunFacts, license_id: str) -> str:
-    lines = ["---", f"license: {_yaml(license_id)}"]
-    if license_id == "other":
-        lines.append(f"license_name: {_yaml('not-stated')}")
-    lines += ["library_name: transformers", "pipeline_tag: text-generation"]
-    lines += ["tags:", "  - nextword", "  - llama", "  - text-generation"]
-    best = facts.best
-    if best is not None and math.isfinite(best.loss):
-        dataset = facts.corpus.description if facts.corpus is not None else "held-out text"
-        lines += [
-            "model-index:",
-            f"  - name: {_yaml(facts.name)}",
-            "    results:",
-            "      - task:",
-            "          type: text-generation",
-            "        dataset:",
-            f"          name: {_yaml(f'{dataset} (held out)')}",
-            "          type: text",
-            "        metrics:",
-            *_metric("bits_per_byte", "bits per byte", best.bits_per_byte),
-            *_metric("perplexity", "perplexity per token", perplexity(best)),
-        ]
-    return "\n".join([*lines, "---"])
-
-
-def _metric(kind: str, name: str, value: float) -> list[str]:
-    return [
-        f"          - type: {kind}",
-        f"            name: {name}",
-        f"            value: {value:.4f}",
-    ]
-
-
 def _introduction(facts: RunFacts) -> str:
     start, corpus = facts.start, facts.corpus
-    size = (
-        ""
-        if start is None or start.parameters is None
-        else (f" of {format_short(start.parameters)} parameters")
-    )
-    text = (
-        ""
-        if corpus is None
-        else (f", trained on {format_bytes(corpus.bytes)} of text ({_inline(corpus.description)})")
-    )
-    parent = ""
+    size = text = parent = ""
+    if start is not None and start.parameters is not None:
+        size = f" of {format_short(start.parameters)} parameters"
+    if corpus is not None:
+        text = f", trained on {format_bytes(corpus.bytes)} of text ({inline(corpus.description)})"
     if start is not None and start.parent is not None:
         name = start.parent if isinstance(start.parent, str) else json.dumps(start.parent)
-        parent = f" It continues from {_code(name)}."
+        parent = f" It continues from {code(name)}."
     return (
         f"A small Llama-shaped language model{size}{text}. It continues text; it was not taught to "
         f"follow instructions or to hold a conversation.{parent}"
@@ -130,7 +90,7 @@ def _numbers(facts: RunFacts) -> str:
     if start is not None and start.parameters is not None:
         rows.append(("parameters", format_count(start.parameters)))
     if tokenizer is not None:
-        kind = _inline(tokenizer.tokenizer_kind)
+        kind = inline(tokenizer.tokenizer_kind)
         rows.append(("vocabulary", f"{format_count(tokenizer.vocab_size)} tokens ({kind})"))
     if best is not None:
         rows += [
@@ -188,7 +148,7 @@ def _samples(facts: RunFacts) -> str:
             *([f"top-k {sample.top_k}"] if sample.top_k is not None else []),
             *([f"seed {sample.seed}"] if sample.seed is not None else []),
         ]
-        blocks.append(f"{', '.join(about)}:\n\n{_fenced(sample.prompt + sample.text)}")
+        blocks.append(f"{', '.join(about)}:\n\n{fenced(sample.prompt + sample.text)}")
     return "\n\n".join(blocks)
 
 
@@ -220,7 +180,7 @@ def _limits(facts: RunFacts) -> str:
         "It knows only its training text: that text's language, time, opinions and insults.",
         "It can repeat passages of its training text word for word.",
     ]
-    return "\n".join(f"- {_inline(line)}" for line in [*general, *remarks(facts)])
+    return "\n".join(f"- {inline(line)}" for line in [*general, *remarks(facts)])
 
 
 def _texts(facts: RunFacts, text_status: str | None) -> str:
@@ -228,10 +188,10 @@ def _texts(facts: RunFacts, text_status: str | None) -> str:
     parts: list[str] = []
     if corpus is not None:
         lines = [
-            f"- {_inline(corpus.description)}",
+            f"- {inline(corpus.description)}",
             f"- {format_count(corpus.documents)} documents, {format_bytes(corpus.bytes)}",
             *(
-                f"- removed: {_inline(rule)}, {format_bytes(size)}"
+                f"- removed: {inline(rule)}, {format_bytes(size)}"
                 for rule, size in corpus.removed_bytes.items()
             ),
             *([f"- SHA-256 of the cleaned text: `{corpus.sha256}`"] if corpus.sha256 else []),
@@ -240,13 +200,13 @@ def _texts(facts: RunFacts, text_status: str | None) -> str:
     if text_status is None:
         parts.append(_UNSTATED)
     else:
-        parts.append(f"Status, as stated by whoever trained the model: {_inline(text_status)}")
+        parts.append(f"Status, as stated by whoever trained the model: {inline(text_status)}")
     return "\n\n".join(parts)
 
 
 def _making(facts: RunFacts, command: str | None) -> str:
     commands = [each.command for each in facts.starts] if command is None else [command]
-    parts = [_fenced("\n".join(dict.fromkeys(commands)), language="sh")] if commands else []
+    parts = [fenced("\n".join(dict.fromkeys(commands)), language="sh")] if commands else []
     words: list[str] = []
     if facts.last_step is not None:
         words.append(f"{format_count(facts.last_step.step)} steps")
@@ -257,7 +217,7 @@ def _making(facts: RunFacts, command: str | None) -> str:
     if facts.elapsed_seconds is not None:
         words.append(format_duration(facts.elapsed_seconds))
     if facts.start is not None and facts.start.device is not None:
-        words.append(f"on {_inline(facts.start.device)}")
+        words.append(f"on {inline(facts.start.device)}")
     if words:
         parts.append(", ".join(words) + ".")
     return "\n\n".join(parts)
@@ -267,9 +227,9 @@ def _serving() -> str:
     return "\n\n".join(
         [
             "In this folder:",
-            _fenced("nextword-serve --model .", language="sh"),
+            fenced("nextword-serve --model .", language="sh"),
             "It is an ordinary Llama folder, which `transformers` loads too:",
-            _fenced(
+            fenced(
                 "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
                 'model = AutoModelForCausalLM.from_pretrained(".")\n'
                 'tokenizer = AutoTokenizer.from_pretrained(".")',
@@ -281,30 +241,9 @@ def _serving() -> str:
 
 def _file_list(files: Mapping[str, int] | None) -> str:
     return "\n".join(
-        f"- {_code(name)}, {format_bytes(size)}" for name, size in (files or {}).items()
+        f"- {code(name)}, {format_bytes(size)}" for name, size in (files or {}).items()
     )
 
 
 def _section(title: str, body: str) -> list[str]:
     return [f"## {title}", body] if body else []
-
-
-def _yaml(text: str) -> str:
-    """A JSON string is a YAML string, whatever it holds."""
-    return json.dumps(text)
-
-
-def _inline(text: str) -> str:
-    """One line of plain text: nothing in it becomes HTML, a link, a heading or a table cell."""
-    return re.sub(r"([\\`*_{}\[\]<>#|~])", r"\\\1", printable_line(text))
-
-
-def _code(text: str) -> str:
-    return f"`{printable_line(text).replace('`', chr(39))}`"
-
-
-def _fenced(text: str, *, language: str = "text") -> str:
-    """A code block that its content cannot end."""
-    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return f"{fence}{language}\n{printable(text)}\n{fence}"

@@ -11,12 +11,12 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import ArrayLike
 
 from training.quantities import format_number, format_short
+from training.report.curves import bin_means, binned_losses, columns, smoothed_losses
 from training.report.drawing import Chart
 from training.report.palette import Palette
 from training.report.run_facts import RunFacts
 from training.run_log.events import Evaluation, Step
 
-_MAX_POINTS = 300
 # A narrow screen has room for fewer words in the picture.
 _NARROW_INCHES = 5.0
 
@@ -64,7 +64,7 @@ def top_of_loss_chart(facts: RunFacts) -> float | None:
 
 def _finite_losses(facts: RunFacts) -> list[float]:
     """All losses that the picture can show, the lowest first."""
-    values = [loss for _, loss in _smoothed(facts.steps)]
+    values = [loss for _, loss in smoothed_losses(facts.steps)]
     values += [each.loss for each in facts.evaluations]
     return sorted(value for value in values if math.isfinite(value))
 
@@ -84,11 +84,11 @@ def _describe_loss(facts: RunFacts) -> str:
 def _draw_loss(figure: Figure, palette: Palette, facts: RunFacts) -> None:
     axes = figure.subplots()
     _dress(axes, palette)
-    raw, smooth = _binned(facts.steps), _smoothed(facts.steps)
+    raw, smooth = binned_losses(facts.steps), smoothed_losses(facts.steps)
     if len(raw) > 20:
-        axes.plot(*_columns(raw), color=palette.train, linewidth=0.8, alpha=0.45)
+        axes.plot(*columns(raw), color=palette.train, linewidth=0.8, alpha=0.45)
     if smooth:
-        axes.plot(*_columns(smooth), color=palette.train, linewidth=1.8, label="training text")
+        axes.plot(*columns(smooth), color=palette.train, linewidth=1.8, label="training text")
     evaluations = [each for each in facts.evaluations if math.isfinite(each.loss)]
     if evaluations:
         axes.plot(
@@ -207,7 +207,7 @@ def _draw_pace(figure: Figure, palette: Palette, steps: Sequence[Step]) -> None:
     for axes, (title, points) in zip(grid.flat, filled, strict=True):
         _dress(axes, palette)
         axes.set_title(title, loc="left", fontsize=10, color=palette.ink)
-        axes.plot(*_columns(_bin(points)), color=palette.held_out, linewidth=1.6)
+        axes.plot(*columns(bin_means(points)), color=palette.held_out, linewidth=1.6)
         axes.yaxis.set_major_locator(MaxNLocator(4))
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         axes.yaxis.set_major_formatter(
@@ -239,39 +239,3 @@ def _dress(axes: Axes, palette: Palette) -> None:
     axes.margins(x=0.015)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.xaxis.set_major_formatter(FuncFormatter(_format_step))
-
-
-def _binned(steps: Sequence[Step]) -> list[tuple[float, float]]:
-    return _bin([(step.step, step.loss) for step in steps])
-
-
-def _bin(points: Sequence[tuple[int, float]]) -> list[tuple[float, float]]:
-    """Means over neighbouring steps, so that a long run draws as fast as a short one; NaN stays
-    NaN."""
-    width = -(-len(points) // _MAX_POINTS)
-    bins = [points[begin : begin + width] for begin in range(0, len(points), max(1, width))]
-    return [
-        (sum(step for step, _ in each) / len(each), sum(value for _, value in each) / len(each))
-        for each in bins
-    ]
-
-
-def _smoothed(steps: Sequence[Step]) -> list[tuple[float, float]]:
-    """Mean over a centred window, which does not lag; it is narrow at the steep beginning.
-
-    Values that are not finite stay gaps.
-    """
-    points = _binned(steps)
-    half = len(points) // 40
-    smooth: list[tuple[float, float]] = []
-    for index, (step, loss) in enumerate(points):
-        reach = min(half, index)
-        window = [value for _, value in points[index - reach : index + reach + 1]]
-        finite = [value for value in window if math.isfinite(value)]
-        smooth.append((step, sum(finite) / len(finite) if math.isfinite(loss) else math.nan))
-    return smooth
-
-
-def _columns(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
-    finite_or_gap = [(x, y if math.isfinite(y) else math.nan) for x, y in points]
-    return [x for x, _ in finite_or_gap], [y for _, y in finite_or_gap]

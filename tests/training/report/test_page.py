@@ -1,8 +1,7 @@
-"""The report's page, read as a browser would read it: facts in the text, shapes in the pictures."""
+"""The report's page, read as a browser would read it."""
 
 import math
 import re
-import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from html.parser import HTMLParser
 from importlib.resources import files
@@ -10,10 +9,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
-import matplotlib.image
-import matplotlib.pyplot
-import numpy as np
 import pytest
 
 from training.report import write_report
@@ -27,7 +22,6 @@ from training.run_log.log import EventLogError
 Facts = dict[str, Any]
 LogOf = Callable[[list[Facts]], Path]
 VOID_TAGS = {"meta", "br"}
-SVG = "{http://www.w3.org/2000/svg}"
 
 
 class Page(HTMLParser):
@@ -68,11 +62,6 @@ class Page(HTMLParser):
     def values(self, name: str) -> list[str]:
         return [value for _, attributes in self.tags if (value := attributes.get(name))]
 
-    def pictures(self) -> dict[str, ET.Element]:
-        found = re.findall(r"<svg .*?</svg>", self.source, flags=re.DOTALL)
-        roots = [ET.fromstring(each) for each in found]
-        return {root.attrib["aria-labelledby"].removesuffix("-title"): root for root in roots}
-
 
 def page_of(log: Path) -> Page:
     return Page(report_page(read_run_facts(log), command=None))
@@ -83,17 +72,6 @@ def page(finished_log: Path) -> Page:
     """The page of a run that went well, as it was written into a file."""
     path, *_ = write_report(finished_log, finished_log.parent / "report")
     return Page(path.read_text(encoding="utf-8"))
-
-
-def paths(root: ET.Element, colour: str) -> list[list[tuple[float, float]]]:
-    """The points of all lines of one colour."""
-    found = [
-        each.attrib["d"]
-        for each in root.iter(f"{SVG}path")
-        if f"stroke: var(--chart-{colour})" in each.attrib.get("style", "")
-    ]
-    numbers = [re.findall(r"[ML] (-?[\d.]+) (-?[\d.]+)", each) for each in found]
-    return [[(float(x), float(y)) for x, y in each] for each in numbers]
 
 
 def test_the_page_tells_the_numbers_of_the_run(page: Page, finished_log: Path) -> None:
@@ -168,44 +146,6 @@ def test_control_characters_become_visible_and_direction_marks_cannot_leak(
     assert any("a\\x00b\\x1b[31m\\u202ec\\ud800" in text for text in page.texts)
 
 
-def test_the_curve_shows_every_evaluation_and_marks_the_lowest(page: Page) -> None:
-    pictures = page.pictures()
-    assert set(pictures) == {"loss-wide", "loss-narrow", "pace-wide", "pace-narrow"}
-    for name in ("loss-wide", "loss-narrow"):
-        root = pictures[name]
-        curve = max(paths(root, "held-out"), key=len)
-        # The first point lies above the picture, so that the line is cut there.
-        assert 19 <= len(curve) <= 20
-        lowest = max(curve, key=lambda point: point[1])
-        ring = [
-            (float(use.attrib["x"]), float(use.attrib["y"]))
-            for use in root.iter(f"{SVG}use")
-            if "stroke-width: 1.8" in use.attrib["style"]
-        ]
-        assert ring == [pytest.approx(lowest, abs=0.01)]
-        [line] = [path for path in paths(root, "ngram") if path[-1][0] - path[0][0] > 100]
-        assert line[0][1] == line[-1][1]
-        assert line[0][1] < lowest[1]  # the n-gram lies higher: it is worse
-
-
-def test_both_axes_of_the_curve_agree(page: Page) -> None:
-    root = page.pictures()["loss-wide"]
-    texts = {"".join(each.itertext()).strip() for each in root.iter(f"{SVG}text")}
-    assert {"nats per token", "bits per byte", "step", "n-gram of order 5, held out"} <= texts
-    # A tick stands at y = a + b * nats on the left and at y = a + c * bits on the right.
-    ticks: dict[str, list[tuple[float, float]]] = {"left": [], "right": []}
-    for each in root.iter(f"{SVG}text"):
-        label = "".join(each.itertext()).strip()
-        if re.fullmatch(r"\d\.\d+", label):
-            side = "left" if float(each.attrib["x"]) < 300 else "right"
-            ticks[side].append((float(label), float(each.attrib["y"])))
-    slopes = {
-        side: (points[-1][1] - points[0][1]) / (points[-1][0] - points[0][0])
-        for side, points in ticks.items()
-    }
-    assert slopes["left"] / slopes["right"] == pytest.approx(1.787 / 4.459, rel=1e-3)
-
-
 def test_the_first_steep_fall_leaves_the_picture_and_the_page_says_so(
     page: Page, finished_log: Path
 ) -> None:
@@ -215,32 +155,6 @@ def test_the_first_steep_fall_leaves_the_picture_and_the_page_says_so(
     assert facts.steps[0].loss > top
     section = page.sections["Learning curve"]
     assert f"begins at {facts.steps[0].loss:.3f}, above the picture" in section
-
-
-def test_the_same_log_gives_the_same_bytes_and_matplotlib_is_left_as_it_was(
-    finished_log: Path, tmp_path: Path
-) -> None:
-    first = write_report(finished_log, tmp_path / "first")
-    with mpl.rc_context({"lines.linewidth": 9, "font.size": 30, "svg.fonttype": "path"}):
-        before = dict(mpl.rcParams)
-        second = write_report(finished_log, tmp_path / "second")
-        assert dict(mpl.rcParams) == before
-    assert [path.name for path in first] == ["report.html", "loss.png", "loss-dark.png"]
-    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
-    assert matplotlib.pyplot.get_fignums() == []
-    assert sorted((tmp_path / "first").iterdir()) == sorted(first)
-
-
-def test_the_pictures_show_both_curves_on_light_and_on_dark_ground(
-    finished_log: Path, tmp_path: Path
-) -> None:
-    _, light, dark = write_report(finished_log, tmp_path / "report")
-    for path, ground, held_out in ((light, "ffffff", "1f5fd0"), (dark, "171a1f", "7db2ff")):
-        pixels = np.rint(matplotlib.image.imread(path)[:, :, :3] * 255).astype(int)
-        assert pixels.shape[1] > 1200
-        assert tuple(pixels[0, 0]) == tuple(bytes.fromhex(ground))
-        near = np.abs(pixels - np.array(tuple(bytes.fromhex(held_out)))).sum(axis=2) < 12
-        assert near.sum() > 1000
 
 
 def luminance(colour: str) -> float:

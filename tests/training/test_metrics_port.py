@@ -1,0 +1,118 @@
+"""The metrics port, scraped as Prometheus scrapes it."""
+
+import io
+import re
+import socket
+import urllib.request
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from training.progress import Progress
+from training.progress.metrics_port import MetricsPortError
+from training.run_log.facts import JsonValue
+
+# Words for which Prometheus' own linter asks for another unit or type.
+LINTED_UNITS = {"bits", "milliseconds", "minutes", "hours", "kilobytes", "megabytes", "percent"}
+LINTED_TYPES = {"gauge", "counter", "histogram", "summary", "count", "sum", "bucket"}
+
+
+def step_facts(step: int, *, loss: float = 4.0) -> dict[str, JsonValue]:
+    return {
+        "step": step,
+        "num_steps": 100,
+        "loss": loss,
+        "learning_rate": 0.001,
+        "gradient_norm": 0.5,
+        "tokens": step * 1000,
+        "tokens_per_second": 48_000.0,
+        "elapsed_seconds": step * 2.0,
+    }
+
+
+def tell_a_run(progress: Progress) -> None:
+    progress.event("start", command="nextword-train --corpus a.txt", name="a", parameters=1234)
+    progress.event("corpus", description="a.txt", documents=1, bytes=9000, train_tokens=4000)
+    progress.event("ngram", order=5, bits_per_byte=2.01, nats_per_token=4.9)
+    for step in range(1, 21):
+        progress.event("step", **step_facts(step))
+    progress.event("evaluation", step=20, loss=4.5, bits_per_byte=1.85, is_best=True)
+
+
+def scrape(port: int) -> dict[str, float]:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        assert answer.headers.get_content_type() == "text/plain"
+        text = answer.read().decode("utf-8")
+    return {
+        sample.name: sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_prometheus_reads_the_newest_figures_and_nothing_before_it_is_known(tmp_path: Path) -> None:
+    with Progress(tmp_path / "log.jsonl", metrics_port=0, stream=io.StringIO()) as progress:
+        port = progress.metrics_port
+        assert port is not None
+        assert scrape(port) == {}
+        tell_a_run(progress)
+        figures = scrape(port)
+        assert figures["nextword_training_step"] == 20
+        assert figures["nextword_training_planned_steps"] == 100
+        assert figures["nextword_training_loss_nats"] == 4.0
+        assert figures["nextword_training_tokens_total"] == 20_000
+        assert figures["nextword_training_tokens_per_second"] == 48_000
+        assert figures["nextword_training_learning_rate"] == 0.001
+        assert figures["nextword_training_epochs"] == 5.0
+        assert figures["nextword_training_remaining_seconds"] == 160
+        assert figures["nextword_training_best_bpb"] == 1.85
+        assert figures["nextword_training_ngram_bpb"] == 2.01
+        assert figures["nextword_training_finished"] == 0
+        progress.event("step", **step_facts(21, loss=float("nan")))
+        assert scrape(port)["nextword_training_loss_nats"] != 4.0
+        progress.event("end", reason="done", steps=21)
+        assert scrape(port)["nextword_training_finished"] == 1
+    with pytest.raises(OSError, match="refused"):
+        scrape(port)
+
+
+def test_metric_names_follow_the_conventions(tmp_path: Path) -> None:
+    with Progress(tmp_path / "log.jsonl", metrics_port=0, stream=io.StringIO()) as progress:
+        tell_a_run(progress)
+        address = f"http://127.0.0.1:{progress.metrics_port}/metrics"
+        with urllib.request.urlopen(address, timeout=10) as answer:
+            families = list(text_string_to_metric_families(answer.read().decode("utf-8")))
+    assert len(families) > 15
+    for family in families:
+        assert re.fullmatch(r"nextword_training(_[a-z0-9]+)*", family.name)
+        assert not (LINTED_UNITS | LINTED_TYPES) & set(family.name.split("_"))
+        assert family.documentation.endswith(".")
+        # A total is a counter and a counter is a total.
+        is_total = any(sample.name.endswith("_total") for sample in family.samples)
+        assert is_total == (family.type == "counter")
+
+
+def test_a_taken_port_is_one_line_that_names_it_and_the_log_is_released(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port: int = other.getsockname()[1]
+        with pytest.raises(MetricsPortError) as caught:
+            Progress(log, metrics_port=port, stream=io.StringIO())
+    assert str(port) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(MetricsPortError, match="65535"):
+        Progress(log, metrics_port=70_000, stream=io.StringIO())
+
+
+def test_a_plan_that_is_not_known_yet_is_not_exported(tmp_path: Path) -> None:
+    with Progress(tmp_path / "log.jsonl", metrics_port=0, stream=io.StringIO()) as progress:
+        for step in (1, 2):
+            progress.event("step", **{**step_facts(step), "num_steps": 0})
+        assert progress.metrics_port is not None
+        figures = scrape(progress.metrics_port)
+    assert "nextword_training_step" in figures
+    assert not figures.keys() & {
+        "nextword_training_planned_steps",
+        "nextword_training_remaining_seconds",
+    }
