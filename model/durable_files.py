@@ -21,6 +21,7 @@ __all__ = [
     "digest_file",
     "discard_directory",
     "make_directories",
+    "remove_empty_directories",
     "replace_file",
     "sweep_work_directories",
     "sync_directory",
@@ -102,7 +103,7 @@ def make_directories(path: Path) -> list[Path]:
         The folders that did not exist before, outermost first.
 
     Raises:
-        OSError: One of them cannot be made, or something else lies in its place.
+        OSError: One of them cannot be made, or something else lies in its place; none is left.
     """
     missing: list[Path] = []
     probe = path
@@ -110,17 +111,28 @@ def make_directories(path: Path) -> list[Path]:
         missing.insert(0, probe)
         probe = probe.parent
     created: list[Path] = []
-    for directory in missing:
-        try:
-            os.mkdir(directory)
-        except FileExistsError:
-            # Made by another process since we looked, or a file lies there.
-            if not directory.is_dir():
-                raise
-        else:
-            created.append(directory)
-            sync_directory(directory.parent)
+    try:
+        for directory in missing:
+            try:
+                os.mkdir(directory)
+            except FileExistsError:
+                # Made by another process since we looked, or a file lies there.
+                if not directory.is_dir():
+                    raise
+            else:
+                created.append(directory)
+                sync_directory(directory.parent)
+    except BaseException:
+        remove_empty_directories(created)
+        raise
     return created
+
+
+def remove_empty_directories(created: list[Path]) -> None:
+    """Take back what `make_directories` made, as far as nothing lies in it."""
+    for directory in reversed(created):
+        with suppress(OSError):
+            os.rmdir(directory)
 
 
 @contextmanager

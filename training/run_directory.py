@@ -9,7 +9,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Generator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -18,6 +18,7 @@ from model.artifact_error import ArtifactError
 from model.durable_files import (
     discard_directory,
     make_directories,
+    remove_empty_directories,
     replace_file,
     sweep_work_directories,
     sync_directory,
@@ -100,7 +101,7 @@ class RunDirectory:
         created: list[Path] = []
         with ExitStack() as stack:
             # A run that ended before it wrote anything leaves no folder that it made.
-            stack.callback(_remove_empty, created)
+            stack.callback(remove_empty_directories, created)
             try:
                 created += make_directories(path)
                 line = command or shlex.join(sys.argv)
@@ -209,9 +210,3 @@ def _leaves(values: Mapping[str, object]) -> dict[str, str]:
 
 def _shown(text: str) -> str:
     return text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "..."
-
-
-def _remove_empty(created: list[Path]) -> None:
-    for directory in reversed(created):
-        with suppress(OSError):
-            directory.rmdir()

@@ -8,7 +8,10 @@ from typing import cast
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import (
+    load_file,  # pyright: ignore[reportUnknownVariableType]
+    save_file,  # pyright: ignore[reportUnknownVariableType]
+)
 
 from model.artifact import ArtifactError, read_artifact
 from model.config import ModelConfig

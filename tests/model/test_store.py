@@ -8,7 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import (
+    load_file,  # pyright: ignore[reportUnknownVariableType]
+    save_file,  # pyright: ignore[reportUnknownVariableType]
+)
 
 from model.artifact import ArtifactError, read_artifact
 from model.config import ModelConfig
@@ -67,6 +70,10 @@ def _write_nothing(_: Path) -> None:
     pass
 
 
+def _remove_configuration(work: Path) -> None:
+    (work / "config.json").unlink()
+
+
 def _write_pickle(work: Path) -> None:
     (work / "optimizer.pt").write_bytes(b"")
 
@@ -88,7 +95,7 @@ def _write_nan(work: Path) -> None:
         (_write_pickle, "pickles are never published"),
         (_write_link, "only plain files"),
         (_write_nan, "not finite"),
-        (lambda work: (work / "config.json").unlink(), "No such file"),
+        (_remove_configuration, "No such file"),
     ],
     ids=["pickle", "link", "nan", "incomplete"],
 )
@@ -129,7 +136,10 @@ from model.store import publish
 source, target = Path(sys.argv[1]), Path(sys.argv[2])
 sys.stdin.readline()
 for _ in range(5):
-    print(publish(target, lambda work: copytree(source, work, dirs_exist_ok=True), manifest={}).name)
+    published = publish(
+        target, lambda work: copytree(source, work, dirs_exist_ok=True), manifest={}
+    )
+    print(published.name)
 """
 
 
@@ -225,9 +235,9 @@ def test_links_out_of_the_store_are_not_listed(store: Path, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("name", HOSTILE_NAMES)
 def test_a_name_that_is_not_in_the_table_is_unknown(name: str, store: Path) -> None:
-    with pytest.raises(ArtifactError, match="^no model "):
+    with pytest.raises(ArtifactError, match=r"^no model "):
         locate(store, name)
-    with pytest.raises(ArtifactError, match="^no version "):
+    with pytest.raises(ArtifactError, match=r"^no version "):
         locate(store, "alice", version=name)
     assert locate(store, "alice", version="1") == store / "alice" / "1"
 
