@@ -6,6 +6,7 @@ and documents with equal text stay on one side.
 """
 
 import random
+import sys
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -61,15 +62,22 @@ class Split:
             yield "held_out" if self.held_out_documents[index] else "train", document
             return
         pieces = self._pieces(document.text, start)
-        if len(pieces) == 1:
-            yield pieces[0][0], document
-            return
-        for number, (name, begin, end) in enumerate(pieces, start=1):
+        side_behind = self._side_at(start + len(document.text))
+        sides_behind = [*(side for side, _, _ in pieces[1:]), side_behind]
+        for number, (side, begin, end) in enumerate(pieces, start=1):
+            name = document.name if len(pieces) == 1 else f"{document.name}#{number}"
+            # Where the text goes on, but on the other side, it ends for this side.
+            ends_here = side != sides_behind[number - 1] or (
+                document.ends_here and number == len(pieces)
+            )
             text = document.text[begin:end]
-            # The text goes on elsewhere, on the other side: here it ends.
-            ends_here = document.ends_here or number < len(pieces)
             if text.strip():
-                yield name, Document(f"{document.name}#{number}", text, ends_here)
+                yield side, Document(name, text, ends_here)
+
+    def _side_at(self, position: int) -> SplitName:
+        index = bisect_right(self.ranges, (position, sys.maxsize)) - 1
+        is_held_out = index >= 0 and self.ranges[index][0] <= position < self.ranges[index][1]
+        return "held_out" if is_held_out else "train"
 
     def _pieces(self, text: str, start: int) -> list[tuple[SplitName, int, int]]:
         pieces: list[tuple[SplitName, int, int]] = []
