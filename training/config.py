@@ -293,6 +293,10 @@ class RunSettings:
     sample_tokens: int = field(
         default=80, metadata={"help": "Tokens of each sample shown while training; 0 is off."}
     )
+    final_samples: int = field(
+        default=10,
+        metadata={"help": "Unselected samples of the published weights, for report and card."},
+    )
     metrics_port: int = field(
         default=0, metadata={"help": "Port for Prometheus on 127.0.0.1 while training; 0 is off."}
     )
@@ -313,6 +317,7 @@ class RunSettings:
         _check_range("run", self, "checkpoint_minutes", 0.0)
         _check_range("run", self, "keep_checkpoints", 1, 1000)
         _check_range("run", self, "sample_tokens", 0, 10_000)
+        _check_range("run", self, "final_samples", 0, 1000)
         _check_range("run", self, "metrics_port", 0, 65535)
         _check_range("run", self, "max_shard_megabytes", 0.1, 1e6)
 

@@ -16,7 +16,7 @@ import torch
 from model.artifact import Artifact, read_artifact
 from model.transformer import Transformer
 from model.weights import load_transformer
-from training.checkpoint import Checkpoint, CheckpointStore
+from training.checkpoint import CheckpointStore
 from training.computation import Computation
 from training.config import TrainingConfig
 from training.corpus import load_corpus
@@ -186,7 +186,10 @@ def _lead(
         outcome = trainer.run()
         best = store.best()
         assert best is not None, "the first evaluation always saves a best checkpoint"
-        directory = _publish(request, plan, run, progress, trainer, best, ngram, outcome)
+        load_model(trainer.model, best.tensors)
+        trainer.model.eval()
+        samples.write(best.step, num_samples=plan.config.run.final_samples)
+        directory = _publish(request, plan, run, progress, trainer, best.step, ngram, outcome)
     return Published(directory=directory, outcome=outcome)
 
 
@@ -259,20 +262,19 @@ def _publish(
     run: RunDirectory,
     progress: Progress,
     trainer: Trainer,
-    best: Checkpoint,
+    best_step: int,
     ngram: TrainedNgram | None,
     outcome: Outcome,
 ) -> Path:
     """Score the best weights on the whole held-out text, end the log, publish."""
     state = outcome.state
-    load_model(trainer.model, best.tensors)
     score = trainer.score()
     elapsed = time.monotonic() - trainer.started
     progress.event(
         "end",
         reason=outcome.reason,
         steps=state.step,
-        best_step=best.step,
+        best_step=best_step,
         best_loss=score.nats_per_token,
         best_bits_per_byte=score.bits_per_byte,
         elapsed_seconds=elapsed,
@@ -282,7 +284,7 @@ def _publish(
     summary: dict[str, object] = {
         "reason": outcome.reason,
         "steps": state.step,
-        "best_step": best.step,
+        "best_step": best_step,
         "tokens": state.tokens,
         "nats_per_token": score.nats_per_token,
         "bits_per_byte": score.bits_per_byte,
@@ -305,7 +307,7 @@ def _publish(
         probe_ids=[int(token) for token in plan.prepared.files.held_out[:48]],
         text_status=request.text_status,
     )
-    return publish_version(run.model_directory, trainer.model.eval(), publication)
+    return publish_version(run.model_directory, trainer.model, publication)
 
 
 def _start_facts(request: JobRequest, plan: Plan) -> dict[str, object]:

@@ -55,17 +55,7 @@ class Samples:
 
     def show(self, step: int) -> None:
         """Write a sample and the sentence's surprise; the model must be in evaluation mode."""
-        if self._max_tokens:
-            text = self.write(seed=self._seed, max_tokens=self._max_tokens)
-            self._progress.event(
-                "sample",
-                step=step,
-                prompt=self._prompt,
-                text=text,
-                temperature=_TEMPERATURE,
-                top_k=_TOP_K,
-                seed=self._seed,
-            )
+        self.write(step, num_samples=1)
         if self._sentence:
             bits = surprise_bits(
                 self._computation.logits,
@@ -81,16 +71,28 @@ class Samples:
                 bits=bits,
             )
 
-    def write(self, *, seed: int, max_tokens: int) -> str:
-        """Continue the prompt, without the prompt, up to the document's end."""
+    def write(self, step: int, *, num_samples: int) -> None:
+        """Write samples of consecutive seeds, each up to its end or its length."""
+        if self._max_tokens == 0:
+            return
         ids = [self._end_of_text_id, *self._tokenizer.encode(self._prompt)]
-        written = generate(
-            self._computation.model,
-            ids,
-            max_tokens=max_tokens,
-            temperature=_TEMPERATURE,
-            top_k=_TOP_K,
-            generator=torch.Generator().manual_seed(seed),
-            end_token_ids=(self._end_of_text_id,),
-        )
-        return self._tokenizer.decode([token for token in written if token != self._end_of_text_id])
+        for seed in range(self._seed, self._seed + num_samples):
+            written = generate(
+                self._computation.model,
+                ids,
+                max_tokens=self._max_tokens,
+                temperature=_TEMPERATURE,
+                top_k=_TOP_K,
+                generator=torch.Generator().manual_seed(seed),
+                end_token_ids=(self._end_of_text_id,),
+            )
+            text_ids = [token for token in written if token != self._end_of_text_id]
+            self._progress.event(
+                "sample",
+                step=step,
+                prompt=self._prompt,
+                text=self._tokenizer.decode(text_ids),
+                temperature=_TEMPERATURE,
+                top_k=_TOP_K,
+                seed=seed,
+            )
