@@ -116,6 +116,14 @@ class RunDirectory:
                 raise RunDirectoryError(f"{path}: cannot be written: {reason}") from error
             yield RunDirectory(model_directory, path)
 
+    def require_space(self, required_bytes: int) -> None:
+        """Check once more, when the model's size is known, that the run can end here.
+
+        Raises:
+            RunDirectoryError: Less is free on the disk; the message gives both figures.
+        """
+        require_space(self.model_directory, required_bytes)
+
     def read_settings(self) -> Mapping[str, object] | None:
         """What the run was started with, None when it has not recorded it yet.
 

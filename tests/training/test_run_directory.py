@@ -186,6 +186,10 @@ def test_too_little_space_is_found_at_the_start_with_both_figures(tmp_path: Path
     with pytest.raises(RunDirectoryError, match=r"needs about [\d,.]+ MB, but .* [\d,.]+ MB free"):
         _open_and_close(tmp_path / "alice", required_bytes=free_bytes * 2)
     assert list(tmp_path.iterdir()) == []
+    with RunDirectory.open(tmp_path / "alice", announce=print, required_bytes=1) as run:
+        run.require_space(1)
+        with pytest.raises(RunDirectoryError, match="needs about"):
+            run.require_space(free_bytes * 2)
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EDQUOT])
