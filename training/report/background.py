@@ -1,6 +1,8 @@
 """The parts of the page that stay the same while a run goes on: text, settings, meaning of
 numbers."""
 
+from collections.abc import Sequence
+
 from training.quantities import format_bytes, format_count, format_duration
 from training.report.markup import Markup, join, tag
 from training.report.run_facts import RunFacts
@@ -31,7 +33,20 @@ def corpus_section(facts: RunFacts) -> Markup | None:
         "SHA-256": corpus.sha256,
         **{f"Removed: {rule}": format_bytes(size) for rule, size in corpus.removed_bytes.items()},
     }
-    return tag("section", tag("h2", "The text"), fact_list(sizes))
+    return tag("section", tag("h2", "The text"), fact_list(sizes), _list(corpus.notes))
+
+
+def notes_section(facts: RunFacts) -> Markup | None:
+    """What the run said about itself on the way."""
+    if not facts.notes:
+        return None
+    return tag("section", tag("h2", "Notes of the run"), _list(facts.notes))
+
+
+def _list(sentences: Sequence[str]) -> Markup | None:
+    if not sentences:
+        return None
+    return tag("ul", *(tag("li", sentence, dir="auto") for sentence in sentences), class_="notes")
 
 
 def _size(num_bytes: int | None, num_tokens: int | None) -> str | None:

@@ -17,6 +17,7 @@ from training.report.front_matter import front_matter
 from training.report.markdown import code, fenced, inline
 from training.report.remarks import remarks
 from training.report.run_facts import RunFacts, perplexity, read_run_facts
+from training.report.texts import NOTHING_WRITTEN
 from training.run_log.events import Sample
 
 _MIN_SAMPLES = 3
@@ -148,7 +149,9 @@ def _samples(facts: RunFacts) -> str:
             *([f"top-k {sample.top_k}"] if sample.top_k is not None else []),
             *([f"seed {sample.seed}"] if sample.seed is not None else []),
         ]
-        blocks.append(f"{', '.join(about)}:\n\n{fenced(sample.prompt + sample.text)}")
+        blocks.append(
+            f"{', '.join(about)}:\n\n{fenced(sample.prompt + (sample.text or NOTHING_WRITTEN))}"
+        )
     return "\n\n".join(blocks)
 
 

@@ -11,7 +11,12 @@ from training.quantities import (
     format_number,
     format_short,
 )
-from training.report.background import corpus_section, glossary, settings_section
+from training.report.background import (
+    corpus_section,
+    glossary,
+    notes_section,
+    settings_section,
+)
 from training.report.charts import loss_chart, pace_chart, top_of_loss_chart
 from training.report.drawing import inline_svg
 from training.report.markup import Markup, tag
@@ -53,6 +58,7 @@ def report_page(facts: RunFacts, *, command: str | None) -> str:
             corpus_section(facts),
             tokens_section(facts),
             _pace_section(facts),
+            notes_section(facts),
             settings_section(facts, command),
             glossary(),
         ),

@@ -20,8 +20,6 @@ def remarks(facts: RunFacts) -> list[str]:
         *_outcome(facts),
         *_quality(facts),
         *_memorising(facts),
-        *(facts.corpus.notes if facts.corpus is not None else ()),
-        *facts.notes,
         *_record(facts),
     ]
 

@@ -14,6 +14,7 @@ from training.report.run_facts import RunFacts
 from training.run_log.events import Sample, Surprise
 
 MAX_SAMPLES = 6
+NOTHING_WRITTEN = "(it ended the text at once)"
 MAX_STRIPS = 6
 _NUM_TOKEN_COLOURS = 5
 # Lower ends of the colours of the heat strip, in bits.
@@ -91,7 +92,12 @@ def _sample(sample: Sample, facts: RunFacts) -> Markup:
             tag("span", " / ".join(text for text in about if text is not None)),
             class_="when",
         ),
-        tag("blockquote", tag("u", sample.prompt), sample.text, dir="auto"),
+        tag(
+            "blockquote",
+            tag("u", sample.prompt) if sample.prompt else None,
+            sample.text or tag("em", NOTHING_WRITTEN),
+            dir="auto",
+        ),
     )
 
 

@@ -89,7 +89,7 @@ def test_the_page_tells_the_numbers_of_the_run(page: Page, finished_log: Path) -
     assert settings[settings.index("optimizer.peak_learning_rate") + 1] == "0.002"
     text = page.sections["The text"].split("\n")
     assert text[text.index("Removed: licence and header") + 1] == "19.2 kB"
-    assert "1 document was empty and was skipped." in page.sections["Read this first"]
+    assert "1 document was empty and was skipped." in text
 
 
 def test_samples_stand_from_first_to_last_and_name_their_step(page: Page) -> None:
@@ -271,11 +271,17 @@ def test_a_run_in_any_state_gives_a_report_that_says_so(
 
 def test_a_clean_run_on_much_text_needs_no_remarks(events: list[Facts], log_of: LogOf) -> None:
     clean: list[Facts] = [
-        {**event, "notes": [], "train_tokens": 9_000_000} if event["event"] == "corpus" else event
+        {**event, "train_tokens": 9_000_000} if event["event"] == "corpus" else event
         for event in events
     ]
     end = {"event": "end", "reason": "done", "steps": 2000}
     assert "Read this first" not in page_of(log_of([*clean, end])).sections
+
+
+def test_a_sample_without_a_word_is_said_to_be_one(events: list[Facts], log_of: LogOf) -> None:
+    silent = [{**event, "text": ""} if event["event"] == "sample" else event for event in events]
+    section = page_of(log_of(silent)).sections["How it learned to write"]
+    assert section.count("(it ended the text at once)") == 5
 
 
 def test_a_missing_log_is_an_error_for_the_user_and_leaves_no_folder(tmp_path: Path) -> None:
