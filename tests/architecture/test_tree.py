@@ -70,11 +70,12 @@ def test_no_file_is_larger_than_one_shard_of_weights(tracked_files: list[Path]) 
 
 
 def test_every_decision_says_what_would_change_it(repository: Path) -> None:
-    pages = sorted((repository / "docs" / "decisions").glob("[0-9]*.md"))
-    numbers = [int(page.name[:4]) for page in pages]
+    pages = sorted((repository / "docs" / "decisions").glob("*.md"))
+    numbers = [page.name[:4] for page in pages]
     assert numbers
-    assert numbers == list(range(1, len(numbers) + 1))
+    assert all(number.isdigit() for number in numbers)
+    assert len(set(numbers)) == len(numbers)
+    parts = ("Context", "Decision", "Consequences", "What would change our mind")
     for page in pages:
-        headings = re.findall(r"^## (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
-        wanted = ["Context", "Decision", "Consequences", "What would change our mind"]
-        assert headings == wanted, page.name
+        text = page.read_text(encoding="utf-8").lower()
+        assert not [part for part in parts if part.lower() not in text], page.name
