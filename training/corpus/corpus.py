@@ -105,8 +105,12 @@ def load_corpus(settings: CorpusSettings, *, announce: Callable[[str], None]) ->
     """
     tally = Tally()
     measures = Measures(seed=settings.split_seed)
+    # Documents are named without .gz and .xz, so globs are taken without them too.
+    held_out_globs = tuple(
+        glob.removesuffix(".gz").removesuffix(".xz") for glob in settings.held_out_paths
+    )
     for document in read_documents(settings, tally):
-        is_matched = matches_any(_file_name(document), settings.held_out_paths)
+        is_matched = matches_any(_file_name(document), held_out_globs)
         measures.add(document, is_matched=is_matched)
     description = " ".join(settings.sources)
     if measures.total_bytes < MIN_CORPUS_BYTES:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 __all__ = ["BookRange", "find_book"]
 
+_NAME = re.compile("Gutenberg|GUTENBERG")
 # Long titles run over two or three lines before the closing stars.
 _START = re.compile(
     r"^[ \t]*\*{3} ?START (?:OF|:) ?(?:THE|THIS|DE|DIESES)? ?PROJECT GUTENBERG[^*]{0,400}\*{3}.*\n",
@@ -52,6 +53,8 @@ class BookRange:
 
 def find_book(text: str) -> BookRange | None:
     """The range between the markers; None where the text has none of them."""
+    if _NAME.search(text) is None:  # every marker's book has it, and most other texts end here
+        return None
     start = 0
     for pattern in (_START, _START_UNCLOSED, _SMALL_PRINT_END):
         if found := pattern.search(text, 0, _MAX_HEADER_CHARACTERS):

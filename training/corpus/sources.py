@@ -52,13 +52,15 @@ def source_files(settings: CorpusSettings) -> Iterator[SourceFile]:
             found = True
             yield file
         if not found:
+            wanted = (
+                "its glob"
+                if source.startswith(_DISTRIBUTION)
+                else f"corpus.include ({' '.join(settings.include)})"
+            )
+            unwanted = f" and not corpus.exclude ({' '.join(settings.exclude)})"
             raise CorpusError(
-                f"corpus.sources: {source} has no file that matches corpus.include "
-                f"({' '.join(settings.include)})"
-                + (
-                    f" and not corpus.exclude ({' '.join(settings.exclude)})"
-                    * bool(settings.exclude)
-                )
+                f"corpus.sources: {source} has no file that matches {wanted}"
+                f"{unwanted if settings.exclude else ''}"
             )
 
 
@@ -81,7 +83,8 @@ def translated_read_errors(name: str) -> Generator[None]:
 def _files_of(source: str, settings: CorpusSettings) -> Iterator[SourceFile]:
     if source.startswith(_DISTRIBUTION):
         for name, path in _distribution_files(source):
-            yield from _open(path, name)
+            if not matches_any(name, settings.exclude):
+                yield from _open(path, name)
         return
     path = Path(source).expanduser()
     with translated_read_errors(source):

@@ -160,7 +160,7 @@ def _choose_documents(measures: Measures, wanted: float) -> npt.NDArray[np.bool_
     is_chosen = np.zeros(num_groups, dtype=np.bool_)
     total, num_chosen = 0, 0
     for group, size in enumerate(sizes.tolist()):
-        if num_chosen == num_groups - 1 or total >= 0.95 * wanted:
+        if num_chosen == num_groups - 1 or total >= 0.98 * wanted:
             break
         if total + size <= 1.05 * wanted:
             is_chosen[group] = True

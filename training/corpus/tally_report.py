@@ -25,7 +25,7 @@ def tally_lines(tally: Tally, settings: CorpusSettings, measures: Measures) -> l
         lines.append(
             f"corpus.join_wrapped_lines: joined {_count(tally.num_joined_lines, 'line')} of "
             f"{_count(num_documents, 'document')}, "
-            f"{tally.removed_bytes[JOIN_WRAPPED_LINES]:,} bytes removed"
+            f"{_count(tally.removed_bytes[JOIN_WRAPPED_LINES], 'byte')} removed"
         )
     lines += [
         f"corpus.{refusal.rule}: not applied to {refusal.name}, it would remove "

@@ -75,6 +75,8 @@ def join_wrapped_lines(text: str, *, force: bool = False) -> JoinedText:
 
 def _margin(text: str, *, force: bool = False) -> int | None:
     """The width in characters at which a text was wrapped, None if it was not."""
+    if not force and text.count("\n") < _MIN_BREAKS:
+        return None
     pairs = [
         pair
         for paragraph in _PARAGRAPH_BREAK.split(text)

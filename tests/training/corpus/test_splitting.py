@@ -202,9 +202,21 @@ def test_held_out_files_by_name_are_exactly_those(folder: Path) -> None:
     check_statistics(corpus)
     held_out = {document.name for document in corpus.documents("held_out")}
     assert held_out == {"03.txt", *(f"3{digit}.txt" for digit in range(10))}
+    packed = load(folder, held_out_paths=("03.txt.gz",))
+    assert [document.name for document in packed.documents("held_out")] == ["03.txt"]
     for globs in (("no-such*",), ("*.txt",)):
         with pytest.raises(CorpusError, match=r"corpus\.held_out_paths"):
             load(folder, held_out_paths=globs)
+
+
+def test_the_fairy_tales_are_split_as_their_archive_says(shared_data: Path) -> None:
+    path = shared_data / "books" / "fairy-tales.tar.xz"
+    corpus = load(path, held_out_paths=("validation/*",), exclude=("test/*",))
+    statistics = corpus.statistics
+    # The figures of the shared data's README: nothing was cleaned away.
+    assert (statistics.train_bytes, statistics.num_train_documents) == (22_072_427, 61)
+    assert (statistics.held_out_bytes, statistics.num_held_out_documents) == (600_134, 2)
+    assert statistics.removed_bytes == {}
 
 
 def test_the_records_of_a_held_out_file_are_held_out(tmp_path: Path) -> None:
