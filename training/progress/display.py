@@ -20,7 +20,7 @@ class Display(Protocol):
     """What `Progress` needs of a display. None of these raise because of the stream."""
 
     def print(self, text: str) -> None:
-        """Prints lines that stay; `text` is already safe to print."""
+        """Prints lines that stay; control characters become visible escapes."""
         ...
 
     def update(self) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TextIO
 
-from training.printable import printable
+from training.printable import printable_line
 from training.progress.display import Task, open_display
 from training.progress.metrics_port import MetricsPort
 from training.progress.status import RunStatus
@@ -107,7 +107,7 @@ class Progress:
 
     def announce(self, text: str) -> None:
         """Prints a line for the user above the bar, without logging it."""
-        self._display.print(printable(text))
+        self._display.print(text)
 
     @contextmanager
     def task(
@@ -121,7 +121,7 @@ class Progress:
                 for document in documents:
                     advance(document.num_bytes)
         """
-        task = Task(printable(description), total_bytes, begin_seconds=self._clock())
+        task = Task(printable_line(description), total_bytes, begin_seconds=self._clock())
 
         def advance(num_bytes: int) -> None:
             task.done_bytes += num_bytes

@@ -1,9 +1,10 @@
 """The words in which a terminal or a CI log hears about a run: one function for each kind of news.
 
-Pure text: no colours, no cursor, no clock. The live bar and the plain lines both use these.
+Pure text: no colours, no cursor, no clock. Facts that belong on one line stay there; the displays
+escape control characters in whatever they print.
 """
 
-from training.printable import printable
+from training.printable import printable_line
 from training.progress.status import RunStatus
 from training.quantities import (
     format_bytes,
@@ -36,7 +37,7 @@ def describe_event(event: Event, status: RunStatus) -> str | None:
         case TokenizerTrained():
             rate = event.bytes_per_token
             suffix = "" if rate is None else f", {format_number(rate, digits=2)} bytes per token"
-            kind, size = printable(event.tokenizer_kind), format_count(event.vocab_size)
+            kind, size = printable_line(event.tokenizer_kind), format_count(event.vocab_size)
             return f"tokenizer: {kind}, {size} tokens{suffix}"
         case NgramTrained():
             bits = format_number(event.bits_per_byte)
@@ -48,7 +49,7 @@ def describe_event(event: Event, status: RunStatus) -> str | None:
         case Resume():
             return f"resumed from the checkpoint of step {format_count(event.step)}"
         case Note():
-            return f"note: {printable(event.text)}"
+            return f"note: {printable_line(event.text)}"
         case End():
             return _describe_end(event)
         case _:
@@ -100,14 +101,14 @@ def _bits_beside_ngram(evaluation: Evaluation, status: RunStatus) -> str:
 
 def _describe_corpus(corpus: CorpusRead) -> str:
     lines = [
-        f"corpus: {printable(corpus.description)}, {format_count(corpus.documents)} documents, "
-        f"{format_bytes(corpus.bytes)}"
+        f"corpus: {printable_line(corpus.description)}, "
+        f"{format_count(corpus.documents)} documents, {format_bytes(corpus.bytes)}"
     ]
     lines += [
-        f"  removed {format_bytes(size)}: {printable(rule)}"
+        f"  removed {format_bytes(size)}: {printable_line(rule)}"
         for rule, size in corpus.removed_bytes.items()
     ]
-    lines += [f"  note: {printable(note)}" for note in corpus.notes]
+    lines += [f"  note: {printable_line(note)}" for note in corpus.notes]
     return "\n".join(lines)
 
 
@@ -125,14 +126,14 @@ def _describe_sample(event: Sample) -> str:
         settings.append(f"temperature {event.temperature:g}")
     if event.top_k is not None:
         settings.append(f"top-k {event.top_k}")
-    text = printable(event.prompt + event.text)
+    text = event.prompt + event.text
     body = "\n".join(f"  | {line}" for line in text.split("\n"))
     return f"sample ({', '.join(settings)}):\n{body}"
 
 
 def _describe_end(event: End) -> str:
     time = "" if event.elapsed_seconds is None else f" in {format_duration(event.elapsed_seconds)}"
-    line = f"ended after {format_count(event.steps)} steps{time}: {printable(event.reason)}"
+    line = f"ended after {format_count(event.steps)} steps{time}: {printable_line(event.reason)}"
     if event.best_step is None or event.best_bits_per_byte is None or event.best_loss is None:
         return f"{line}\nthe held-out text was never measured"
     return (
