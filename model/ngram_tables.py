@@ -201,7 +201,7 @@ def _read_array(
             f"{path}: must hold {dtype} {shape}, as the other files have it, "
             f"but holds {array.dtype} {array.shape}"
         )
-    return array
+    return np.asarray(array)  # still mapped; the class memmap itself is slow to slice
 
 
 def _check_contents(tables: NgramTables, folder: Path) -> None:

@@ -54,6 +54,12 @@ class NgramTrie:
         A binary search in the sorted children of all contexts at once.
         """
         stored = self._tables.tokens
+        if ranks.size == 1:  # one token at a time, as in generation, has to be quick
+            start, stop = self._child_starts[ranks[0] : ranks[0] + 2].tolist()
+            token = int(tokens[0])
+            place = start + int(np.searchsorted(stored[start:stop], token))
+            is_held = place < stop and int(stored[place]) == token
+            return np.array([place + self._tables.vocab_size if is_held else NONE])
         low, high = self._child_starts[ranks], self._child_starts[ranks + 1]
         end = high
         while (low < high).any():

@@ -247,5 +247,5 @@ def test_a_saved_model_reads_back_the_same(tmp_path: Path) -> None:
     size = trained.save(tmp_path)
     assert size == sum(path.stat().st_size for path in (tmp_path / "ngram").iterdir())
     loaded = NgramModel.load(tmp_path)
-    assert isinstance(loaded.tables.tokens, np.memmap)
+    assert isinstance(loaded.tables.tokens.base, np.memmap)
     assert (loaded.log_probabilities(stream) == trained.model.log_probabilities(stream)).all()
