@@ -187,6 +187,35 @@ def test_a_tokenizer_larger_than_the_embedding_is_refused(foreign: Path) -> None
         read_artifact(foreign)
 
 
+def test_a_tokenizer_that_lists_its_pieces_is_measured_by_their_number(foreign: Path) -> None:
+    for num_pieces, fits in ((12, True), (13, False)):
+        pieces = [[str(number), 0.0] for number in range(num_pieces)]
+        model = {"type": "Unigram", "vocab": pieces}
+        _edit_json(foreign / "tokenizer.json", model=model, added_tokens=[])
+        if fits:
+            assert read_artifact(foreign)
+        else:
+            with pytest.raises(ArtifactError, match="token id 12 does not fit"):
+                read_artifact(foreign)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model": None},
+        {"model": {"vocab": 3}},
+        {"model": {"vocab": {"a": "0"}}},
+        {"added_tokens": {}},
+        {"added_tokens": ["x"]},
+        {"added_tokens": [{"content": "x"}]},
+    ],
+)
+def test_a_malformed_tokenizer_is_refused(changes: dict[str, object], foreign: Path) -> None:
+    _edit_json(foreign / "tokenizer.json", **changes)
+    with pytest.raises(ArtifactError, match=r"tokenizer\.json: not a tokenizer"):
+        read_artifact(foreign)
+
+
 def test_a_configuration_of_endless_layers_is_refused_at_once(foreign: Path) -> None:
     _edit_json(foreign / "config.json", num_hidden_layers=10**12)
     with pytest.raises(ArtifactError, match="num_hidden_layers must be at most"):

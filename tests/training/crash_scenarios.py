@@ -1,24 +1,17 @@
-"""Go through every filesystem operation of a save or a publication, strike there, and look.
+"""What is saved or published, what must hold whenever it is struck, and careless ways of doing it.
 
-Run as `python crash_scenarios.py SCENARIO FOLDER FAULT...`; prints a JSON object by fault: how many
-operations there are, how the attempts ended, every problem found. Each attempt is a forked process.
+Not a test module; strike_everywhere.py goes through the operations of these scenarios.
 """
 
 import json
 import os
 import shutil
-import signal
-import sys
-import traceback
-from collections import Counter
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from filesystem_faults import Fault, FaultyFilesystem
 from torch import Tensor
 
 from model.artifact import ArtifactError, read_artifact
@@ -29,10 +22,7 @@ from model.store import list_versions, publish
 from model.weight_files import expected_tensors
 from training.checkpoint import CheckpointError, CheckpointStore
 from training.checkpoint_folder import encode_state, write_folder
-from training.run_directory import RunDirectory, RunDirectoryError
-
-_MAX_OPERATIONS = 400
-_DONE, _REFUSED, _SURVIVED, _UNEXPECTED = 0, 1, 2, 3
+from training.run_directory import RunDirectory
 
 
 @dataclass(frozen=True)
@@ -80,11 +70,11 @@ def _save_carelessly(root: Path) -> None:
 
 def _save_without_flushing(root: Path) -> None:
     """The positive control of the power cut: everything but the flushes."""
-    setattr(os, "fsync", _do_nothing)  # noqa: B010 - of another signature
+    setattr(os, "fsync", do_nothing)  # noqa: B010 - of another signature
     _save(root, 30)
 
 
-def _do_nothing(_: object) -> None:
+def do_nothing(_: object) -> None:
     pass
 
 
@@ -237,66 +227,3 @@ SCENARIOS: Mapping[str, Scenario] = {
         lambda r: _publish(r, 1), _publish_carelessly, _publish_problem
     ),
 }
-
-
-def _attempt(scenario: Scenario, root: Path, fault: Fault, at: int) -> int:
-    """One forked process with a fault; its exit code, or minus the signal that ended it."""
-    process = os.fork()
-    if process == 0:
-        code = _UNEXPECTED
-        try:
-            filesystem = FaultyFilesystem(root, fault=fault, at=at)
-            with suppress(CheckpointError, ArtifactError, RunDirectoryError):
-                code = _REFUSED
-                scenario.act(root)
-                code = _SURVIVED if filesystem.has_struck else _DONE
-            if filesystem.num_unseen_changes:
-                print("the disk is changed through calls that are not counted", file=sys.stderr)
-                code = _UNEXPECTED
-        except BaseException:
-            traceback.print_exc()
-            code = _UNEXPECTED
-        finally:
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
-
-
-def _strike_everywhere(scenario: Scenario, fault: Fault, folder: Path) -> dict[str, object]:
-    """Go through all operations of one scenario with one fault."""
-    prepared, root = folder / "prepared", folder / "root"
-    names = {-signal.SIGKILL: "killed", _REFUSED: "refused", _SURVIVED: "survived"}
-    ends: Counter[str] = Counter()
-    problems: list[str] = []
-    for at in range(_MAX_OPERATIONS):
-        shutil.copytree(prepared, root)
-        code = _attempt(scenario, root, fault, at)
-        left = [path.name for path in root.rglob(".work-*")]
-        try:
-            if fault is Fault.FULL_DISK and left:
-                problem = f"left behind: {left}"
-            else:
-                problem = scenario.find_problem(root)
-        except Exception as error:
-            problem = f"{type(error).__name__}: {error}"
-        if problem:
-            problems.append(f"operation {at}: {problem}")
-        shutil.rmtree(root)
-        if code == _DONE:
-            break
-        ends[names.get(code, f"unexpected end {code}")] += 1
-    return {"num_operations": ends.total(), "ends": ends, "problems": problems}
-
-
-def main() -> None:
-    """Strike one scenario with each of the faults."""
-    scenario, folder = SCENARIOS[sys.argv[1]], Path(sys.argv[2])
-    (folder / "prepared").mkdir()
-    scenario.prepare(folder / "prepared")
-    # What survives a power cut is worked out, not tried: waiting for the real disk shows nothing.
-    setattr(os, "fsync", _do_nothing)  # noqa: B010 - of another signature
-    faults = [Fault(name) for name in sys.argv[3:]]
-    print(json.dumps({fault: _strike_everywhere(scenario, fault, folder) for fault in faults}))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,7 @@
 """Faults at a chosen filesystem operation of this process: death, an error, a power cut.
 
 Every function of `os` through which our code changes files is wrapped and counted, so that a test
-can go through all of them. Not a test module; crash_scenarios.py uses it in processes of its own.
+can go through all of them. Not a test module; strike_everywhere.py uses it in processes of its own.
 """
 
 import errno

@@ -12,12 +12,12 @@ from typing import TypedDict, cast
 
 import pytest
 
-_SCRIPT = Path(__file__).with_name("crash_scenarios.py")
+_SCRIPT = Path(__file__).with_name("strike_everywhere.py")
 _MIN_OPERATIONS = 8
 
 
 class Outcome(TypedDict):
-    """What crash_scenarios.py reports of one fault."""
+    """What strike_everywhere.py reports of one fault."""
 
     num_operations: int
     ends: dict[str, int]
