@@ -7,6 +7,7 @@ control tokens unless the caller asks, so user text cannot forge an end of text.
 import json
 import re
 from collections.abc import Sequence
+from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
 from typing import Self, cast
@@ -41,8 +42,7 @@ class Tokenizer:
     def __init__(self, specification: dict[str, JsonValue], *, end_of_text: str | None) -> None:
         decoder = token_decoder(specification.get("decoder"))
         control, plain_added = _split_added_tokens(specification)
-        self._plain = _backend(specification, parse_special_tokens=False)
-        self._parsing = _backend(specification, parse_special_tokens=True)
+        self._plain = _backend(specification)
         vocabulary = self._plain.get_vocab(with_added_tokens=True)
         if not vocabulary:
             raise TokenizerError("tokenizer.json: the vocabulary is empty")
@@ -57,6 +57,13 @@ class Tokenizer:
         self._end_of_text_id = None if end_of_text is None else vocabulary.get(end_of_text)
         self._unknown_id = vocabulary.get(UNKNOWN)
         self._prefix_ids = tuple(self._plain.encode("", add_special_tokens=True).ids)
+
+    @cached_property
+    def _parsing_backend(self) -> tokenizers.Tokenizer:
+        """The same backend, reading control tokens in texts; made when first asked for."""
+        backend = tokenizers.Tokenizer.from_str(self._plain.to_str())
+        backend.encode_special_tokens = False
+        return backend
 
     @classmethod
     def load(cls, directory: Path) -> Self:
@@ -130,7 +137,7 @@ class Tokenizer:
             TokenizerError: the text holds a lone surrogate, which no UTF-8 text can.
         """
         _check_text(text)
-        backend = self._parsing if parse_special_tokens else self._plain
+        backend = self._parsing_backend if parse_special_tokens else self._plain
         return backend.encode(text, add_special_tokens=False).ids
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
@@ -185,10 +192,8 @@ class Tokenizer:
         return joined.decode("utf-8", errors="replace")
 
 
-def _backend(
-    specification: dict[str, JsonValue], *, parse_special_tokens: bool
-) -> tokenizers.Tokenizer:
-    """The library's tokenizer; with `parse_special_tokens` false no control token is ever read."""
+def _backend(specification: dict[str, JsonValue]) -> tokenizers.Tokenizer:
+    """The library's tokenizer, set so that it never reads a control token in a text."""
     added: list[JsonValue] = [
         entry | {"special": True} if _is_control(entry) else dict(entry)
         for entry in _added_tokens(specification)
@@ -200,7 +205,7 @@ def _backend(
         raise TokenizerError(f"tokenizer.json cannot be used: {error}") from None
     backend.no_truncation()
     backend.no_padding()
-    backend.encode_special_tokens = not parse_special_tokens
+    backend.encode_special_tokens = True
     return backend
 
 
