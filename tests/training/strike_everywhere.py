@@ -1,7 +1,8 @@
 """Go through every filesystem operation of a save or a publication, strike there, and look.
 
-Run as `python strike_everywhere.py SCENARIO FOLDER FAULT...`; prints a JSON object by fault: how many
-operations there are, how the attempts ended, every problem found. Each attempt is a forked process.
+Run as `python strike_everywhere.py SCENARIO FOLDER FAULT...`; prints a JSON object by fault: how
+many operations there are, how the attempts ended, every problem found. Each attempt is a forked
+process.
 """
 
 import json
