@@ -63,7 +63,7 @@ class EngineClient:
 
     Args:
         connection: The process with its loaded model.
-        on_step: Called with each step's figures.
+        on_report: Called with the figures of each step and beat.
 
     Attributes:
         loaded: What the engine said of its model.
@@ -73,13 +73,16 @@ class EngineClient:
     """
 
     def __init__(
-        self, connection: EngineConnection, *, on_step: Callable[[StepOutput], None]
+        self,
+        connection: EngineConnection,
+        *,
+        on_report: Callable[[StepOutput | Heartbeat], None],
     ) -> None:
         self.loaded: Loaded = connection.loaded
         self.step = 0
         self.last_heard_at = self.step_changed_at = asyncio.get_running_loop().time()
         self._connection = connection
-        self._on_step = on_step
+        self._on_report = on_report
         self._streams: dict[int, _Stream] = {}
         self._numbers = itertools.count(1)
         self._lost: RequestError | None = None
@@ -155,11 +158,12 @@ class EngineClient:
                 match message:
                     case StepOutput():
                         self._note_step(message.step, is_busy=True)
-                        self._on_step(message)
+                        self._on_report(message)
                         self._deliver(message)
                     case Heartbeat():
                         is_busy = message.num_running + message.num_waiting > 0
                         self._note_step(message.step, is_busy=is_busy)
+                        self._on_report(message)
                     case Loaded() | LoadFailed():
                         raise ValueError("an engine loads one model")
         except (asyncio.IncompleteReadError, OSError, ValueError):

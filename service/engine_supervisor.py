@@ -9,7 +9,7 @@ import enum
 import logging
 from collections.abc import Callable
 
-from service.engine.messages import Load, StepOutput
+from service.engine.messages import Heartbeat, Load, StepOutput
 from service.engine_client import EngineClient
 from service.engine_launch import EngineLoadError, launch_engine
 
@@ -44,7 +44,7 @@ class EngineSupervisor:
     Args:
         load: What to load.
         name: For the log.
-        on_step: Called with each step's figures.
+        on_report: Called with the figures of each step and beat.
         on_change: Called after each change of state.
 
     Attributes:
@@ -58,7 +58,7 @@ class EngineSupervisor:
         load: Load,
         *,
         name: str,
-        on_step: Callable[[StepOutput], None],
+        on_report: Callable[[StepOutput | Heartbeat], None],
         on_change: Callable[[], None],
     ) -> None:
         self.state = EngineState.LOADING
@@ -66,7 +66,7 @@ class EngineSupervisor:
         self.changed_at = asyncio.get_running_loop().time()
         self._load = load
         self._name = name
-        self._on_step = on_step
+        self._on_report = on_report
         self._on_change = on_change
         self._client: EngineClient | None = None
         self._watching: asyncio.Task[None] | None = None
@@ -97,7 +97,7 @@ class EngineSupervisor:
 
     async def _launch(self) -> EngineClient:
         connection = await launch_engine(self._load)
-        self._client = EngineClient(connection, on_step=self._on_step)
+        self._client = EngineClient(connection, on_report=self._on_report)
         self._enter(EngineState.READY)
         return self._client
 

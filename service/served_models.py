@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from service.engine.messages import Load, StepOutput
+from service.engine.messages import Heartbeat, Load, StepOutput
 from service.engine_client import EngineClient
 from service.engine_supervisor import EngineState, EngineSupervisor
 from service.errors import ErrorKind, RequestError
@@ -58,7 +58,7 @@ class ServedModel:
             max_context_tokens=self.context_tokens,
         )
         self.supervisor = EngineSupervisor(
-            load, name=folder.name, on_step=self._note_step, on_change=self._note_change
+            load, name=folder.name, on_report=self._note_report, on_change=self._note_change
         )
 
     @property
@@ -117,12 +117,14 @@ class ServedModel:
             )
         return client
 
-    def _note_step(self, step: StepOutput) -> None:
+    def _note_report(self, report: StepOutput | Heartbeat) -> None:
         name = self.folder.name
-        self._metrics.running.labels(name).set(step.num_running)
-        self._metrics.waiting.labels(name).set(step.num_waiting)
-        self._metrics.batch_size.labels(name).observe(step.num_running)
-        self._metrics.step_seconds.labels(name).observe(step.seconds)
+        # Beats report too: after a cancel there may be no further step.
+        self._metrics.running.labels(name).set(report.num_running)
+        self._metrics.waiting.labels(name).set(report.num_waiting)
+        if isinstance(report, StepOutput):
+            self._metrics.batch_size.labels(name).observe(report.num_running)
+            self._metrics.step_seconds.labels(name).observe(report.seconds)
 
     def _note_change(self) -> None:
         name = self.folder.name

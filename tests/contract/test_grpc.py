@@ -1,0 +1,122 @@
+"""What only gRPC has: unreadable messages, deadlines, metadata, health, reflection."""
+
+from typing import Any, cast
+
+import grpc
+import pytest
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from grpc_health.v1 import health_pb2
+from grpc_health.v1.health_pb2_grpc import HealthStub
+from grpc_reflection.v1alpha import reflection_pb2
+from nextword.v1 import text_generation_pb2 as pb
+from nextword.v1.text_generation_pb2_grpc import TextGenerationServiceStub
+
+SERVICE = "nextword.v1.TextGenerationService"
+
+
+@pytest.fixture
+def channel(server) -> Any:
+    with grpc.insecure_channel(server.grpc) as channel:
+        yield channel
+
+
+def code_of(error: pytest.ExceptionInfo[grpc.RpcError]) -> grpc.StatusCode:
+    return cast("grpc.Call", error.value).code()
+
+
+@pytest.mark.parametrize("method", ["GenerateText", "StreamGenerateText", "Tokenize"])
+@pytest.mark.parametrize("data", [b"\x12\x02\xff\xfe", b"\xff\xff\xff", b"\x12\x50abc"])
+def test_bytes_that_are_no_message_are_an_invalid_argument(channel, method, data) -> None:
+    """H32: bad UTF-8 in a string, garbage, a truncated field."""
+    call = channel.unary_unary if method != "StreamGenerateText" else channel.unary_stream
+    with pytest.raises(grpc.RpcError) as error:
+        list(call(f"/{SERVICE}/{method}")(data, timeout=30) or ())
+    assert code_of(error) is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_a_message_beyond_the_limit_is_refused(channel) -> None:
+    """H85."""
+    request = pb.GenerateTextRequest(prompt="x" * (1024 * 1024 + 1))
+    with pytest.raises(grpc.RpcError) as error:
+        TextGenerationServiceStub(channel).GenerateText(request, timeout=30)
+    assert code_of(error) is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def test_an_unknown_method_is_unimplemented(channel) -> None:
+    """H90."""
+    with pytest.raises(grpc.RpcError) as error:
+        channel.unary_unary(f"/{SERVICE}/Nothing")(b"", timeout=30)
+    assert code_of(error) is grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_zero_temperature_differs_from_none(channel) -> None:
+    """Interfaces 31."""
+    stub = TextGenerationServiceStub(channel)
+    zero = stub.GenerateText(
+        pb.GenerateTextRequest(prompt="x", parameters=pb.SamplingParameters(temperature=0))
+    )
+    none = stub.GenerateText(pb.GenerateTextRequest(prompt="x"))
+    assert (zero.parameters.temperature, none.parameters.temperature) == (0.0, 0.9)
+
+
+def test_the_request_id_comes_back_in_metadata_and_answer(channel) -> None:
+    """Interfaces 41."""
+    call = TextGenerationServiceStub(channel).GenerateText
+    answer, info = call.with_call(
+        pb.GenerateTextRequest(prompt="x"), metadata=(("x-request-id", "my-id"),)
+    )
+    assert dict(info.initial_metadata())["x-request-id"] == "my-id" == answer.id
+
+
+def test_models_and_tokens_are_those_of_rest(server, channel) -> None:
+    stub = TextGenerationServiceStub(channel)
+    (model,) = stub.ListModels(pb.ListModelsRequest()).models
+    rest = server.get("/v1/models/tiny").json()
+    assert (model.id, model.version, model.context_tokens) == ("tiny", "1", 4096)
+    assert model.num_parameters == rest["num_parameters"]
+    assert not model.default_parameters.HasField("seed")
+    assert stub.GetModel(pb.GetModelRequest(id="tiny@1")).card == rest["card"]
+    tokens = stub.Tokenize(pb.TokenizeRequest(text="a\u00e9")).tokens
+    assert [token.id for token in tokens] == [
+        token["id"] for token in server.post("/v1/tokenize", {"text": "a\u00e9"}).json()["tokens"]
+    ]
+    ids = [token.id for token in tokens]
+    assert stub.Detokenize(pb.DetokenizeRequest(ids=ids)).text == "a\u00e9"
+
+
+@pytest.mark.parametrize("version", ["v1", "v1alpha"])
+def test_reflection_shows_the_services_and_their_files(channel, version) -> None:
+    """Interfaces 29."""
+    ask = channel.stream_stream(
+        f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
+        request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
+        response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
+    )
+    questions = [
+        reflection_pb2.ServerReflectionRequest(list_services=""),
+        reflection_pb2.ServerReflectionRequest(file_containing_symbol=SERVICE),
+    ]
+    listed, described = ask(iter(questions), timeout=30)
+    names = {service.name for service in listed.list_services_response.service}
+    assert names == {
+        SERVICE,
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1.ServerReflection",
+        "grpc.reflection.v1alpha.ServerReflection",
+    }
+    (file,) = described.file_descriptor_response.file_descriptor_proto
+    assert FileDescriptorProto.FromString(file).package == "nextword.v1"
+
+
+def test_health_knows_the_server_and_the_service_only(channel) -> None:
+    """Interfaces 37, H111."""
+    stub = HealthStub(channel)
+    for service in ("", SERVICE):
+        answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=30)
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+    with pytest.raises(grpc.RpcError) as error:
+        stub.Check(health_pb2.HealthCheckRequest(service="nobody"), timeout=30)
+    assert code_of(error) is grpc.StatusCode.NOT_FOUND
+    watch = stub.Watch(health_pb2.HealthCheckRequest(service="nobody"), timeout=30)
+    assert next(watch).status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+    watch.cancel()

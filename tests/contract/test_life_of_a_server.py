@@ -1,0 +1,265 @@
+"""Leaving clients, full queues, deadlines, drains, lost engines: nothing hangs, nothing leaks."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, cast
+
+import grpc
+import httpx2
+import pytest
+from grpc_health.v1 import health_pb2
+from grpc_health.v1.health_pb2_grpc import HealthStub
+from nextword.v1 import text_generation_pb2 as pb
+from nextword.v1.text_generation_pb2_grpc import TextGenerationServiceStub
+
+from service.main import main
+
+# Bounds of waiting, far above what is usual.
+PATIENCE_SECONDS = 40.0
+# Some seconds of work for the tiny model.
+LONG = {"prompt": "x", "max_tokens": 4000, "ignore_eos": True, "temperature": 1.0}
+
+
+def wait_until(is_true: Callable[[], bool]) -> None:
+    """Poll until something holds; fail when it does not in a long time."""
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not is_true():
+        assert time.monotonic() < end
+        threading.Event().wait(0.02)
+
+
+def raw_request(server: Any, body: dict[str, Any]) -> socket.socket:
+    """An open connection with a request on it, so that it can be cut off abruptly."""
+    host, _, port = server.rest.removeprefix("http://").partition(":")
+    connection = socket.create_connection((host, int(port)))
+    content = json.dumps(body).encode()
+    head = f"POST /v1/generate HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
+    connection.sendall(f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content)
+    return connection
+
+
+def cancelled_count(server: Any) -> float:
+    lines = server.get("/metrics").text.splitlines()
+    samples = [line for line in lines if line.startswith("nextword_requests_total")]
+    return sum(float(line.rpartition(" ")[2]) for line in samples if '"cancelled"' in line)
+
+
+@pytest.mark.parametrize("is_streamed", [True, False])
+def test_a_rest_client_that_leaves_frees_its_slot(server, is_streamed) -> None:
+    """H66, H67, interfaces 26: by a reset of the connection, streamed or not."""
+    before = cancelled_count(server)
+    connection = raw_request(server, LONG | {"stream": is_streamed})
+    wait_until(lambda: server.metric("nextword_engine_running") == 1)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    connection.close()
+    wait_until(lambda: cancelled_count(server) == before + 1)
+    wait_until(lambda: server.metric("nextword_engine_running") == 0)
+
+
+def test_a_cancelled_grpc_stream_frees_its_slot(server) -> None:
+    """H68, interfaces 35."""
+    before = cancelled_count(server)
+    with grpc.insecure_channel(server.grpc) as channel:
+        parameters = pb.SamplingParameters(max_tokens=4000, ignore_eos=True)
+        stream = TextGenerationServiceStub(channel).StreamGenerateText(
+            pb.StreamGenerateTextRequest(prompt="x", parameters=parameters)
+        )
+        next(stream)
+        stream.cancel()
+        wait_until(lambda: cancelled_count(server) == before + 1)
+    wait_until(lambda: server.metric("nextword_engine_running") == 0)
+
+
+def test_deadlines_of_both_protocols_end_the_request(server, call) -> None:
+    """H95."""
+    outcome = call(server, LONG | {"timeout_seconds": 0.2})
+    assert outcome.code == "deadline_exceeded"
+    wait_until(lambda: server.metric("nextword_engine_running") == 0)
+
+
+def test_a_calls_own_deadline_ends_it_and_counts_as_deadline(server) -> None:
+    """Interfaces 34."""
+    name = 'nextword_requests_total{model="tiny",outcome="deadline_exceeded",protocol="grpc"'
+    before = server.metric(name)
+    with grpc.insecure_channel(server.grpc) as channel:
+        parameters = pb.SamplingParameters(max_tokens=4000, ignore_eos=True)
+        request = pb.GenerateTextRequest(prompt="x", parameters=parameters)
+        with pytest.raises(grpc.RpcError) as error:
+            TextGenerationServiceStub(channel).GenerateText(request, timeout=0.3)
+        assert cast("grpc.Call", error.value).code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    wait_until(lambda: server.metric(name) == before + 1)
+    wait_until(lambda: server.metric("nextword_engine_running") == 0)
+
+
+def test_a_full_queue_refuses_at_once_and_says_when_to_retry(server, callers) -> None:
+    """H94: four run, eight wait, the thirteenth is refused over both protocols."""
+    connections = [raw_request(server, LONG) for _ in range(12)]
+    wait_until(lambda: server.metric("nextword_requests_in_flight") == 12)
+    response = server.post("/v1/generate", LONG)
+    assert response.status_code == 429
+    assert 1 <= int(response.headers["retry-after"]) <= 120
+    for call in callers.values():
+        outcome = call(server, LONG)
+        assert outcome.code == "server_overloaded"
+        assert outcome.status in (429, "RESOURCE_EXHAUSTED")
+    for connection in connections:
+        connection.close()
+    wait_until(lambda: server.metric("nextword_requests_in_flight") == 0)
+    wait_until(lambda: server.metric("nextword_engine_waiting") == 0)
+    assert callers["rest_whole"](server, {"prompt": "x"}).code is None
+
+
+def test_neighbours_in_the_batch_do_not_change_a_text(server, callers) -> None:
+    """H48, H49: eight different requests at once give what each gives alone."""
+    bodies = [
+        {"prompt": "x" * size, "max_tokens": 40, "seed": size, "temperature": size % 3 / 2}
+        for size in range(1, 9)
+    ]
+    alone = [callers["rest_whole"](server, body).token_ids for body in bodies]
+    with ThreadPoolExecutor(8) as pool:
+        together = pool.map(lambda body: callers["grpc_stream"](server, body).token_ids, bodies)
+    assert list(together) == alone
+
+
+def test_sigterm_lets_running_streams_end_and_refuses_new_ones(start_server, callers) -> None:
+    """H100, H105, H110, interfaces 48."""
+    server = start_server("--drain-timeout", "60")
+    body = {"prompt": "x", "max_tokens": 600, "ignore_eos": True, "seed": 5}
+    expected = callers["rest_whole"](server, body)
+    with grpc.insecure_channel(server.grpc) as channel, ThreadPoolExecutor(4) as pool:
+        watch = HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=120)
+        assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+        running = [pool.submit(call, server, body) for call in callers.values()]
+        wait_until(lambda: server.metric("nextword_engine_running") == 4)
+        server.process.send_signal(signal.SIGTERM)
+        assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        ready = server.get("/readyz")
+        assert (ready.status_code, ready.json()) == (503, {"status": "draining"})
+        assert ready.headers["connection"] == "close"
+        assert server.get("/livez").status_code == 200
+        assert callers["rest_stream"](server, body).code == "draining"
+        assert callers["grpc_whole"](server, body).code == "draining"
+        for future in running:
+            outcome = future.result(PATIENCE_SECONDS)
+            assert outcome.token_ids == expected.token_ids
+            assert outcome.finish_reason == "length"
+    assert server.process.wait(PATIENCE_SECONDS) == 0
+
+
+def test_what_outlasts_the_drain_gets_an_explicit_end(start_server) -> None:
+    """H106."""
+    server = start_server("--drain-timeout", "0.2")
+    with httpx2.stream(
+        "POST", server.rest + "/v1/generate", json=LONG | {"stream": True}, timeout=60
+    ) as response:
+        lines = response.iter_lines()
+        next(lines)
+        server.process.send_signal(signal.SIGTERM)
+        events = [line for line in lines if line]
+    assert json.loads(events[-1].removeprefix("data: "))["error"]["code"] == "draining"
+    assert server.process.wait(PATIENCE_SECONDS) == 0
+
+
+def test_a_second_signal_ends_the_server_promptly(start_server) -> None:
+    """H107: no orphan, no held port, 128 + the signal's number."""
+    server = start_server("--drain-timeout", "600")
+    engine = server.engine_process_id()
+    connection = raw_request(server, LONG)
+    wait_until(lambda: server.metric("nextword_engine_running") == 1)
+    server.process.send_signal(signal.SIGTERM)
+    wait_until(lambda: server.get("/readyz").status_code == 503)
+    server.process.send_signal(signal.SIGINT)
+    assert server.process.wait(PATIENCE_SECONDS) == 128 + signal.SIGINT
+    connection.close()
+    wait_until(lambda: is_gone(engine))
+
+
+def test_a_lost_engine_is_answered_for_and_replaced(start_server, callers) -> None:
+    """H99, H101, H108: killed or frozen, every waiting client has an answer, and the server is
+    ready again; when the front is killed, the engine ends by itself.
+    """
+    server = start_server()
+    for num_before, number in enumerate((signal.SIGKILL, signal.SIGSTOP)):
+        lose_engine(server, callers, number)
+        assert server.metric("nextword_engine_restarts") == num_before + 1
+    engine = server.engine_process_id()
+    assert server.stop(signal.SIGKILL) == -signal.SIGKILL
+    wait_until(lambda: is_gone(engine))
+
+
+def lose_engine(server: Any, callers: dict[str, Any], number: signal.Signals) -> None:
+    """Send the engine a signal under load, and see that it is replaced."""
+    before = callers["rest_whole"](server, {"prompt": "x", "seed": 1})
+    engine = server.engine_process_id()
+    with grpc.insecure_channel(server.grpc) as channel, ThreadPoolExecutor(4) as pool:
+        watch = HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=120)
+        assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+        running = [pool.submit(call, server, LONG) for call in callers.values()]
+        wait_until(lambda: server.metric("nextword_engine_running") == 4)
+        os.kill(engine, number)
+        for name, future in zip(callers, running, strict=True):
+            assert future.result(PATIENCE_SECONDS).code == "engine_unavailable", name
+        assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+        watch.cancel()
+    assert server.engine_process_id() != engine
+    assert callers["grpc_whole"](server, {"prompt": "x", "seed": 1}).text == before.text
+
+
+def test_a_taken_port_is_one_line_and_no_half_server(server, artifact) -> None:
+    """H86, H109."""
+    rest_port, grpc_port = server.rest.rpartition(":")[2], server.grpc.rpartition(":")[2]
+    for flags in (
+        ["--rest-port", rest_port, "--grpc-port", "0"],
+        ["--rest-port", "0", "--grpc-port", grpc_port],
+    ):
+        done = run_server("--model", str(artifact), *flags)
+        assert done.returncode == 1
+        assert f"{flags[0] if flags[1] != '0' else flags[2]}" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_what_cannot_be_served_is_one_line(artifact, tmp_path, capsys) -> None:
+    """H6, H104."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "broken").mkdir()
+    for file in artifact.iterdir():
+        (tmp_path / "broken" / file.name).write_bytes(file.read_bytes()[:-1])
+    for flags in (
+        ["--model", str(tmp_path / "nothing")],
+        ["--models", str(tmp_path / "empty")],
+        ["--model", str(tmp_path / "broken")],
+        ["--model", str(artifact), "--model", str(artifact)],
+    ):
+        assert main([*flags, "--rest-port", "0", "--grpc-port", "0"]) == 2, flags
+        error = capsys.readouterr().err
+        assert error.startswith("nextword-serve: "), error
+        assert error.count("\n") == 1, error
+
+
+def run_server(*flags: str) -> subprocess.CompletedProcess[str]:
+    """A server that is expected to end by itself."""
+    return subprocess.run(
+        [sys.executable, "-m", "service", *flags],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
+    )
+
+
+def is_gone(process_id: int) -> bool:
+    """Whether a process has ended, reaped or not."""
+    try:
+        with open(f"/proc/{process_id}/stat", encoding="ascii") as file:
+            return file.read().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
