@@ -80,13 +80,24 @@ def candidate_sources(
     return [on_disk, index]
 
 
+def why_not(pip_errors: str) -> str:
+    """The reason in pip's many lines of errors, as one line that says what to do about it."""
+    if "connection broken" in pip_errors:
+        return "it cannot be reached from here"
+    if "ResolutionImpossible" in pip_errors or "No matching distribution" in pip_errors:
+        python = platform.python_version()
+        return f"none for Python {python}, {platform.system()} {platform.machine()}"
+    errors = [line for line in pip_errors.splitlines() if line.startswith("ERROR")]
+    return (errors or [pip_errors.strip()])[0]
+
+
 def pip_plan(source: Source) -> Plan:
     """Ask pip what it would install from this source, without installing it."""
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed"]
     command += ["--no-deps", "--report", "-", *source.pip_arguments]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode != 0:
-        return Plan("", (), result.stderr.strip().splitlines()[-1])
+        return Plan("", (), why_not(result.stderr))
     metadata_of_torch = json.loads(result.stdout)["install"][0]["metadata"]
     return Plan(result.stdout, tuple(metadata_of_torch.get("requires_dist", ())), "")
 

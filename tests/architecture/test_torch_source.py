@@ -6,6 +6,7 @@ torch requires NVIDIA packages, PyTorch's CPU index has a build with the local p
 
 import json
 import platform
+import socket
 import subprocess
 import sys
 import zipfile
@@ -118,6 +119,18 @@ def test_nothing_to_be_had_names_every_source_and_why(staged: Staged) -> None:
     assert "without CUDA" in first
     assert "nvidia-cudnn" in disk
     assert staged.cpu_index.as_uri() in index
+    assert f"none for Python {platform.python_version()}" in index
+
+
+def test_an_index_out_of_reach_is_said_to_be(
+    staged: Staged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_RETRIES", "1")
+    with socket.socket() as closed_door:
+        closed_door.bind(("127.0.0.1", 0))  # bound but not listening: connections are refused
+        address = f"http://127.0.0.1:{closed_door.getsockname()[1]}"
+        with pytest.raises(NoTorchError, match="cannot be reached"):
+            staged.choose(torch_index=address)
 
 
 def test_an_index_named_by_the_user_is_taken_with_cuda(staged: Staged) -> None:
