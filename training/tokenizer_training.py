@@ -79,27 +79,30 @@ def train_tokenizer(
         documents: the training texts, read once.
         kind: byte-level BPE with GPT-2's pre-tokenizer, whole words with punctuation as tokens of
             their own, characters, or bytes.
-        vocab_size: number of ids, END_OF_TEXT included. None takes every character or byte there
-            is; the kinds byte_bpe and words need a number.
+        vocab_size: number of ids, END_OF_TEXT included. None takes what suits the text: every
+            character or byte; for byte_bpe at most `suggested_vocabulary_size`, for words at most
+            twice that, or fewer where the text supports fewer.
         announce: told in a line when only a part of the text is used.
-        total_bytes: UTF-8 bytes of all documents, if known. Above `max_training_bytes` an even
-            share of every stretch of the text is used; unknown, the text up to that size.
+        total_bytes: UTF-8 bytes of all documents, if known; a size of None depends on it. Above
+            `max_training_bytes` an even share of every stretch of the text is used; unknown, the
+            text up to that size.
         max_training_bytes: most text that is counted.
 
     Raises:
         TokenizerError: the size is out of the kind's range or larger than the text supports.
     """
     _check_size(kind, vocab_size)
+    suggested = suggested_vocabulary_size(
+        max_training_bytes if total_bytes is None else total_bytes
+    )
     texts = _sample(
         documents, total_bytes=total_bytes, max_bytes=max_training_bytes, announce=announce
     )
     match kind:
         case "byte_bpe":
-            assert vocab_size is not None
-            tokenizer = _train_byte_bpe(texts, vocab_size)
+            tokenizer = _train_byte_bpe(texts, vocab_size or suggested)
         case "words":
-            assert vocab_size is not None
-            tokenizer = _train_words(texts, vocab_size)
+            tokenizer = _train_words(texts, vocab_size or 2 * suggested)
         case "characters":
             tokenizer = _train_characters(texts, vocab_size)
         case "bytes":
@@ -108,7 +111,7 @@ def train_tokenizer(
     if vocab_size is not None and reached < vocab_size:
         times = 1 if kind == "characters" else _MIN_FREQUENCY
         raise TokenizerError(
-            f"tokenizer.vocab_size is {vocab_size}, but this text supports at most {reached} "
+            f"tokenizer.vocabulary_size is {vocab_size}, but this text supports at most {reached} "
             f"tokens of kind {kind} (each has to occur {times} times or more)"
         )
     tokenizer.encode_special_tokens = True
@@ -147,15 +150,13 @@ def _check_size(kind: TokenizerKind, vocab_size: int | None) -> None:
         case "bytes":
             if vocab_size not in (None, BYTE_VOCABULARY_SIZE):
                 raise TokenizerError(
-                    f"tokenizer.vocab_size is {vocab_size}, but the kind bytes has always "
+                    f"tokenizer.vocabulary_size is {vocab_size}, but the kind bytes has always "
                     f"{BYTE_VOCABULARY_SIZE} tokens"
                 )
             return
-    if vocab_size is None and kind != "characters":
-        raise TokenizerError(f"tokenizer.vocab_size has to be given for the kind {kind}")
     if vocab_size is not None and vocab_size < least:
         raise TokenizerError(
-            f"tokenizer.vocab_size is {vocab_size}, but the kind {kind} needs at least {least}"
+            f"tokenizer.vocabulary_size is {vocab_size}, but the kind {kind} needs at least {least}"
         )
 
 
@@ -237,10 +238,7 @@ def _sample(
         for piece in cut_text(document, max_characters=_PIECE_CHARACTERS)
     )
     if total_bytes is not None and total_bytes > max_bytes:
-        announce(
-            f"tokenizer: trained on an even sample of {max_bytes:,} of {total_bytes:,} bytes "
-            f"(tokenizer.max_training_bytes)"
-        )
+        announce(f"tokenizer: trained on an even sample of {max_bytes:,} of {total_bytes:,} bytes ")
         # Whole-number arithmetic, so that the same pieces are taken everywhere.
         for index, piece in enumerate(pieces):
             if (index + 1) * max_bytes // total_bytes > index * max_bytes // total_bytes:
@@ -250,9 +248,6 @@ def _sample(
     for piece in pieces:
         num_bytes += len(piece.encode("utf-8"))
         if num_bytes > max_bytes:
-            announce(
-                f"tokenizer: trained on the first {max_bytes:,} bytes "
-                f"(tokenizer.max_training_bytes)"
-            )
+            announce(f"tokenizer: trained on the first {max_bytes:,} bytes ")
             return
         yield piece

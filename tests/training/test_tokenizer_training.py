@@ -140,14 +140,13 @@ def test_the_same_text_trains_the_same_tokenizer(kind: TokenizerKind) -> None:
 @pytest.mark.parametrize(
     ("kind", "vocab_size", "words"),
     [
-        ("byte_bpe", 5_000, ("tokenizer.vocab_size", "5000", "at most")),
-        ("words", 5_000, ("tokenizer.vocab_size", "5000", "at most")),
-        ("characters", 5_000, ("tokenizer.vocab_size", "5000", "at most")),
-        ("byte_bpe", 200, ("tokenizer.vocab_size", "200", "at least 258")),
-        ("words", 0, ("tokenizer.vocab_size", "0", "at least 3")),
-        ("characters", -1, ("tokenizer.vocab_size", "-1", "at least 3")),
-        ("bytes", 300, ("tokenizer.vocab_size", "300", "257")),
-        ("words", None, ("tokenizer.vocab_size", "words")),
+        ("byte_bpe", 5_000, ("tokenizer.vocabulary_size", "5000", "at most")),
+        ("words", 5_000, ("tokenizer.vocabulary_size", "5000", "at most")),
+        ("characters", 5_000, ("tokenizer.vocabulary_size", "5000", "at most")),
+        ("byte_bpe", 200, ("tokenizer.vocabulary_size", "200", "at least 258")),
+        ("words", 0, ("tokenizer.vocabulary_size", "0", "at least 3")),
+        ("characters", -1, ("tokenizer.vocabulary_size", "-1", "at least 3")),
+        ("bytes", 300, ("tokenizer.vocabulary_size", "300", "257")),
     ],
 )
 def test_a_size_that_cannot_be_is_an_error_with_setting_limit_and_value(
@@ -177,6 +176,21 @@ def test_a_smaller_vocabulary_keeps_the_most_frequent(
     assert sorted(tokenizer.token_bytes(token_id) for token_id in range(2, 5)) == kept
 
 
+@pytest.mark.parametrize("kind", ["byte_bpe", "words"])
+def test_without_a_size_the_text_decides(kind: TokenizerKind, shared_data: Path) -> None:
+    plays = (shared_data / "tinyshakespeare" / "input.txt").read_text(encoding="utf-8")
+    sizes: list[int] = []
+    for text in ("the same words " * 200, plays[:30_000], plays):
+        tokenizer = train_tokenizer(
+            [text], kind=kind, vocab_size=None, announce=unexpected, total_bytes=len(text)
+        )
+        sizes.append(tokenizer.get_vocab_size())
+        most = suggested_vocabulary_size(len(text)) * (2 if kind == "words" else 1)
+        assert sizes[-1] <= most
+    assert sizes == sorted(sizes)
+    assert sizes[-1] == (2_048 if kind == "byte_bpe" else 4_096)
+
+
 def documents_of(num_documents: int) -> Iterator[str]:
     for number in range(num_documents):
         yield f"the {number} of all the things. " * 20
@@ -203,7 +217,7 @@ def test_a_large_text_is_sampled_to_the_limit_and_says_so(total_is_known: bool) 
     )
     assert tokenizer.get_vocab_size() == 300
     assert len(lines) == 1
-    assert "max_training_bytes" in lines[0]
+    assert f"{total // 4:,}" in lines[0]
     # Known, every stretch of the text has its share; unknown, reading stops at the limit.
     assert len(taken) == 200 if total_is_known else len(taken) < 60
 

@@ -92,6 +92,16 @@ class Corpus:
             if name == split:
                 yield document
 
+    def all_documents(self) -> Iterator[Document]:
+        """Streams every document undivided, whichever side it or its blocks are on.
+
+        Raises:
+            CorpusError: as for `documents`.
+        """
+        for part, document in enumerate(read_documents(self._settings, Tally())):
+            self._measures.check(part, document)
+            yield document
+
 
 def load_corpus(settings: CorpusSettings, *, announce: Callable[[str], None]) -> Corpus:
     """Reads, cleans and splits a corpus.

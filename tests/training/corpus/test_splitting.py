@@ -59,6 +59,7 @@ def test_one_file_is_held_out_in_blocks_over_all_of_it_between_paragraphs(tmp_pa
     places = [text.index(block) / len(text) for block in held_out]
     assert [int(place * len(held_out)) for place in places] == list(range(len(held_out)))
     assert all(block.endswith("\n\n") and block[0].isdigit() for block in train + held_out)
+    assert [document.text for document in corpus.all_documents()] == [text]
 
 
 @given(
