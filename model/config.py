@@ -77,9 +77,7 @@ class ModelConfig:
             "max_position_embeddings",
         ):
             if not getattr(self, name) >= 1:
-                raise ConfigError(
-                    f"{name} must be at least 1, got {getattr(self, name)}"
-                )
+                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.num_attention_heads % self.num_key_value_heads:
             raise ConfigError(
                 f"num_key_value_heads must divide num_attention_heads "
@@ -89,9 +87,7 @@ class ModelConfig:
             raise ConfigError(f"head_dim must be even, got {self.head_dim}")
         for name in ("rope_theta", "rms_norm_eps"):
             if not 0.0 < getattr(self, name) < float("inf"):
-                raise ConfigError(
-                    f"{name} must be finite and above 0, got {getattr(self, name)}"
-                )
+                raise ConfigError(f"{name} must be finite and above 0, got {getattr(self, name)}")
         for token_id in (self.bos_token_id, *self.eos_token_ids):
             if token_id is not None and not 0 <= token_id < self.vocab_size:
                 raise ConfigError(
@@ -103,14 +99,8 @@ class ModelConfig:
         """Number of trained values; a tied output matrix counts once."""
         attention = self.hidden_size * self.head_dim
         attention *= 2 * self.num_attention_heads + 2 * self.num_key_value_heads
-        block = (
-            attention
-            + 3 * self.hidden_size * self.intermediate_size
-            + 2 * self.hidden_size
-        )
-        embeddings = (
-            (1 if self.tie_word_embeddings else 2) * self.vocab_size * self.hidden_size
-        )
+        block = attention + 3 * self.hidden_size * self.intermediate_size + 2 * self.hidden_size
+        embeddings = (1 if self.tie_word_embeddings else 2) * self.vocab_size * self.hidden_size
         return embeddings + self.num_hidden_layers * block + self.hidden_size
 
     @staticmethod
@@ -230,15 +220,11 @@ def _rope_theta(values: Mapping[str, object]) -> float:
     if parameters is None:
         return _number(values, "rope_theta", 10000.0)
     if not isinstance(parameters, Mapping):
-        raise ConfigError(
-            f"config key rope_parameters must be an object, got {parameters!r}"
-        )
+        raise ConfigError(f"config key rope_parameters must be an object, got {parameters!r}")
     named = cast("Mapping[str, object]", parameters)
     if named.get("rope_type", "default") != "default" or set(named) - {
         "rope_type",
         "rope_theta",
     }:
-        raise ConfigError(
-            f"config key rope_parameters={dict(named)!r} is not supported"
-        )
+        raise ConfigError(f"config key rope_parameters={dict(named)!r} is not supported")
     return _number(named, "rope_theta", _number(values, "rope_theta", 10000.0))

@@ -35,8 +35,7 @@ class KVCache:
         shape = (num_slots, config.num_key_value_heads, max_tokens, config.head_dim)
         # Zeros, not uninitialised memory: a masked NaN still poisons a weighted sum.
         self.keys = [
-            torch.zeros(shape, dtype=dtype, device=device)
-            for _ in range(config.num_hidden_layers)
+            torch.zeros(shape, dtype=dtype, device=device) for _ in range(config.num_hidden_layers)
         ]
         self.values = [torch.zeros_like(keys) for keys in self.keys]
 
@@ -56,9 +55,7 @@ class KVCache:
         self.keys[layer][rows_BT, :, positions_BT] = k_BKTD.transpose(1, 2)
         self.values[layer][rows_BT, :, positions_BT] = v_BKTD.transpose(1, 2)
 
-    def read(
-        self, layer: int, *, slots_B: Tensor, num_tokens: int
-    ) -> tuple[Tensor, Tensor]:
+    def read(self, layer: int, *, slots_B: Tensor, num_tokens: int) -> tuple[Tensor, Tensor]:
         """The first ``num_tokens`` keys and values of each row's slot, both [B, K, S, D]."""
         return (
             self.keys[layer][slots_B, :, :num_tokens],

@@ -66,14 +66,11 @@ class Attention(nn.Module):
                 enable_gqa=heads != kv_heads,
             )
         else:
-            assert slots_B is not None and start_B is not None
+            assert slots_B is not None
+            assert start_B is not None
             kv_cache.write(self.layer, k_BKTD, v_BKTD, slots_B=slots_B, start_B=start_B)
-            k_BKSD, v_BKSD = kv_cache.read(
-                self.layer, slots_B=slots_B, num_tokens=num_cached
-            )
-            query_positions_BT = start_B[:, None] + torch.arange(
-                num_new, device=x_BTC.device
-            )
+            k_BKSD, v_BKSD = kv_cache.read(self.layer, slots_B=slots_B, num_tokens=num_cached)
+            query_positions_BT = start_B[:, None] + torch.arange(num_new, device=x_BTC.device)
             key_positions_S = torch.arange(num_cached, device=x_BTC.device)
             visible_B1TS = (key_positions_S <= query_positions_BT[..., None])[:, None]
             out_BHTD = F.scaled_dot_product_attention(
@@ -83,9 +80,7 @@ class Attention(nn.Module):
                 attn_mask=visible_B1TS,
                 enable_gqa=heads != kv_heads,
             )
-        return self.o_proj(
-            out_BHTD.transpose(1, 2).reshape(batch, num_new, heads * width)
-        )
+        return self.o_proj(out_BHTD.transpose(1, 2).reshape(batch, num_new, heads * width))
 
 
 class FeedForward(nn.Module):
@@ -93,15 +88,9 @@ class FeedForward(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.gate_proj = nn.Linear(
-            config.hidden_size, config.intermediate_size, bias=False
-        )
-        self.up_proj = nn.Linear(
-            config.hidden_size, config.intermediate_size, bias=False
-        )
-        self.down_proj = nn.Linear(
-            config.intermediate_size, config.hidden_size, bias=False
-        )
+        self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
 
     def forward(self, x_BTC: Tensor) -> Tensor:
         weight = torch.cat((self.gate_proj.weight, self.up_proj.weight))
@@ -116,9 +105,7 @@ class Block(nn.Module):
         super().__init__()
         self.input_layernorm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.self_attn = Attention(config, layer=layer, dropout=dropout)
-        self.post_attention_layernorm = nn.RMSNorm(
-            config.hidden_size, eps=config.rms_norm_eps
-        )
+        self.post_attention_layernorm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.mlp = FeedForward(config)
         self.dropout = nn.Dropout(dropout)
 
@@ -150,8 +137,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(
-            Block(config, layer=layer, dropout=dropout)
-            for layer in range(config.num_hidden_layers)
+            Block(config, layer=layer, dropout=dropout) for layer in range(config.num_hidden_layers)
         )
         self.norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
 
@@ -185,11 +171,7 @@ class Transformer(nn.Module):
     @property
     def output_weight(self) -> Tensor:
         """The matrix [V, C] that turns hidden states into logits."""
-        return (
-            self.model.embed_tokens.weight
-            if self.lm_head is None
-            else self.lm_head.weight
-        )
+        return self.model.embed_tokens.weight if self.lm_head is None else self.lm_head.weight
 
     def initialize(self, generator: torch.Generator) -> None:
         """Draw fresh weights: normal(0, 0.02), the two outputs of a block scaled by depth.
@@ -205,9 +187,7 @@ class Transformer(nn.Module):
                     continue
                 is_output = name.endswith(("o_proj.weight", "down_proj.weight"))
                 std = 0.02 * (depth_scale if is_output else 1.0)
-                drawn = torch.empty(parameter.shape).normal_(
-                    0.0, std, generator=generator
-                )
+                drawn = torch.empty(parameter.shape).normal_(0.0, std, generator=generator)
                 parameter.copy_(drawn)
 
     def hidden_states(
@@ -236,9 +216,7 @@ class Transformer(nn.Module):
             num_cached = int(start_positions_B.max()) + num_new
         x_BTC = self.dropout(self.model.embed_tokens(token_ids_BT))
         for block in self.model.layers:
-            x_BTC = block(
-                x_BTC, rotation, kv_cache, slots_B, start_positions_B, num_cached
-            )
+            x_BTC = block(x_BTC, rotation, kv_cache, slots_B, start_positions_B, num_cached)
         return self.model.norm(x_BTC)
 
     def forward(
@@ -266,9 +244,7 @@ class Transformer(nn.Module):
 
 def _rotation_tables(config: ModelConfig) -> tuple[Tensor, Tensor]:
     """Cosine and sine [positions, D] of the rotary angles, halves repeated."""
-    exponents = (
-        torch.arange(0, config.head_dim, 2, dtype=torch.int64).float() / config.head_dim
-    )
+    exponents = torch.arange(0, config.head_dim, 2, dtype=torch.int64).float() / config.head_dim
     frequencies = 1.0 / config.rope_theta**exponents
     positions = torch.arange(config.max_position_embeddings, dtype=torch.int64).float()
     angles = torch.outer(positions, frequencies)

@@ -49,9 +49,7 @@ def load_transformer(
         WeightsError: A tensor is missing, left over, of another shape or not finite.
         OSError: A file cannot be read.
     """
-    config = ModelConfig.from_dict(
-        json.loads((directory / "config.json").read_text("utf-8"))
-    )
+    config = ModelConfig.from_dict(json.loads((directory / "config.json").read_text("utf-8")))
     tensors: dict[str, Tensor] = {}
     for file in _weight_files(directory):
         with safe_open(file, framework="pt") as shard:  # pyright: ignore[reportUnknownVariableType]
@@ -79,12 +77,8 @@ def load_transformer(
 def _weight_files(directory: Path) -> list[Path]:
     index = directory / INDEX_FILE
     if index.is_file():
-        weight_map: Mapping[str, str] = json.loads(index.read_text("utf-8"))[
-            "weight_map"
-        ]
-        return [
-            directory / Path(name).name for name in sorted(set(weight_map.values()))
-        ]
+        weight_map: Mapping[str, str] = json.loads(index.read_text("utf-8"))["weight_map"]
+        return [directory / Path(name).name for name in sorted(set(weight_map.values()))]
     if (directory / SINGLE_FILE).is_file():
         return [directory / SINGLE_FILE]
     raise WeightsError(f"{directory}: neither {SINGLE_FILE} nor {INDEX_FILE} is there")
@@ -97,18 +91,14 @@ def _check(
         if name not in tensors:
             raise WeightsError(f"{directory}: tensor {name} is missing")
         if name not in expected:
-            raise WeightsError(
-                f"{directory}: tensor {name} does not belong to this configuration"
-            )
+            raise WeightsError(f"{directory}: tensor {name} does not belong to this configuration")
         if tensors[name].shape != expected[name]:
             raise WeightsError(
                 f"{directory}: tensor {name} must have the shape {list(expected[name])}, "
                 f"got {list(tensors[name].shape)}"
             )
         if not bool(torch.isfinite(tensors[name]).all()):
-            raise WeightsError(
-                f"{directory}: tensor {name} holds a value that is not finite"
-            )
+            raise WeightsError(f"{directory}: tensor {name} holds a value that is not finite")
 
 
 def save_weights(
