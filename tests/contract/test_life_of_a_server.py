@@ -8,19 +8,21 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, cast
+from pathlib import Path
+from typing import cast
 
 import grpc
 import httpx2
 import pytest
 from grpc_health.v1 import health_pb2
-from grpc_health.v1.health_pb2_grpc import HealthStub
 from nextword.v1 import text_generation_pb2 as pb
 from nextword.v1.text_generation_pb2_grpc import TextGenerationServiceStub
 
 from service.main import main
+from tests.contract.callers import Caller, Callers
+from tests.contract.live_server import Server, StartServer, health_stub
 
 # Bounds of waiting, far above what is usual.
 PATIENCE_SECONDS = 40.0
@@ -36,7 +38,7 @@ def wait_until(is_true: Callable[[], bool]) -> None:
         threading.Event().wait(0.02)
 
 
-def raw_request(server: Any, body: dict[str, Any]) -> socket.socket:
+def raw_request(server: Server, body: Mapping[str, object]) -> socket.socket:
     """An open connection with a request on it, so that it can be cut off abruptly."""
     host, _, port = server.rest.removeprefix("http://").partition(":")
     connection = socket.create_connection((host, int(port)))
@@ -46,14 +48,14 @@ def raw_request(server: Any, body: dict[str, Any]) -> socket.socket:
     return connection
 
 
-def cancelled_count(server: Any) -> float:
+def cancelled_count(server: Server) -> float:
     lines = server.get("/metrics").text.splitlines()
     samples = [line for line in lines if line.startswith("nextword_requests_total")]
     return sum(float(line.rpartition(" ")[2]) for line in samples if '"cancelled"' in line)
 
 
 @pytest.mark.parametrize("is_streamed", [True, False])
-def test_a_rest_client_that_leaves_frees_its_slot(server, is_streamed) -> None:
+def test_a_rest_client_that_leaves_frees_its_slot(server: Server, is_streamed: bool) -> None:
     """H66, H67, interfaces 26: by a reset of the connection, streamed or not."""
     before = cancelled_count(server)
     connection = raw_request(server, LONG | {"stream": is_streamed})
@@ -64,7 +66,7 @@ def test_a_rest_client_that_leaves_frees_its_slot(server, is_streamed) -> None:
     wait_until(lambda: server.metric("nextword_engine_running") == 0)
 
 
-def test_a_cancelled_grpc_stream_frees_its_slot(server) -> None:
+def test_a_cancelled_grpc_stream_frees_its_slot(server: Server) -> None:
     """H68, interfaces 35."""
     before = cancelled_count(server)
     with grpc.insecure_channel(server.grpc) as channel:
@@ -78,14 +80,14 @@ def test_a_cancelled_grpc_stream_frees_its_slot(server) -> None:
     wait_until(lambda: server.metric("nextword_engine_running") == 0)
 
 
-def test_deadlines_of_both_protocols_end_the_request(server, call) -> None:
+def test_deadlines_of_both_protocols_end_the_request(server: Server, call: Caller) -> None:
     """H95."""
     outcome = call(server, LONG | {"timeout_seconds": 0.2})
     assert outcome.code == "deadline_exceeded"
     wait_until(lambda: server.metric("nextword_engine_running") == 0)
 
 
-def test_a_calls_own_deadline_ends_it_and_counts_as_deadline(server) -> None:
+def test_a_calls_own_deadline_ends_it_and_counts_as_deadline(server: Server) -> None:
     """Interfaces 34."""
     name = 'nextword_requests_total{model="tiny",outcome="deadline_exceeded",protocol="grpc"'
     before = server.metric(name)
@@ -99,7 +101,9 @@ def test_a_calls_own_deadline_ends_it_and_counts_as_deadline(server) -> None:
     wait_until(lambda: server.metric("nextword_engine_running") == 0)
 
 
-def test_a_full_queue_refuses_at_once_and_says_when_to_retry(server, callers) -> None:
+def test_a_full_queue_refuses_at_once_and_says_when_to_retry(
+    server: Server, callers: Callers
+) -> None:
     """H94: four run, eight wait, the thirteenth is refused over both protocols."""
     connections = [raw_request(server, LONG) for _ in range(12)]
     wait_until(lambda: server.metric("nextword_requests_in_flight") == 12)
@@ -117,25 +121,27 @@ def test_a_full_queue_refuses_at_once_and_says_when_to_retry(server, callers) ->
     assert callers["rest_whole"](server, {"prompt": "x"}).code is None
 
 
-def test_neighbours_in_the_batch_do_not_change_a_text(server, callers) -> None:
+def test_neighbours_in_the_batch_do_not_change_a_text(server: Server, callers: Callers) -> None:
     """H48, H49: eight different requests at once give what each gives alone."""
-    bodies = [
+    bodies: list[dict[str, object]] = [
         {"prompt": "x" * size, "max_tokens": 40, "seed": size, "temperature": size % 3 / 2}
         for size in range(1, 9)
     ]
     alone = [callers["rest_whole"](server, body).token_ids for body in bodies]
     with ThreadPoolExecutor(8) as pool:
-        together = pool.map(lambda body: callers["grpc_stream"](server, body).token_ids, bodies)
-    assert list(together) == alone
+        running = [pool.submit(callers["grpc_stream"], server, body) for body in bodies]
+    assert [future.result().token_ids for future in running] == alone
 
 
-def test_sigterm_lets_running_streams_end_and_refuses_new_ones(start_server, callers) -> None:
+def test_sigterm_lets_running_streams_end_and_refuses_new_ones(
+    start_server: StartServer, callers: Callers
+) -> None:
     """H100, H105, H110, interfaces 48."""
     server = start_server("--drain-timeout", "60")
     body = {"prompt": "x", "max_tokens": 600, "ignore_eos": True, "seed": 5}
     expected = callers["rest_whole"](server, body)
     with grpc.insecure_channel(server.grpc) as channel, ThreadPoolExecutor(4) as pool:
-        watch = HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=120)
+        watch = health_stub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=120)
         assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
         running = [pool.submit(call, server, body) for call in callers.values()]
         wait_until(lambda: server.metric("nextword_engine_running") == 4)
@@ -154,7 +160,7 @@ def test_sigterm_lets_running_streams_end_and_refuses_new_ones(start_server, cal
     assert server.process.wait(PATIENCE_SECONDS) == 0
 
 
-def test_what_outlasts_the_drain_gets_an_explicit_end(start_server) -> None:
+def test_what_outlasts_the_drain_gets_an_explicit_end(start_server: StartServer) -> None:
     """H106."""
     server = start_server("--drain-timeout", "0.2")
     with httpx2.stream(
@@ -168,7 +174,7 @@ def test_what_outlasts_the_drain_gets_an_explicit_end(start_server) -> None:
     assert server.process.wait(PATIENCE_SECONDS) == 0
 
 
-def test_a_second_signal_ends_the_server_promptly(start_server) -> None:
+def test_a_second_signal_ends_the_server_promptly(start_server: StartServer) -> None:
     """H107: no orphan, no held port, 128 + the signal's number."""
     server = start_server("--drain-timeout", "600")
     engine = server.engine_process_id()
@@ -182,7 +188,9 @@ def test_a_second_signal_ends_the_server_promptly(start_server) -> None:
     wait_until(lambda: is_gone(engine))
 
 
-def test_a_lost_engine_is_answered_for_and_replaced(start_server, callers) -> None:
+def test_a_lost_engine_is_answered_for_and_replaced(
+    start_server: StartServer, callers: Callers
+) -> None:
     """H99, H101, H108: killed or frozen, every waiting client has an answer, and the server is
     ready again; when the front is killed, the engine ends by itself.
     """
@@ -195,12 +203,12 @@ def test_a_lost_engine_is_answered_for_and_replaced(start_server, callers) -> No
     wait_until(lambda: is_gone(engine))
 
 
-def lose_engine(server: Any, callers: dict[str, Any], number: signal.Signals) -> None:
+def lose_engine(server: Server, callers: Callers, number: signal.Signals) -> None:
     """Send the engine a signal under load, and see that it is replaced."""
     before = callers["rest_whole"](server, {"prompt": "x", "seed": 1})
     engine = server.engine_process_id()
     with grpc.insecure_channel(server.grpc) as channel, ThreadPoolExecutor(4) as pool:
-        watch = HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=120)
+        watch = health_stub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=120)
         assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
         running = [pool.submit(call, server, LONG) for call in callers.values()]
         wait_until(lambda: server.metric("nextword_engine_running") == 4)
@@ -214,7 +222,7 @@ def lose_engine(server: Any, callers: dict[str, Any], number: signal.Signals) ->
     assert callers["grpc_whole"](server, {"prompt": "x", "seed": 1}).text == before.text
 
 
-def test_a_taken_port_is_one_line_and_no_half_server(server, artifact) -> None:
+def test_a_taken_port_is_one_line_and_no_half_server(server: Server, artifact: Path) -> None:
     """H86, H109."""
     rest_port, grpc_port = server.rest.rpartition(":")[2], server.grpc.rpartition(":")[2]
     for flags in (
@@ -227,7 +235,9 @@ def test_a_taken_port_is_one_line_and_no_half_server(server, artifact) -> None:
         assert "Traceback" not in done.stderr
 
 
-def test_what_cannot_be_served_is_one_line(artifact, tmp_path, capsys) -> None:
+def test_what_cannot_be_served_is_one_line(
+    artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """H6, H104."""
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken").mkdir()

@@ -6,10 +6,12 @@ from typing import Any
 import httpx2
 import pytest
 
+from tests.contract.live_server import Server
+
 JSON = {"content-type": "application/json"}
 
 
-def post_raw(server: Any, content: Any, **headers: str) -> httpx2.Response:
+def post_raw(server: Server, content: Any, **headers: str) -> httpx2.Response:
     return server.post("/v1/generate", None, content=content, headers={**JSON, **headers})
 
 
@@ -30,7 +32,7 @@ def post_raw(server: Any, content: Any, **headers: str) -> httpx2.Response:
         b'"text"',
     ],
 )
-def test_malformed_bodies_are_invalid_json(server, content) -> None:
+def test_malformed_bodies_are_invalid_json(server: Server, content: bytes) -> None:
     """H30, H31."""
     response = post_raw(server, content)
     assert (response.status_code, response.json()["error"]["code"]) == (400, "invalid_json")
@@ -61,7 +63,7 @@ def test_malformed_bodies_are_invalid_json(server, content) -> None:
         ("top_k", 2**40),
     ],
 )
-def test_wrong_types_and_ranges_name_the_field(server, field, value) -> None:
+def test_wrong_types_and_ranges_name_the_field(server: Server, field: str, value: object) -> None:
     """H25, H35, H36, H38, H44."""
     response = server.post("/v1/generate", {"prompt": "x", field: value})
     error = response.json()["error"]
@@ -71,7 +73,7 @@ def test_wrong_types_and_ranges_name_the_field(server, field, value) -> None:
 
 
 @pytest.mark.parametrize("field", ["max_token", "tools", "guided_regex", "image_url", "best_of"])
-def test_unknown_fields_are_refused_by_name(server, field) -> None:
+def test_unknown_fields_are_refused_by_name(server: Server, field: str) -> None:
     """H33, H34."""
     response = server.post("/v1/generate", {"prompt": "x", field: 1})
     error = response.json()["error"]
@@ -82,7 +84,7 @@ def test_unknown_fields_are_refused_by_name(server, field) -> None:
     )
 
 
-def test_null_is_the_same_as_absent(server) -> None:
+def test_null_is_the_same_as_absent(server: Server) -> None:
     """H35."""
     body = {"prompt": "x", "max_tokens": None, "stop": None, "seed": 3}
     assert server.post("/v1/generate", body).json()["parameters"]["max_tokens"] == 12
@@ -97,14 +99,14 @@ def test_null_is_the_same_as_absent(server) -> None:
         ({"content-type": "Application/JSON; charset=utf-8"}, 200),
     ],
 )
-def test_only_plain_json_is_read(server, headers, status) -> None:
+def test_only_plain_json_is_read(server: Server, headers: dict[str, str], status: int) -> None:
     """H39."""
     content = b'{"prompt": "x", "max_tokens": 1}'
     response = server.post("/v1/generate", None, content=content, headers=headers)
     assert response.status_code == status
 
 
-def test_a_body_beyond_the_limit_is_refused_with_and_without_its_length(server) -> None:
+def test_a_body_beyond_the_limit_is_refused_with_and_without_its_length(server: Server) -> None:
     """H29."""
     body = json.dumps({"prompt": "x" * 1024 * 1024}).encode()
     pieces = (body[start : start + 4096] for start in range(0, len(body), 4096))
@@ -126,7 +128,9 @@ def test_a_body_beyond_the_limit_is_refused_with_and_without_its_length(server) 
         ("GET", "/v1/models/..%2f..%2fetc%2fpasswd", 404, "unknown_url"),
     ],
 )
-def test_every_refusal_has_the_one_error_body(server, method, path, status, code) -> None:
+def test_every_refusal_has_the_one_error_body(
+    server: Server, method: str, path: str, status: int, code: str
+) -> None:
     """H7, H90, H134."""
     response = httpx2.request(method, server.rest + path)
     assert response.status_code == status
@@ -135,7 +139,7 @@ def test_every_refusal_has_the_one_error_body(server, method, path, status, code
     assert response.headers["x-request-id"]
 
 
-def test_a_stream_is_server_sent_events_that_proxies_pass_on(server) -> None:
+def test_a_stream_is_server_sent_events_that_proxies_pass_on(server: Server) -> None:
     """Interfaces 21, 22; H76, H78, H80."""
     body = {"prompt": "x", "stream": True, "max_tokens": 9}
     with httpx2.stream("POST", server.rest + "/v1/generate", json=body) as response:
@@ -154,21 +158,21 @@ def test_a_stream_is_server_sent_events_that_proxies_pass_on(server) -> None:
     assert parsed[-1]["usage"]["completion_tokens"] == 9
 
 
-def test_a_bad_request_for_a_stream_gets_a_real_status(server) -> None:
+def test_a_bad_request_for_a_stream_gets_a_real_status(server: Server) -> None:
     """H72."""
     response = server.post("/v1/generate", {"prompt": "x", "stream": True, "top_p": 3})
     assert response.status_code == 400
     assert response.headers["content-type"] == "application/json"
 
 
-def test_a_clients_request_id_comes_back_when_it_is_harmless(server) -> None:
+def test_a_clients_request_id_comes_back_when_it_is_harmless(server: Server) -> None:
     """H43."""
     for given, is_kept in (("my-id.1", True), ("x" * 65, False), ("a b", False)):
         response = server.get("/v1/models", headers={"x-request-id": given})
         assert (response.headers["x-request-id"] == given) is is_kept
 
 
-def test_models_are_listed_in_openais_shape_with_our_facts(server) -> None:
+def test_models_are_listed_in_openais_shape_with_our_facts(server: Server) -> None:
     """Interfaces 12."""
     (model,) = server.get("/v1/models").json()["data"]
     assert (model["id"], model["object"], model["version"]) == ("tiny", "model", "1")
@@ -180,7 +184,7 @@ def test_models_are_listed_in_openais_shape_with_our_facts(server) -> None:
     assert one == model
 
 
-def test_tokens_of_a_text_come_with_their_bytes_and_give_it_back(server) -> None:
+def test_tokens_of_a_text_come_with_their_bytes_and_give_it_back(server: Server) -> None:
     text = "a\u00e9\U0001f600"
     answer = server.post("/v1/tokenize", {"text": text}).json()
     assert answer["count"] == len(text.encode()) == len(answer["tokens"])
@@ -202,14 +206,16 @@ def test_tokens_of_a_text_come_with_their_bytes_and_give_it_back(server) -> None
         ("/v1/detokenize", {"ids": [1], "model": "nobody"}, "model"),
     ],
 )
-def test_bad_token_requests_name_the_field(server, path, body, field) -> None:
+def test_bad_token_requests_name_the_field(
+    server: Server, path: str, body: dict[str, object], field: str
+) -> None:
     """H20."""
     response = server.post(path, body)
     assert response.status_code in (400, 404)
     assert response.json()["error"]["param"] == field
 
 
-def test_the_openapi_page_describes_every_route_and_its_examples_pass(server) -> None:
+def test_the_openapi_page_describes_every_route_and_its_examples_pass(server: Server) -> None:
     """Interfaces 28."""
     page = server.get("/openapi.json").json()
     assert {"/v1/generate", "/v1/tokenize", "/v1/detokenize", "/v1/models", "/metrics"} <= set(
@@ -222,13 +228,13 @@ def test_the_openapi_page_describes_every_route_and_its_examples_pass(server) ->
                 assert server.post(path, example).status_code == 200, path
 
 
-def test_probes_say_that_the_server_is_up(server) -> None:
+def test_probes_say_that_the_server_is_up(server: Server) -> None:
     for path in ("/livez", "/readyz", "/startupz", "/health"):
         response = server.get(path)
         assert (response.status_code, response.json()) == (200, {"status": "ok"}), path
 
 
-def test_metrics_come_in_the_format_that_is_asked_for(server) -> None:
+def test_metrics_come_in_the_format_that_is_asked_for(server: Server) -> None:
     """Interfaces 52."""
     assert server.get("/metrics").headers["content-type"].startswith("text/plain")
     accept = {"accept": "application/openmetrics-text; version=1.0.0"}
@@ -237,7 +243,7 @@ def test_metrics_come_in_the_format_that_is_asked_for(server) -> None:
     assert response.text.endswith("# EOF\n")
 
 
-def test_every_request_is_counted_once_by_its_outcome(server) -> None:
+def test_every_request_is_counted_once_by_its_outcome(server: Server) -> None:
     """Interfaces 55: rejected requests add to no latency figure."""
 
     def counts() -> tuple[float, ...]:
@@ -255,7 +261,7 @@ def test_every_request_is_counted_once_by_its_outcome(server) -> None:
     assert [after - earlier for after, earlier in zip(counts(), before, strict=True)] == [1, 1, 1]
 
 
-def test_no_prompt_reaches_the_log(server) -> None:
+def test_no_prompt_reaches_the_log(server: Server) -> None:
     """H114."""
     canary = "canary-5821"
     server.post("/v1/generate", {"prompt": canary, "max_tokens": 3})

@@ -2,13 +2,15 @@
 
 import json
 import math
-from typing import Any
 
 import pytest
 
+from tests.contract.callers import Caller, Callers
+from tests.contract.live_server import Server
+
 BASE = {"prompt": "Once upon a time", "max_tokens": 24, "seed": 7}
 
-VALID: dict[str, dict[str, Any]] = {
+VALID: dict[str, dict[str, object]] = {
     "sampled": {},
     "greedy": {"temperature": 0},
     "tiny temperature": {"temperature": 1e-45},
@@ -37,7 +39,9 @@ VALID: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("changes", VALID.values(), ids=list(VALID))
-def test_every_way_gives_the_same_answer(server, callers, changes) -> None:
+def test_every_way_gives_the_same_answer(
+    server: Server, callers: Callers, changes: dict[str, object]
+) -> None:
     body = {name: value for name, value in (BASE | changes).items() if value is not None}
     outcomes = {name: call(server, body) for name, call in callers.items()}
     first = outcomes.pop("rest_whole")
@@ -51,7 +55,7 @@ def test_every_way_gives_the_same_answer(server, callers, changes) -> None:
         assert outcome == first, name
 
 
-def test_an_empty_request_resolves_to_the_models_defaults(server, call) -> None:
+def test_an_empty_request_resolves_to_the_models_defaults(server: Server, call: Caller) -> None:
     outcome = call(server, {"prompt": "x"})
     assert 0 <= outcome.parameters.pop("seed") < 2**53
     assert outcome.parameters == {
@@ -72,7 +76,7 @@ def test_an_empty_request_resolves_to_the_models_defaults(server, call) -> None:
     }
 
 
-def test_the_reported_seed_repeats_the_text(server, call) -> None:
+def test_the_reported_seed_repeats_the_text(server: Server, call: Caller) -> None:
     first = call(server, {"prompt": "x", "temperature": 2.0, "top_k": 0})
     again = call(
         server, {"prompt": "x", "temperature": 2.0, "top_k": 0, "seed": first.parameters["seed"]}
@@ -82,7 +86,7 @@ def test_the_reported_seed_repeats_the_text(server, call) -> None:
     assert first.token_ids != other.token_ids
 
 
-INVALID: dict[str, tuple[dict[str, Any], str, str]] = {
+INVALID: dict[str, tuple[dict[str, object], str, str]] = {
     "empty prompt": ({"prompt": ""}, "invalid_value", "prompt"),
     "no prompt": ({"prompt": None}, "invalid_value", "prompt"),
     "no ids": ({"prompt": None, "prompt_ids": []}, "invalid_value", "prompt_ids"),
@@ -122,7 +126,9 @@ INVALID: dict[str, tuple[dict[str, Any], str, str]] = {
 
 
 @pytest.mark.parametrize("case", INVALID.values(), ids=list(INVALID))
-def test_bad_values_get_the_same_verdict_everywhere(server, callers, case) -> None:
+def test_bad_values_get_the_same_verdict_everywhere(
+    server: Server, callers: Callers, case: tuple[dict[str, object], str, str]
+) -> None:
     """H20 to H28, H36 to H38, H40, H133."""
     changes, code, field = case
     body = {name: value for name, value in (BASE | changes).items() if value is not None}
@@ -136,7 +142,9 @@ def test_bad_values_get_the_same_verdict_everywhere(server, callers, case) -> No
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("name", ["temperature", "top_p", "min_p", "timeout_seconds"])
-def test_numbers_that_are_none_are_refused(server, callers, name, value) -> None:
+def test_numbers_that_are_none_are_refused(
+    server: Server, callers: Callers, name: str, value: object
+) -> None:
     """H24. JSON has no such numbers, so over REST the whole body is none."""
     content = json.dumps(BASE | {name: value}).encode()
     headers = {"content-type": "application/json"}
@@ -148,7 +156,7 @@ def test_numbers_that_are_none_are_refused(server, callers, name, value) -> None
         assert (outcome.code, outcome.field) == ("invalid_value", name)
 
 
-def test_a_stop_string_ends_the_text_before_it(server, callers) -> None:
+def test_a_stop_string_ends_the_text_before_it(server: Server, callers: Callers) -> None:
     """H75: every substring of a text, made a stop string, cuts it at its first occurrence."""
     body = BASE | {"max_tokens": 60, "temperature": 0.7}
     whole = callers["rest_whole"](server, body)
@@ -162,7 +170,7 @@ def test_a_stop_string_ends_the_text_before_it(server, callers) -> None:
             assert outcome.usage["completion_tokens"] == len(outcome.token_ids)
 
 
-def test_a_prompt_of_the_whole_context_gets_one_token(server, callers) -> None:
+def test_a_prompt_of_the_whole_context_gets_one_token(server: Server, callers: Callers) -> None:
     """H23: the last token made is never read again, so it needs no room."""
     for size, expected in ((4095, 2), (4096, 1)):
         outcome = callers["rest_whole"](server, {"prompt": "x" * size})

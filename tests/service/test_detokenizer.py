@@ -22,7 +22,8 @@ def token_bytes(token_id: int) -> bytes:
 def run(ids: list[int], cuts: list[int], **options: object) -> tuple[str, list[int], bool]:
     """Feed the ids in pieces; text, delivered ids, and whether a stop ended it."""
     detokenizer = Detokenizer(token_bytes, **options)  # pyright: ignore[reportArgumentType]
-    text, delivered, start = "", [], 0
+    text, start = "", 0
+    delivered: list[int] = []
     for end in [*sorted(min(cut, len(ids)) for cut in cuts), len(ids)]:
         piece = detokenizer.push(ids[start:end])
         start = max(start, end)
@@ -41,7 +42,7 @@ STOPS = st.lists(st.text("abc\u00e9", min_size=1, max_size=4), min_size=1, max_s
 
 
 @given(ANY_IDS, CUTS)
-def test_pieces_together_are_the_whole_decoding(ids, cuts) -> None:
+def test_pieces_together_are_the_whole_decoding(ids: list[int], cuts: list[int]) -> None:
     """H73, H74."""
     text, delivered, is_stopped = run(ids, cuts)
     assert text == b"".join(map(token_bytes, ids)).decode("utf-8", "replace")
@@ -49,7 +50,9 @@ def test_pieces_together_are_the_whole_decoding(ids, cuts) -> None:
 
 
 @given(LETTER_IDS, CUTS, STOPS)
-def test_text_ends_before_the_first_complete_stop_string(ids, cuts, stop) -> None:
+def test_text_ends_before_the_first_complete_stop_string(
+    ids: list[int], cuts: list[int], stop: list[str]
+) -> None:
     """H75: never leaked, never cut too early, whatever the pieces."""
     text, delivered, is_stopped = run(ids, cuts, stop=stop)
     assert (text, delivered, is_stopped) == run(ids, [], stop=stop)

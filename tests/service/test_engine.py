@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 import pytest
 import torch
+from msgspec.structs import replace
 
 from model.config import ModelConfig
 from model.generate import generate
@@ -76,7 +77,7 @@ def requests(temperature: float) -> list[Submit]:
     ]
 
 
-def test_greedy_tokens_are_those_of_the_naive_generator(model) -> None:
+def test_greedy_tokens_are_those_of_the_naive_generator(model: Transformer) -> None:
     """Whatever shares the batch, and however the prompt was cut."""
     tokens, ends = run(new_engine(model), requests(0.0))
     for request in requests(0.0):
@@ -86,7 +87,9 @@ def test_greedy_tokens_are_those_of_the_naive_generator(model) -> None:
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
-def test_a_request_gives_the_same_tokens_in_any_batch(model, temperature) -> None:
+def test_a_request_gives_the_same_tokens_in_any_batch(
+    model: Transformer, temperature: float
+) -> None:
     """H48, H49, H137."""
     together, _ = run(new_engine(model, 5), requests(temperature))
     for request in requests(temperature):
@@ -94,7 +97,7 @@ def test_a_request_gives_the_same_tokens_in_any_batch(model, temperature) -> Non
         assert alone[request.request_id] == together[request.request_id], request.request_id
 
 
-def test_a_text_continued_in_two_requests_is_the_text_of_one(model) -> None:
+def test_a_text_continued_in_two_requests_is_the_text_of_one(model: Transformer) -> None:
     """The random number belongs to the place in the text."""
     whole, _ = run(
         new_engine(model), [Submit(request_id=1, prompt_ids=[5, 9], max_tokens=20, seed=4)]
@@ -104,25 +107,23 @@ def test_a_text_continued_in_two_requests_is_the_text_of_one(model) -> None:
     assert rest[1] == whole[1][8:]
 
 
-def test_end_and_stop_tokens_end_the_text_and_are_not_part_of_it(model) -> None:
+def test_end_and_stop_tokens_end_the_text_and_are_not_part_of_it(model: Transformer) -> None:
     request = Submit(request_id=1, prompt_ids=[5], max_tokens=30, seed=2)
     (tokens,) = run(new_engine(model), [request])[0].values()
     end = tokens[9]
     cut = tokens[: tokens.index(end)]
-    for name, finish in (
-        ("end_token_ids", EngineFinish.END_OF_TEXT),
-        ("stop_token_ids", EngineFinish.STOP),
+    for changed, finish in (
+        (replace(request, end_token_ids=(end,)), EngineFinish.END_OF_TEXT),
+        (replace(request, stop_token_ids=(end,)), EngineFinish.STOP),
     ):
-        changed = Submit(request_id=1, prompt_ids=[5], max_tokens=30, seed=2, **{name: (end,)})
         assert run(new_engine(model), [changed]) == ({1: cut}, {1: finish})
 
 
-def test_a_cancelled_request_gives_nothing_more_and_frees_its_slot(model) -> None:
+def test_a_cancelled_request_gives_nothing_more_and_frees_its_slot(model: Transformer) -> None:
     """H57: waiting, computing its prompt, continuing, finished."""
     engine = new_engine(model, 1)
-    long = {"prompt_ids": [1] * 600, "max_tokens": 50}
-    engine.submit(Submit(request_id=1, **long))
-    engine.submit(Submit(request_id=2, **long))
+    for request_id in (1, 2):
+        engine.submit(Submit(request_id=request_id, prompt_ids=[1] * 600, max_tokens=50))
     engine.cancel(2)
     engine.step()
     engine.cancel(1)
@@ -137,7 +138,9 @@ def test_a_cancelled_request_gives_nothing_more_and_frees_its_slot(model) -> Non
     assert tokens[4] == list(generate(model, [4], max_tokens=5, temperature=0.0))
 
 
-def test_a_poisoned_request_ends_alone_and_its_slot_is_clean_for_the_next(model) -> None:
+def test_a_poisoned_request_ends_alone_and_its_slot_is_clean_for_the_next(
+    model: Transformer,
+) -> None:
     """H45, H46, H47: NaN in the cache of one sequence reaches nobody else, now or later."""
     runner = Runner(model, num_slots=3, max_tokens=CONTEXT)
     engine = Engine(runner, num_slots=3)
@@ -166,7 +169,7 @@ def test_a_poisoned_request_ends_alone_and_its_slot_is_clean_for_the_next(model)
     assert again == expected
 
 
-def test_a_bad_row_of_the_sampler_ends_only_its_request(model) -> None:
+def test_a_bad_row_of_the_sampler_ends_only_its_request(model: Transformer) -> None:
     """H45: an id that the front should have refused."""
     good = Submit(request_id=1, prompt_ids=[5], max_tokens=6, seed=1)
     bad = Submit(request_id=2, prompt_ids=[5], max_tokens=6, logit_bias=((10_000, 1.0),))

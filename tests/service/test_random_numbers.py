@@ -1,8 +1,12 @@
 """The counter-based generator against its authors' known answers."""
 
+from typing import TypeAlias
+
 import pytest
 
 from service.engine.random_numbers import philox_4x32, random_word
+
+Words: TypeAlias = tuple[int, int, int, int]
 
 
 @pytest.mark.parametrize(
@@ -21,7 +25,9 @@ from service.engine.random_numbers import philox_4x32, random_word
         ),
     ],
 )
-def test_philox_gives_the_published_answers(counter, key, expected) -> None:
+def test_philox_gives_the_published_answers(
+    counter: Words, key: tuple[int, int], expected: Words
+) -> None:
     assert philox_4x32(counter, key) == expected
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from typing import TypedDict
 
 import pytest
 import torch
@@ -12,7 +13,14 @@ from service.engine.messages import Submit
 from service.engine.request import Sequence
 from service.engine.sampler import NumericalError, choose_token, kept_weights
 
-OFF = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0}
+
+class Stages(TypedDict):
+    """What shapes a distribution."""
+
+    temperature: float
+    top_k: int
+    top_p: float
+    min_p: float
 
 
 def sequence(**parameters: object) -> Sequence:
@@ -20,7 +28,14 @@ def sequence(**parameters: object) -> Sequence:
     return Sequence(Submit(**values))  # pyright: ignore[reportArgumentType]
 
 
-def reference(logits: list[float], *, temperature: float, top_k: int, top_p: float, min_p: float):
+def rows(values_V: torch.Tensor) -> list[float]:
+    """A vector as plain numbers."""
+    return [float(value) for value in values_V]
+
+
+def reference(
+    logits: list[float], *, temperature: float, top_k: int, top_p: float, min_p: float
+) -> list[float]:
     """Probabilities by the definitions, in plain Python."""
     kept = [logit / temperature for logit in logits]
     if top_k:
@@ -42,7 +57,7 @@ def reference(logits: list[float], *, temperature: float, top_k: int, top_p: flo
 
 
 CASES = [
-    (seed, temperature, top_k, top_p, min_p)
+    (seed, Stages(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p))
     for seed, (temperature, top_k, top_p, min_p) in enumerate(
         itertools.product((0.3, 0.8, 1.0, 2.5), (0, 2, 7), (0.35, 0.9, 1.0), (0.0, 0.05, 0.3))
     )
@@ -50,12 +65,11 @@ CASES = [
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_weights_are_the_exact_probabilities(case) -> None:
-    seed, temperature, top_k, top_p, min_p = case
+def test_weights_are_the_exact_probabilities(case: tuple[int, Stages]) -> None:
+    seed, stages = case
     logits_V = torch.randn(40, generator=torch.Generator().manual_seed(seed)) * 2
-    stages = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
     weights_V = kept_weights(logits_V, **stages).double()
-    expected_V = torch.tensor(reference(logits_V.tolist(), **stages), dtype=torch.float64)
+    expected_V = torch.tensor(reference(rows(logits_V), **stages), dtype=torch.float64)
     assert torch.allclose(weights_V / weights_V.sum(), expected_V, atol=1e-6)
     assert (weights_V == 0).tolist() == (expected_V < 2**-31).tolist()
 
@@ -63,10 +77,9 @@ def test_weights_are_the_exact_probabilities(case) -> None:
 def test_drawn_tokens_have_their_probabilities() -> None:
     """Interfaces 70: chi-square over all cases together, at one in a million."""
     num_draws, statistic, freedom = 300, 0.0, 0
-    for seed, temperature, top_k, top_p, min_p in CASES[::3]:
+    for seed, stages in CASES[::3]:
         logits_V = torch.randn(12, generator=torch.Generator().manual_seed(seed)) * 1.5
-        stages = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
-        expected = reference(logits_V.tolist(), **stages)
+        expected = reference(rows(logits_V), **stages)
         counts = [0] * 12
         for draw in range(num_draws):
             drawn = choose_token(logits_V, sequence(seed=seed * 100_003 + draw, **stages))
@@ -90,7 +103,9 @@ def test_drawn_tokens_have_their_probabilities() -> None:
 
 
 @given(st.lists(st.floats(-20, 20, width=32), min_size=2, max_size=30), st.integers(0, 2**64 - 1))
-def test_greedy_and_top_k_of_one_take_the_lowest_of_the_likeliest(logits, seed) -> None:
+def test_greedy_and_top_k_of_one_take_the_lowest_of_the_likeliest(
+    logits: list[float], seed: int
+) -> None:
     """H54, interfaces 69."""
     logits_V = torch.tensor(logits)
     best = logits.index(max(logits))
@@ -100,12 +115,15 @@ def test_greedy_and_top_k_of_one_take_the_lowest_of_the_likeliest(logits, seed) 
 
 
 def test_logits_of_any_size_can_be_cooled_without_overflow() -> None:
-    weights_V = kept_weights(torch.tensor([3e38, 2e38, -3e38]), **OFF | {"temperature": 1.1e-5})
+    weights_V = kept_weights(
+        torch.tensor([3e38, 2e38, -3e38]),
+        **Stages(temperature=1.1e-5, top_k=0, top_p=1.0, min_p=0.0),
+    )
     assert weights_V.tolist() == [2**30, 0, 0]
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_unusable_logits_end_the_request(bad) -> None:
+def test_unusable_logits_end_the_request(bad: float) -> None:
     """H46."""
     with pytest.raises(NumericalError):
         choose_token(torch.tensor([0.0, bad, 1.0]), sequence())
