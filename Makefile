@@ -14,7 +14,8 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 SETUP_FILES := pyproject.toml clients/python/pyproject.toml constraints.txt setup/install_torch.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev serve train test check check-constraints proto clean
+.PHONY: help install install-dev serve train test proto clean
+.PHONY: check check-lint check-format check-stubs check-types check-constraints
 
 help: ## Show this list
 	@echo "Nextword: train a small language model on your text, and serve its next words."
@@ -59,15 +60,20 @@ train: install ## Train a model (TEXT=, NAME=, MINUTES=; without TEXT: Shakespea
 	fi; \
 	exec $(BIN)/nextword-train --corpus "$$corpus" --out "artifacts/$$name" --minutes "$$minutes" $(ARGS)
 
-test: install-dev ## Run the tests
+test: install-dev ## Run the tests (ARGS='...' for options of pytest)
+	@command -v git >/dev/null || { echo "Missing: git. Debian/Ubuntu: sudo apt-get install git; macOS: xcode-select --install" >&2; exit 1; }
 	@$(BIN)/python -m pytest $(ARGS)
 
-check: install-dev ## Lint, format, types, and drift of the generated code
-	@command -v git >/dev/null || { echo "Missing: git. Debian/Ubuntu: sudo apt-get install git; macOS: xcode-select --install" >&2; exit 1; }
+check: check-lint check-format check-stubs check-types ## Lint, format, drift of the stubs, types
+
+check-lint: install-dev
 	@$(BIN)/ruff check
+check-format: install-dev
 	@$(BIN)/ruff format --check
+check-stubs: install-dev
 	@$(BIN)/python proto/generate.py --check
 	@$(BIN)/buf lint proto
+check-types: install-dev
 	@$(BIN)/pyright
 
 proto: install-dev ## Write the Python stubs of proto/ again
