@@ -288,7 +288,10 @@ class RunSettings:
         default=2, metadata={"help": "Newest checkpoints kept, besides the best."}
     )
     sample_prompt: str = field(
-        default="", metadata={"help": "Text that the samples continue; empty starts a document."}
+        default="",
+        metadata={
+            "help": "Text that the samples continue; empty takes the held-out text's first words."
+        },
     )
     sample_tokens: int = field(
         default=80, metadata={"help": "Tokens of each sample shown while training; 0 is off."}

@@ -144,7 +144,10 @@ def expectations(
         _FLOPS_PER_PARAMETER_AND_TOKEN * num_parameters
     )
     epochs = tokens / num_train_tokens
-    yield f"{minutes:g} minutes allow about {tokens:,.0f} tokens, {epochs:.1f} passes over the text"
+    yield (
+        f"the time ({minutes:g} min) allows about {tokens:,.0f} tokens, {epochs:.1f} passes over "
+        "the text"
+    )
     if epochs > 12 and train_bytes >= 400_000:
         yield "so many passes begin to memorise; early stopping keeps the best on held-out text"
     elif epochs < 0.5:

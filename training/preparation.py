@@ -8,7 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import tokenizers
+from numpy.typing import NDArray
 
 from model.durable_files import discard_directory, make_directories
 from model.tokenizer import Tokenizer
@@ -18,13 +20,14 @@ from training.dataset import TokenFiles, open_token_files, write_token_files
 from training.derive import vocabulary_size
 from training.ngram.training import TrainedNgram, evaluate_ngram, train_ngram
 from training.progress import Progress
+from training.run_log.facts import JsonValue
 from training.tokenizer_training import save_tokenizer, train_tokenizer
 
 __all__ = ["Prepared", "discard_preparation", "ngram_baseline", "prepare", "reopen"]
 
 _TOKENIZER_FOLDER = "tokenizer"
 _TOKENS_FOLDER = "tokens"
-_EXAMPLE_CHARACTERS = 160
+_EXAMPLE_TOKENS = 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,13 +116,20 @@ def prepare(
         held_out_tokens=int(files.held_out.size),
         notes=list(statistics.notes),
     )
-    example = tokenizer.decode([int(token) for token in files.held_out[:60]])[:_EXAMPLE_CHARACTERS]
+    examples = [
+        _example(tokenizer, side[start : start + _EXAMPLE_TOKENS])
+        for side, start in (
+            (files.train, 0),
+            (files.train, files.train.size // 2),
+            (files.held_out, 0),
+        )
+    ]
     progress.event(
         "tokenizer",
         kind=config.tokenizer.kind if parent is None else "taken over from the parent",
         vocab_size=tokenizer.vocab_size,
         bytes_per_token=statistics.train_bytes / files.train.size,
-        examples=[[example, [tokenizer.decode([i]) for i in tokenizer.encode(example)]]],
+        examples=examples,
     )
     return _prepared(path, files, statistics.sha256)
 
@@ -156,6 +166,12 @@ def _prepared(path: Path, files: TokenFiles, corpus_sha256: str) -> Prepared:
         files=files,
         corpus_sha256=corpus_sha256,
     )
+
+
+def _example(tokenizer: Tokenizer, tokens: NDArray[np.integer]) -> list[JsonValue]:
+    """A piece of text, and the strings of its tokens."""
+    ids = [int(token) for token in tokens]
+    return [tokenizer.decode(ids), [tokenizer.decode([token]) for token in ids]]
 
 
 def _counted(text: str, advance: Callable[[int], None]) -> str:

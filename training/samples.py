@@ -1,6 +1,8 @@
 """What a learner writes along the way: samples, and the surprise of one fixed sentence."""
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from model.generate import generate
 from model.tokenizer import Tokenizer
@@ -14,6 +16,7 @@ __all__ = ["Samples"]
 _TEMPERATURE = 0.8
 _TOP_K = 50
 _SURPRISE_TOKENS = 32
+_PROMPT_TOKENS = 12
 
 
 class Samples:
@@ -23,7 +26,8 @@ class Samples:
         computation: Its model writes.
         tokenizer: Between text and ids.
         files: The first held-out tokens are the fixed sentence.
-        prompt: What samples continue; empty starts a document.
+        prompt: What samples continue; empty takes the held-out text's first words, since a text
+            of few documents teaches little about how one begins.
         max_tokens: Length of a sample; 0 writes none.
         seed: Of the samples, so that they differ by the model alone.
         progress: Where they go.
@@ -45,7 +49,7 @@ class Samples:
         self._end_of_text_id = end
         self._computation = computation
         self._tokenizer = tokenizer
-        self._prompt = prompt
+        self._prompt = prompt or opening_words(files.held_out, tokenizer)
         self._max_tokens = max_tokens
         self._seed = seed
         self._progress = progress
@@ -96,3 +100,10 @@ class Samples:
                 top_k=_TOP_K,
                 seed=seed,
             )
+
+
+def opening_words(tokens: NDArray[np.integer], tokenizer: Tokenizer) -> str:
+    """The first few words of a text, cut between words where it has any."""
+    text = tokenizer.decode([int(token) for token in tokens[:_PROMPT_TOKENS]]).lstrip()
+    words, space, _ = text.rpartition(" ")
+    return (words if space else text).removesuffix("\ufffd")

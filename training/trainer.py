@@ -141,13 +141,13 @@ class Trainer:
     def _reason_to_end(self) -> str | None:
         state, schedule = self.state, self._schedule
         if self._stop.is_made:
-            return "stopped"
+            return "stopped on request"
         if schedule.target_loss and state.best_loss < schedule.target_loss:
-            return "target loss reached"
+            return "the target loss was reached"
         if schedule.patience and state.num_stale_evaluations >= schedule.patience:
-            return "early stopping"
+            return "early stopping: the held-out loss no longer fell"
         if state.num_steps is not None and state.step >= state.num_steps:
-            return "finished"
+            return "all planned steps are done"
         return None
 
     def _update(self) -> tuple[Tensor, Tensor]:
@@ -198,8 +198,6 @@ class Trainer:
     def _read(self, pending: list[Tensor], norm: Tensor, began: float) -> None:
         """Take losses off the device, refuse what is not finite, tell the progress."""
         loss = float(torch.stack(pending).mean())
-        if not math.isfinite(loss):
-            raise self._not_finite()
         elapsed = self._elapsed_seconds()
         seconds = max(
             1e-9, elapsed - self._read_at if len(pending) > 1 else time.monotonic() - began
@@ -216,6 +214,9 @@ class Trainer:
             tokens_per_second=len(pending) * self._batch_size * self._context_length / seconds,
             elapsed_seconds=elapsed,
         )
+        # Logged first, so that the report shows where it happened.
+        if not math.isfinite(loss):
+            raise self._not_finite()
 
     def _not_finite(self) -> NotFiniteError:
         return NotFiniteError(
