@@ -9,7 +9,8 @@ from pathlib import Path
 from model.artifact import Artifact, ArtifactError, read_artifact
 from model.store import list_names, resolve_version
 from model.tokenizer import Tokenizer, TokenizerError
-from service.parameters import DEFAULT_MAX_TOKENS, PARAMETER_RULES, ModelDefaults
+from service.parameter_rules import PARAMETER_RULES
+from service.parameters import DEFAULT_MAX_TOKENS, ModelDefaults
 
 __all__ = ["ModelFolder", "StoreError", "find_in_store", "read_folders"]
 

@@ -5,108 +5,32 @@ here otherwise is a fault of ours.
 """
 
 import asyncio
-import enum
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
 
 from model.tokenizer import TokenizerError
 from service.detokenizer import DecodedPiece, Detokenizer
 from service.engine.messages import EngineFinish, Submit
 from service.errors import ErrorKind, RequestError, invalid_value
-from service.parameters import (
-    EffectiveParameters,
-    RequestedParameters,
-    resolve_parameters,
+from service.generation import (
+    FinishReason,
+    GenerationRequest,
+    Summary,
+    TextPiece,
+    Timings,
+    Usage,
 )
+from service.parameters import EffectiveParameters, resolve_parameters
 from service.request_log import RequestRecord
 from service.served_models import ServedModel, ServedModels
 
-__all__ = [
-    "FinishReason",
-    "GenerationRequest",
-    "Summary",
-    "TextGenerator",
-    "TextPiece",
-    "Timings",
-    "Usage",
-]
+__all__ = ["TextGenerator"]
 
 DEFAULT_TIMEOUT_SECONDS = 600.0
 MAX_TIMEOUT_SECONDS = 86400.0
 # Shorter texts are tokenized in less time than a thread takes to start.
 INLINE_TEXT_CHARACTERS = 2048
-
-
-class FinishReason(enum.StrEnum):
-    """Why a continuation ended."""
-
-    END_OF_TEXT = "end_of_text"
-    STOP = "stop"
-    LENGTH = "length"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GenerationRequest:
-    """What a transport read from its message; exactly one of the two prompts is set.
-
-    Attributes:
-        model: NAME or NAME@VERSION, None for the default.
-        deadline: The call's own deadline as `time.monotonic` seconds, None where it has none.
-    """
-
-    model: str | None
-    prompt: str | None
-    prompt_ids: tuple[int, ...] | None
-    parameters: RequestedParameters
-    timeout_seconds: float | None = None
-    parse_special_tokens: bool = False
-    deadline: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Tokens read and made."""
-
-    prompt_tokens: int
-    completion_tokens: int
-
-    @property
-    def total_tokens(self) -> int:
-        """Their sum."""
-        return self.prompt_tokens + self.completion_tokens
-
-
-@dataclass(frozen=True, slots=True)
-class Timings:
-    """Seconds since receipt at which the request entered the batch, had its first token, ended."""
-
-    queue_seconds: float
-    first_token_seconds: float | None
-    total_seconds: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Summary:
-    """What the last piece says of the whole request."""
-
-    id: str
-    model: str
-    model_version: str
-    usage: Usage
-    parameters: EffectiveParameters
-    timings: Timings
-
-
-@dataclass(frozen=True, slots=True)
-class TextPiece:
-    """Text and tokens since the last piece; the last one has a reason and a summary."""
-
-    text: str
-    token_ids: tuple[int, ...]
-    finish_reason: FinishReason | None = None
-    summary: Summary | None = None
 
 
 class TextGenerator:

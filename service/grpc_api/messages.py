@@ -2,9 +2,9 @@
 
 from nextword.v1 import text_generation_pb2 as pb
 
+from service.generation import FinishReason, GenerationRequest, Summary, TextPiece
 from service.model_facts import ModelFacts
 from service.parameters import EffectiveParameters, RequestedParameters
-from service.text_generator import FinishReason, GenerationRequest, Summary, TextPiece
 from service.tokenization import TextToken
 
 __all__ = [

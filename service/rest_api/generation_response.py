@@ -15,11 +15,12 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from service.errors import ErrorKind, RequestError
+from service.generation import TextPiece
 from service.request_log import RequestLog, RequestRecord
 from service.rest_api.bodies import read_json_object
 from service.rest_api.errors import error_body, error_response
 from service.rest_api.messages import event_object, generation_object, read_generate_body
-from service.text_generator import TextGenerator, TextPiece
+from service.text_generator import TextGenerator
 
 __all__ = ["PING_SECONDS", "GenerationResponse"]
 

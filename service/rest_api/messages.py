@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
+from service.generation import GenerationRequest, Summary, TextPiece
 from service.model_facts import ModelFacts
 from service.parameters import EffectiveParameters, RequestedParameters
 from service.rest_api.bodies import JsonFields
-from service.text_generator import GenerationRequest, Summary, TextPiece
 
 __all__ = [
     "GenerateBody",

@@ -1,6 +1,6 @@
 """What the OpenAPI page says of bodies and answers; the parameters come from their one table."""
 
-from service.parameters import PARAMETER_RULES, Kind, ParameterRule
+from service.parameter_rules import PARAMETER_RULES, Kind, ParameterRule
 
 __all__ = ["DETOKENIZE", "GENERATE", "GET_MODEL", "LIST_MODELS", "TOKENIZE"]
 

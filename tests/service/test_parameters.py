@@ -8,8 +8,8 @@ import pytest
 from nextword.v1 import text_generation_pb2 as pb
 
 from service.errors import ErrorKind, RequestError
+from service.parameter_rules import PARAMETER_RULES
 from service.parameters import (
-    PARAMETER_RULES,
     EffectiveParameters,
     ModelDefaults,
     RequestedParameters,

@@ -1,0 +1,11 @@
+#!/bin/sh
+# Prints the next words of a text as the server makes them.
+#   clients/curl/stream_words.sh ["Once upon a time"] [http://127.0.0.1:8000]
+set -eu
+prompt=${1:-Once upon a time}
+server=${2:-http://127.0.0.1:8000}
+# JSON wants quotes, backslashes and line ends escaped.
+escaped=$(printf '%s' "$prompt" | sed 's/\\/\\\\/g; s/"/\\"/g' | awk 'NR > 1 { printf "\\n" } { printf "%s", $0 }')
+curl --silent --show-error --no-buffer --fail-with-body "$server/v1/generate" \
+    --header 'Content-Type: application/json' \
+    --data "{\"prompt\": \"$escaped\", \"temperature\": 0.8, \"top_k\": 50, \"stream\": true}"
