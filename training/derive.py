@@ -11,7 +11,6 @@ from dataclasses import replace
 from training.config import ConfigurationError, TrainingConfig
 from training.hardware import Hardware
 from training.model_shape import model_config
-from training.tokenizer_training import suggested_vocabulary_size
 
 __all__ = ["derive_settings", "expectations", "vocabulary_size"]
 
@@ -29,17 +28,9 @@ _CPU_EVALUATION_TOKENS = 32_768
 _GPU_EVALUATION_TOKENS = 262_144
 
 
-def vocabulary_size(config: TrainingConfig, *, train_bytes: int) -> int | None:
-    """Size to train the tokenizer with; None where the kind finds it in the text."""
-    if config.tokenizer.vocabulary_size:
-        return config.tokenizer.vocabulary_size
-    match config.tokenizer.kind:
-        case "byte_bpe":
-            return suggested_vocabulary_size(train_bytes)
-        case "words":
-            return 2 * suggested_vocabulary_size(train_bytes)
-        case "characters" | "bytes":
-            return None
+def vocabulary_size(config: TrainingConfig) -> int | None:
+    """Size to train the tokenizer with; None where the text is to decide it."""
+    return config.tokenizer.vocabulary_size or None
 
 
 def derive_settings(

@@ -86,7 +86,7 @@ def prepare(
             backend = train_tokenizer(
                 (_counted(document.text, advance) for document in corpus.documents("train")),
                 kind=config.tokenizer.kind,
-                vocab_size=vocabulary_size(config, train_bytes=statistics.train_bytes),
+                vocab_size=vocabulary_size(config),
                 announce=progress.announce,
                 total_bytes=statistics.train_bytes,
             )
