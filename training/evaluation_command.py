@@ -50,10 +50,7 @@ def evaluate_directory(
     if tokenizer.end_of_text_id is None:
         raise ConfigurationError(f"{directory}: the tokenizer has no end-of-text token")
     corpus = load_corpus(settings, announce=print if not as_json else _say_nothing)
-    documents = (
-        document for split in ("train", "held_out") for document in corpus.documents(split)
-    )
-    tokens = np.concatenate(list(encode_documents(tokenizer, documents)))
+    tokens = np.concatenate(list(encode_documents(tokenizer, corpus.all_documents())))
     model = load_transformer(directory, device=device)
     score = score_tokens(
         model,
