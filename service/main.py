@@ -19,7 +19,13 @@ from service.grpc_api.server import GrpcServer
 from service.health import Health, Stage
 from service.logs import configure_logs, log_fields
 from service.metrics import Metrics
-from service.model_store import ModelFolder, StoreError, find_in_store, read_folders
+from service.model_store import (
+    ModelFolder,
+    StoreError,
+    newest_first,
+    read_folders,
+    read_store,
+)
 from service.request_log import RequestLog
 from service.rest_api.server import HttpServer, create_app
 from service.served_models import EngineSettings, ServedModel, ServedModels
@@ -78,10 +84,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _find_models(settings: Settings) -> list[ModelFolder]:
-    folders = model_folders(settings)
+    models = read_folders(model_folders(settings))
     if (root := store_root(settings)) is not None:
-        folders += find_in_store(root, announce=lambda text: _logger.warning("%s", text))
-    return read_folders(folders)
+        models += read_store(root, announce=lambda text: _logger.warning("%s", text))
+    return newest_first(models)
 
 
 async def _serve(settings: Settings, folders: list[ModelFolder]) -> int:
@@ -137,9 +143,13 @@ async def _serve(settings: Settings, folders: list[ModelFolder]) -> int:
 
 
 async def _load(models: ServedModels) -> None:
-    async with asyncio.TaskGroup() as group:
-        for model in models.all:
-            group.create_task(model.start())
+    try:
+        async with asyncio.TaskGroup() as group:
+            for model in models.all:
+                group.create_task(model.start())
+    except* EngineLoadError as errors:
+        # One reason is enough for the operator; the others may follow from it.
+        raise errors.exceptions[0] from None
 
 
 async def _drain(

@@ -7,12 +7,12 @@ from datetime import datetime
 from pathlib import Path
 
 from model.artifact import Artifact, ArtifactError, read_artifact
-from model.store import list_names, resolve_version
+from model.store import list_names, list_versions, resolve_version
 from model.tokenizer import Tokenizer, TokenizerError
 from service.parameter_rules import PARAMETER_RULES
 from service.parameters import DEFAULT_MAX_TOKENS, ModelDefaults
 
-__all__ = ["ModelFolder", "StoreError", "find_in_store", "read_folders"]
+__all__ = ["ModelFolder", "StoreError", "newest_first", "read_folders", "read_store"]
 
 
 class StoreError(ValueError):
@@ -54,44 +54,70 @@ class ModelFolder:
         return self.tokenizer.token_bytes(token_id)
 
 
-def find_in_store(root: Path, *, announce: Callable[[str], None]) -> list[tuple[str, Path]]:
-    """Name and folder of the version to serve of every name in a store.
+def read_store(root: Path, *, announce: Callable[[str], None]) -> list[ModelFolder]:
+    """The version to serve of every name in a store: what its file ``current`` says, else the
+    newest valid one.
+
+    Args:
+        root: The store.
+        announce: Told about what is passed over, and why.
 
     Raises:
-        StoreError: The folder cannot be read or has no readable version of any name.
+        StoreError: The folder cannot be read, or nothing in it can be served.
     """
-    found: list[tuple[str, Path]] = []
+    models: list[ModelFolder] = []
     try:
         for name in list_names(root):
-            try:
-                found.append((name, root / name / resolve_version(root / name, announce=announce)))
-            except ArtifactError as error:
-                announce(f"{name} is not served: {error}")
+            for version in _candidates(root / name, announce):
+                try:
+                    models.append(_read_folder(None, root / name / version))
+                    break
+                except StoreError as error:
+                    announce(f"{name}@{version} is not served: {error}")
     except ArtifactError as error:
         raise StoreError(str(error)) from None
-    if not found:
-        raise StoreError(f"{root}: no model that can be served; train one with `make train`")
-    return found
+    if not models:
+        raise StoreError(f"{root}: no model that can be served; `make train` makes one")
+    return models
 
 
 def read_folders(folders: Iterable[tuple[str | None, Path]]) -> list[ModelFolder]:
-    """Read and verify artifacts, newest first.
+    """Read and verify artifacts.
 
     Args:
         folders: Name to serve under (None is the artifact's own) and folder.
 
     Raises:
-        StoreError: One cannot be served, or two have one name.
+        StoreError: One cannot be served.
     """
-    models = [_read_folder(name, directory.resolve()) for name, directory in folders]
-    models.sort(key=lambda model: -model.created)
-    names = [model.name for model in models]
+    return [_read_folder(name, directory.resolve()) for name, directory in folders]
+
+
+def newest_first(models: Iterable[ModelFolder]) -> list[ModelFolder]:
+    """The models in the order of their making, so that the newest is the default.
+
+    Raises:
+        StoreError: Two have one name.
+    """
+    ordered = sorted(models, key=lambda model: -model.created)
+    names = [model.name for model in ordered]
     for name in names:
         if names.count(name) > 1:
             raise StoreError(
                 f"two models are called {name}; give one another name: --model NAME=DIR"
             )
-    return models
+    return ordered
+
+
+def _candidates(directory: Path, announce: Callable[[str], None]) -> list[str]:
+    """Versions of a name to try, in order."""
+    if not (directory / "current").exists():
+        return list(reversed(list_versions(directory)))
+    try:
+        return [resolve_version(directory)]
+    except ArtifactError as error:
+        announce(f"{directory.name} is not served: {error}")
+        return []
 
 
 def _read_folder(name: str | None, directory: Path) -> ModelFolder:

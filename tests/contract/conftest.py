@@ -63,8 +63,9 @@ def start_server(artifact: Path) -> Iterator[StartServer]:
     """Start servers of the tiny model; what still runs at the end is killed."""
     started: list[Server] = []
 
-    def start(*flags: str, folder: Path = artifact) -> Server:
-        arguments = ["--model", str(folder), "--rest-port", "0", "--grpc-port", "0"]
+    def start(*flags: str, folder: Path | None = artifact) -> Server:
+        arguments = ["--rest-port", "0", "--grpc-port", "0"]
+        arguments += [] if folder is None else ["--model", str(folder)]
         arguments += ["--threads", "1", "--dtype", "f32", "--device", "cpu", *flags]
         process = subprocess.Popen(
             [sys.executable, "-m", "service", *arguments],

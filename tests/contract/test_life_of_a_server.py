@@ -4,13 +4,10 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import cast
 
 import grpc
@@ -20,7 +17,6 @@ from grpc_health.v1 import health_pb2
 from nextword.v1 import text_generation_pb2 as pb
 from nextword.v1.text_generation_pb2_grpc import TextGenerationServiceStub
 
-from service.main import main
 from tests.contract.callers import Caller, Callers
 from tests.contract.live_server import Server, StartServer, health_stub
 
@@ -220,50 +216,6 @@ def lose_engine(server: Server, callers: Callers, number: signal.Signals) -> Non
         watch.cancel()
     assert server.engine_process_id() != engine
     assert callers["grpc_whole"](server, {"prompt": "x", "seed": 1}).text == before.text
-
-
-def test_a_taken_port_is_one_line_and_no_half_server(server: Server, artifact: Path) -> None:
-    """H86, H109."""
-    rest_port, grpc_port = server.rest.rpartition(":")[2], server.grpc.rpartition(":")[2]
-    for flags in (
-        ["--rest-port", rest_port, "--grpc-port", "0"],
-        ["--rest-port", "0", "--grpc-port", grpc_port],
-    ):
-        done = run_server("--model", str(artifact), *flags)
-        assert done.returncode == 1
-        assert f"{flags[0] if flags[1] != '0' else flags[2]}" in done.stderr
-        assert "Traceback" not in done.stderr
-
-
-def test_what_cannot_be_served_is_one_line(
-    artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """H6, H104."""
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "broken").mkdir()
-    for file in artifact.iterdir():
-        (tmp_path / "broken" / file.name).write_bytes(file.read_bytes()[:-1])
-    for flags in (
-        ["--model", str(tmp_path / "nothing")],
-        ["--models", str(tmp_path / "empty")],
-        ["--model", str(tmp_path / "broken")],
-        ["--model", str(artifact), "--model", str(artifact)],
-    ):
-        assert main([*flags, "--rest-port", "0", "--grpc-port", "0"]) == 2, flags
-        error = capsys.readouterr().err
-        assert error.startswith("nextword-serve: "), error
-        assert error.count("\n") == 1, error
-
-
-def run_server(*flags: str) -> subprocess.CompletedProcess[str]:
-    """A server that is expected to end by itself."""
-    return subprocess.run(
-        [sys.executable, "-m", "service", *flags],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_SECONDS,
-        check=False,
-    )
 
 
 def is_gone(process_id: int) -> bool:
