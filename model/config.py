@@ -4,6 +4,7 @@ Torch-free: the serving front reads it too. Anything in a ``config.json`` that w
 computed numbers and is not implemented is refused by key and value, never ignored.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
@@ -16,19 +17,23 @@ class ConfigError(ValueError):
 
 
 # Keys whose other values would change the numbers, with the only values that are implemented.
-_ONLY_VALUES: dict[str, tuple[object, ...]] = {
+_ONLY_VALUES: Mapping[str, tuple[object, ...]] = {
     "model_type": ("llama",),
     "hidden_act": ("silu",),
     "attention_bias": (False, None),
     "mlp_bias": (False, None),
-    "rope_scaling": (None,),
+    "rope_scaling": (None, {"type": "default"}, {"rope_type": "default"}),
     "sliding_window": (None,),
     "use_sliding_window": (False, None),
-    "partial_rotary_factor": (1, 1.0, None),
+    "partial_rotary_factor": (1, None),
     "quantization_config": (None,),
     "final_logit_softcapping": (None,),
     "attn_logit_softcapping": (None,),
 }
+_ARCHITECTURE = "LlamaForCausalLM"
+
+# The rotary tables hold a row for every position: a configuration alone must not fill the memory.
+_MAX_POSITIONS = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,12 +48,15 @@ class ModelConfig:
         num_attention_heads: Query heads.
         num_key_value_heads: Key and value heads; divides ``num_attention_heads``.
         head_dim: Width of one head; even, because rotary positions turn pairs.
-        max_position_embeddings: Longest context, in tokens.
+        max_position_embeddings: Longest context, in tokens; at most 2^20.
         rope_theta: Base of the rotary frequencies (Su et al. 2021).
         rms_norm_eps: Added to the mean square before the root (Zhang and Sennrich 2019).
         tie_word_embeddings: Whether the output matrix is the embedding.
         bos_token_id: Token that starts a text, None where the model has none.
         eos_token_ids: Tokens that end a text; empty where the model has none.
+
+    Raises:
+        ConfigError: A number is out of its range or contradicts another; the message names both.
     """
 
     vocab_size: int
@@ -78,6 +86,11 @@ class ModelConfig:
         ):
             if not getattr(self, name) >= 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.max_position_embeddings > _MAX_POSITIONS:
+            raise ConfigError(
+                f"max_position_embeddings must be at most {_MAX_POSITIONS}, "
+                f"got {self.max_position_embeddings}"
+            )
         if self.num_attention_heads % self.num_key_value_heads:
             raise ConfigError(
                 f"num_key_value_heads must divide num_attention_heads "
@@ -86,12 +99,14 @@ class ModelConfig:
         if self.head_dim % 2:
             raise ConfigError(f"head_dim must be even, got {self.head_dim}")
         for name in ("rope_theta", "rms_norm_eps"):
-            if not 0.0 < getattr(self, name) < float("inf"):
+            # Written so that NaN fails too.
+            if not 0.0 < getattr(self, name) < math.inf:
                 raise ConfigError(f"{name} must be finite and above 0, got {getattr(self, name)}")
         for token_id in (self.bos_token_id, *self.eos_token_ids):
             if token_id is not None and not 0 <= token_id < self.vocab_size:
                 raise ConfigError(
-                    f"token ids must lie below vocab_size ({self.vocab_size}), got {token_id}"
+                    f"bos_token_id and eos_token_id must lie in 0..{self.vocab_size - 1} "
+                    f"(vocab_size {self.vocab_size}), got {token_id}"
                 )
 
     @property
@@ -111,9 +126,17 @@ class ModelConfig:
             ConfigError: A key is missing, has the wrong type, or asks for something that would
                 change the numbers and is not implemented; the message names key and value.
         """
+        if values.get("model_type") is None:
+            raise ConfigError("config key model_type is missing, it must be 'llama'")
         for key, allowed in _ONLY_VALUES.items():
             if key in values and values[key] not in allowed:
                 raise ConfigError(f"config key {key}={values[key]!r} is not supported")
+        architectures = values.get("architectures") or [_ARCHITECTURE]
+        if not isinstance(architectures, list) or _ARCHITECTURE not in architectures:
+            raise ConfigError(
+                f"config key architectures={architectures!r} is not supported, "
+                f"only {_ARCHITECTURE} is"
+            )
         hidden_size = _integer(values, "hidden_size")
         num_heads = _integer(values, "num_attention_heads")
         head_dim = values.get("head_dim")
@@ -138,9 +161,7 @@ class ModelConfig:
             rms_norm_eps=_number(values, "rms_norm_eps", 1e-6),
             # Hugging Face's own default for this key is false.
             tie_word_embeddings=_boolean(values, "tie_word_embeddings", default=False),
-            bos_token_id=_token_ids(values, "bos_token_id")[0]
-            if _token_ids(values, "bos_token_id")
-            else None,
+            bos_token_id=_single_token_id(values, "bos_token_id"),
             eos_token_ids=_token_ids(values, "eos_token_id"),
         )
 
@@ -191,7 +212,10 @@ def _number(values: Mapping[str, object], key: str, default: float) -> float:
     value = values.get(key, default)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ConfigError(f"config key {key} must be a number, got {value!r}")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise ConfigError(f"config key {key} must be a number below 1e308") from None
 
 
 def _boolean(values: Mapping[str, object], key: str, *, default: bool) -> bool:
@@ -201,13 +225,17 @@ def _boolean(values: Mapping[str, object], key: str, *, default: bool) -> bool:
     return value
 
 
+def _single_token_id(values: Mapping[str, object], key: str) -> int | None:
+    return None if values.get(key) is None else _integer(values, key)
+
+
 def _token_ids(values: Mapping[str, object], key: str) -> tuple[int, ...]:
+    """One id, a list of ids, or null for none."""
     value = values.get(key)
-    candidates = cast("list[object]", value) if isinstance(value, list) else [value]
+    if value is None:
+        return ()
     ids: list[int] = []
-    for candidate in candidates:
-        if candidate is None:
-            continue
+    for candidate in cast("list[object]", value) if isinstance(value, list) else [value]:
         if isinstance(candidate, bool) or not isinstance(candidate, int):
             raise ConfigError(f"config key {key} must hold token ids, got {value!r}")
         ids.append(candidate)
@@ -216,15 +244,20 @@ def _token_ids(values: Mapping[str, object], key: str) -> tuple[int, ...]:
 
 def _rope_theta(values: Mapping[str, object]) -> float:
     """The rotary base in either generation of keys: top level, or inside rope_parameters."""
+    at_top = _number(values, "rope_theta", 10000.0)
     parameters = values.get("rope_parameters")
     if parameters is None:
-        return _number(values, "rope_theta", 10000.0)
+        return at_top
     if not isinstance(parameters, Mapping):
         raise ConfigError(f"config key rope_parameters must be an object, got {parameters!r}")
     named = cast("Mapping[str, object]", parameters)
-    if named.get("rope_type", "default") != "default" or set(named) - {
-        "rope_type",
-        "rope_theta",
-    }:
+    # Every other key belongs to a kind of scaling.
+    implemented = named.keys() <= {"rope_type", "rope_theta"}
+    if not implemented or named.get("rope_type", "default") != "default":
         raise ConfigError(f"config key rope_parameters={dict(named)!r} is not supported")
-    return _number(named, "rope_theta", _number(values, "rope_theta", 10000.0))
+    inside = _number(named, "rope_theta", at_top)
+    if "rope_theta" in values and inside != at_top:
+        raise ConfigError(
+            f"config key rope_theta={at_top} contradicts rope_parameters={dict(named)!r}"
+        )
+    return inside

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.config import ModelConfig
-from model.kv_cache import KVCache
+from model.kv_cache import CachedRows, KVCache
 
 __all__ = ["Transformer"]
 
@@ -35,28 +35,16 @@ class Attention(nn.Module):
         self.o_proj = nn.Linear(query_width, config.hidden_size, bias=False)
 
     def forward(
-        self,
-        x_BTC: Tensor,
-        rotation: tuple[Tensor, Tensor],
-        kv_cache: KVCache | None,
-        slots_B: Tensor | None,
-        start_B: Tensor | None,
-        num_cached: int,
+        self, x_BTC: Tensor, rotation: tuple[Tensor, Tensor], cached: CachedRows | None
     ) -> Tensor:
         batch, num_new, _ = x_BTC.shape
-        heads, kv_heads = (
-            self.config.num_attention_heads,
-            self.config.num_key_value_heads,
-        )
+        heads, kv_heads = self.config.num_attention_heads, self.config.num_key_value_heads
         width = self.config.head_dim
-        # One product for the three projections: the weights are small beside the activations.
-        weight = torch.cat((self.q_proj.weight, self.k_proj.weight, self.v_proj.weight))
-        qkv = F.linear(x_BTC, weight).view(batch, num_new, heads + 2 * kv_heads, width)
-        q_BTHD, k_BTKD, v_BTKD = qkv.split((heads, kv_heads, kv_heads), dim=2)
-        q_BHTD = _rotate(q_BTHD.transpose(1, 2), rotation)
-        k_BKTD = _rotate(k_BTKD.transpose(1, 2), rotation)
-        v_BKTD = v_BTKD.transpose(1, 2)
-        if kv_cache is None:
+        q_BHTD = self.q_proj(x_BTC).view(batch, num_new, heads, width).transpose(1, 2)
+        k_BKTD = self.k_proj(x_BTC).view(batch, num_new, kv_heads, width).transpose(1, 2)
+        v_BKTD = self.v_proj(x_BTC).view(batch, num_new, kv_heads, width).transpose(1, 2)
+        q_BHTD, k_BKTD = _rotate(q_BHTD, rotation), _rotate(k_BKTD, rotation)
+        if cached is None:
             out_BHTD = F.scaled_dot_product_attention(
                 q_BHTD,
                 k_BKTD,
@@ -66,18 +54,12 @@ class Attention(nn.Module):
                 enable_gqa=heads != kv_heads,
             )
         else:
-            assert slots_B is not None
-            assert start_B is not None
-            kv_cache.write(self.layer, k_BKTD, v_BKTD, slots_B=slots_B, start_B=start_B)
-            k_BKSD, v_BKSD = kv_cache.read(self.layer, slots_B=slots_B, num_tokens=num_cached)
-            query_positions_BT = start_B[:, None] + torch.arange(num_new, device=x_BTC.device)
-            key_positions_S = torch.arange(num_cached, device=x_BTC.device)
-            visible_B1TS = (key_positions_S <= query_positions_BT[..., None])[:, None]
+            k_BKSD, v_BKSD = cached.extend(self.layer, k_BKTD, v_BKTD)
             out_BHTD = F.scaled_dot_product_attention(
                 q_BHTD,
                 k_BKSD,
                 v_BKSD,
-                attn_mask=visible_B1TS,
+                attn_mask=cached.visible_B1TS,
                 enable_gqa=heads != kv_heads,
             )
         return self.o_proj(out_BHTD.transpose(1, 2).reshape(batch, num_new, heads * width))
@@ -93,9 +75,7 @@ class FeedForward(nn.Module):
         self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
 
     def forward(self, x_BTC: Tensor) -> Tensor:
-        weight = torch.cat((self.gate_proj.weight, self.up_proj.weight))
-        gate, up = F.linear(x_BTC, weight).chunk(2, dim=-1)
-        return self.down_proj(F.silu(gate) * up)
+        return self.down_proj(F.silu(self.gate_proj(x_BTC)) * self.up_proj(x_BTC))
 
 
 class Block(nn.Module):
@@ -110,22 +90,9 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(
-        self,
-        x_BTC: Tensor,
-        rotation: tuple[Tensor, Tensor],
-        kv_cache: KVCache | None,
-        slots_B: Tensor | None,
-        start_B: Tensor | None,
-        num_cached: int,
+        self, x_BTC: Tensor, rotation: tuple[Tensor, Tensor], cached: CachedRows | None
     ) -> Tensor:
-        attended_BTC = self.self_attn(
-            self.input_layernorm(x_BTC),
-            rotation,
-            kv_cache,
-            slots_B,
-            start_B,
-            num_cached,
-        )
+        attended_BTC = self.self_attn(self.input_layernorm(x_BTC), rotation, cached)
         x_BTC = x_BTC + self.dropout(attended_BTC)
         return x_BTC + self.dropout(self.mlp(self.post_attention_layernorm(x_BTC)))
 
@@ -199,24 +166,26 @@ class Transformer(nn.Module):
         start_positions_B: Tensor | None = None,
     ) -> Tensor:
         """Normalised hidden states [B, T, C] of the last layer; arguments as ``forward``."""
-        num_new = token_ids_BT.shape[1]
+        cached = None
         if kv_cache is None:
-            rotation = (self.cos_PD[:num_new], self.sin_PD[:num_new])
-            num_cached = num_new
+            positions = slice(token_ids_BT.shape[1])
+            num_tokens = token_ids_BT.shape[1]
         else:
-            assert start_positions_B is not None
-            positions_BT = start_positions_B[:, None] + torch.arange(
-                num_new, device=token_ids_BT.device
+            assert slots_B is not None, "a cache needs the slot of each row"
+            assert start_positions_B is not None, "a cache needs the start of each row"
+            cached = kv_cache.rows(slots_B, start_positions_B, num_new=token_ids_BT.shape[1])
+            # [B, 1, T]: one rotation for all heads of a row.
+            positions = cached.positions_BT[:, None]
+            num_tokens = cached.num_tokens
+        if num_tokens > self.config.max_position_embeddings:
+            raise ValueError(
+                f"a sequence has at most {self.config.max_position_embeddings} tokens "
+                f"(max_position_embeddings), got {num_tokens}"
             )
-            # [B, 1, T, D]: one rotation for all heads of a row.
-            rotation = (
-                self.cos_PD[positions_BT][:, None],
-                self.sin_PD[positions_BT][:, None],
-            )
-            num_cached = int(start_positions_B.max()) + num_new
         x_BTC = self.dropout(self.model.embed_tokens(token_ids_BT))
+        rotation = (self.cos_PD[positions].to(x_BTC.dtype), self.sin_PD[positions].to(x_BTC.dtype))
         for block in self.model.layers:
-            x_BTC = block(x_BTC, rotation, kv_cache, slots_B, start_positions_B, num_cached)
+            x_BTC = block(x_BTC, rotation, cached)
         return self.model.norm(x_BTC)
 
     def forward(
@@ -231,7 +200,17 @@ class Transformer(nn.Module):
 
         Without a cache every row starts at position 0 and attends to itself, causally. With one,
         row b writes its T tokens at ``start_positions_B[b]`` onwards of slot ``slots_B[b]`` and
-        attends to everything before; rows may have different starts.
+        attends to everything before; rows may have different starts. The cache is for inference:
+        gradients do not flow through it.
+
+        Args:
+            token_ids_BT: Ids below ``vocab_size``, T at least 1.
+            kv_cache: Of the same configuration, device and number type; it is written to.
+            slots_B: Slot of each row; needed with a cache.
+            start_positions_B: Tokens of each row that its slot already holds; needed with a cache.
+
+        Raises:
+            ValueError: A row becomes longer than its slot or than ``max_position_embeddings``.
         """
         hidden_BTC = self.hidden_states(
             token_ids_BT,
@@ -243,17 +222,21 @@ class Transformer(nn.Module):
 
 
 def _rotation_tables(config: ModelConfig) -> tuple[Tensor, Tensor]:
-    """Cosine and sine [positions, D] of the rotary angles, halves repeated."""
-    exponents = torch.arange(0, config.head_dim, 2, dtype=torch.int64).float() / config.head_dim
-    frequencies = 1.0 / config.rope_theta**exponents
-    positions = torch.arange(config.max_position_embeddings, dtype=torch.int64).float()
-    angles = torch.outer(positions, frequencies)
-    doubled = torch.cat((angles, angles), dim=-1)
-    return doubled.cos(), doubled.sin()
+    """Cosine and sine [P, D] of the rotary angles at every position P, halves repeated.
+
+    On the CPU and in float32 whatever the defaults are: real values also in a model that is built
+    without memory for its weights, and the same ones on every device.
+    """
+    even_D = torch.arange(0, config.head_dim, 2, dtype=torch.float32, device="cpu")
+    frequencies_D = 1.0 / config.rope_theta ** (even_D / config.head_dim)
+    positions_P = torch.arange(config.max_position_embeddings, dtype=torch.float32, device="cpu")
+    angles_PD = torch.outer(positions_P, frequencies_D).repeat(1, 2)
+    return angles_PD.cos(), angles_PD.sin()
 
 
 def _rotate(x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
     """Turn the pairs (i, i + D/2) of the last dimension by the position's angles."""
+    # Under autocast queries and keys are narrower than what they were made of.
     cos, sin = (table.to(x.dtype) for table in rotation)
     first, second = x.chunk(2, dim=-1)
     return x * cos + torch.cat((-second, first), dim=-1) * sin
