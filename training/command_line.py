@@ -21,6 +21,7 @@ from training.presets import (
     read_preset,
     read_toml,
 )
+from training.stop_request import Terminated, exit_on_termination
 
 __all__ = ["main"]
 
@@ -160,10 +161,10 @@ def _train(
         started=started,
     )
     checked = make_config("quickstart" if preset == "auto" else preset)
-    with processes(use_gpu=checked.run.device == "cuda") as all_processes:
+    with processes(may_use_gpu=checked.run.device != "cpu") as all_processes:
         published = run_job(request, all_processes)
     if published is not None:
-        click.echo(f"{published.outcome.reason}: published {published.directory}")
+        click.echo(published.summary)
         click.echo(f"report: {published.directory / 'report' / 'report.html'}")
         click.echo(f"serve it: nextword-serve --model {shlex.quote(str(published.directory))}")
 
@@ -205,12 +206,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _guarded(run: Callable[[], object]) -> None:
     try:
-        run()
-    except click.exceptions.Abort:
-        print(
-            "nextword-train: stopped before training began; nothing was published", file=sys.stderr
-        )
-        sys.exit(130)
+        with exit_on_termination():
+            run()
+    except (click.exceptions.Abort, KeyboardInterrupt, Terminated) as error:
+        print("nextword-train: stopped; nothing was published", file=sys.stderr)
+        sys.exit(143 if isinstance(error, Terminated) else 130)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

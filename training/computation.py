@@ -13,7 +13,12 @@ from model.transformer import Transformer
 from training.hardware import Hardware
 from training.parallel import Processes
 
-__all__ = ["Computation"]
+__all__ = ["Computation", "step_seed"]
+
+
+def step_seed(seed: int, step: int, rank: int) -> int:
+    """Seed of everything random in an update but its batch: dropout, another in each process."""
+    return int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0] >> 1)
 
 
 class Computation:
@@ -46,12 +51,13 @@ class Computation:
         self._compiled_loss = torch.compile(self._loss) if hardware.is_compiled else self._loss
 
     def gradients(
-        self, windows: NDArray[np.int64], *, clip: float, wants_stop: bool
+        self, windows: NDArray[np.int64], *, seed: int, clip: float, wants_stop: bool
     ) -> tuple[Tensor, Tensor, bool]:
         """Set the gradients of the mean loss of a batch, over all processes.
 
         Args:
             windows: This process's rows [B, T + 1] of the batch.
+            seed: Of dropout.
             clip: Largest norm of all gradients together; 0 is off.
             wants_stop: Whether this process was asked to stop.
 
@@ -60,12 +66,13 @@ class Computation:
             any process was asked to stop.
         """
         self.model.train()
+        torch.manual_seed(seed)
         batch = self._to_device(windows)
-        parts = batch.split(self._micro_batch_size)
         total = torch.zeros((), device=self.device)
-        for part in parts:
+        for start in range(0, len(batch), self._micro_batch_size):
+            part = batch[start : start + self._micro_batch_size]
             loss = self._part_loss(part)
-            share = part.shape[0] / batch.shape[0]
+            share = len(part) / len(batch)
             (loss * share).backward()
             total += loss.detach() * share
         stop = torch.full((1,), float(wants_stop), device=self.device)
@@ -73,7 +80,7 @@ class Computation:
             gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
             self._processes.average([*gradients, total, stop])
             wants_stop = bool(stop > 0)
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), clip or float("inf"))
+        norm: Tensor = torch.nn.utils.clip_grad_norm_(self.model.parameters(), clip or float("inf"))
         return total, norm, wants_stop
 
     def logits(self, token_ids_BT: Tensor) -> Tensor:

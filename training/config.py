@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from training.corpus.settings import CorpusSettings
+from training.run_settings import RunSettings, ScheduleSettings
+from training.settings_checks import ConfigurationError, check_choice, check_range
 
 __all__ = [
     "ConfigurationError",
@@ -23,30 +25,6 @@ __all__ = [
 
 TokenizerKind = Literal["byte_bpe", "words", "characters", "bytes"]
 OptimizerName = Literal["muon", "adamw"]
-DataType = Literal["auto", "f32", "bf16"]
-Switch = Literal["auto", "on", "off"]
-
-
-class ConfigurationError(ValueError):
-    """A setting is unknown, of the wrong type or out of its range; names it, limit and value."""
-
-
-def _check_range(
-    section: str, settings: object, name: str, low: float, high: float = float("inf")
-) -> None:
-    value = getattr(settings, name)
-    # Written so that NaN fails.
-    if not low <= value <= high:
-        limit = f"at least {low:g}" if high == float("inf") else f"from {low:g} to {high:g}"
-        raise ConfigurationError(f"{section}.{name} must be {limit}, got {value}")
-
-
-def _check_choice(section: str, settings: object, name: str, choices: tuple[str, ...]) -> None:
-    value = getattr(settings, name)
-    if value not in choices:
-        raise ConfigurationError(
-            f"{section}.{name} must be one of {', '.join(choices)}, got {value!r}"
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,8 +44,8 @@ class TokenizerSettings:
     )
 
     def __post_init__(self) -> None:
-        _check_choice("tokenizer", self, "kind", get_args(TokenizerKind))
-        _check_range("tokenizer", self, "vocabulary_size", 0, 1 << 20)
+        check_choice("tokenizer", self, "kind", get_args(TokenizerKind))
+        check_range("tokenizer", self, "vocabulary_size", 0, 1 << 20)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,8 +61,8 @@ class NgramSettings:
     )
 
     def __post_init__(self) -> None:
-        _check_range("ngram", self, "order", 0, 5)
-        _check_range("ngram", self, "max_megabytes", 0.01, 1e6)
+        check_range("ngram", self, "order", 0, 5)
+        check_range("ngram", self, "max_megabytes", 0.01, 1e6)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +90,11 @@ class ModelSettings:
         metadata={"help": "Key and value heads, a divisor of the query heads; 0 is as many."},
     )
     context_length: int = field(
-        default=256, metadata={"help": "Tokens that the model sees at once, and at most serves."}
+        default=0,
+        metadata={
+            "help": "Tokens that the model sees at once, and at most serves; 0 is 256, or fewer "
+            "where --init-from gives a model that sees fewer."
+        },
     )
     rope_theta: float = field(
         default=10000.0, metadata={"help": "Base of the rotary position frequencies."}
@@ -126,17 +108,18 @@ class ModelSettings:
     )
 
     def __post_init__(self) -> None:
-        _check_range("model", self, "depth", 0, 128)
+        check_range("model", self, "depth", 0, 128)
         for name in (
             "hidden_size",
             "intermediate_size",
             "num_attention_heads",
             "num_key_value_heads",
         ):
-            _check_range("model", self, name, 0, 1 << 16)
-        _check_range("model", self, "context_length", 8, 1 << 17)
-        _check_range("model", self, "rope_theta", 1.0, 1e9)
-        _check_range("model", self, "dropout", 0.0, 0.9)
+            check_range("model", self, name, 0, 1 << 16)
+        if self.context_length:
+            check_range("model", self, "context_length", 8, 1 << 17)
+        check_range("model", self, "rope_theta", 1.0, 1e9)
+        check_range("model", self, "dropout", 0.0, 0.9)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,161 +151,11 @@ class OptimizerSettings:
     )
 
     def __post_init__(self) -> None:
-        _check_choice("optimizer", self, "name", get_args(OptimizerName))
+        check_choice("optimizer", self, "name", get_args(OptimizerName))
         for name in ("learning_rate", "adam_learning_rate", "weight_decay", "gradient_clip"):
-            _check_range("optimizer", self, name, 0.0, 1e3)
+            check_range("optimizer", self, name, 0.0, 1e3)
         for name in ("momentum", "beta1", "beta2"):
-            _check_range("optimizer", self, name, 0.0, 0.99999)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScheduleSettings:
-    """How long to train, with what batches, and when to stop."""
-
-    minutes: float = field(
-        default=0.0,
-        metadata={
-            "help": "Length of the whole job: the rate is measured over the first steps, then the "
-            "number of steps is fixed and recorded. 0 is off."
-        },
-    )
-    epochs: float = field(
-        default=0.0, metadata={"help": "Passes over the training text; 0 is off."}
-    )
-    steps: int = field(
-        default=0,
-        metadata={
-            "help": "Number of updates; 0 is off. With several of minutes, epochs and steps the "
-            "shortest counts; with none, 10 minutes."
-        },
-    )
-    target_loss: float = field(
-        default=0.0,
-        metadata={"help": "Stop once the held-out loss (nats per token) is below this; 0 is off."},
-    )
-    patience: int = field(
-        default=6,
-        metadata={
-            "help": "Evaluations in a row without a better held-out loss before stopping early; 0 "
-            "is off."
-        },
-    )
-    min_delta: float = field(
-        default=0.0005,
-        metadata={"help": "Improvement, in nats per token, that counts as better for patience."},
-    )
-    batch_tokens: int = field(
-        default=0,
-        metadata={"help": "Tokens per update; 0 derives them from the model and the device."},
-    )
-    micro_batch_tokens: int = field(
-        default=0,
-        metadata={
-            "help": "Tokens computed at once; an update accumulates several if it has more. 0 "
-            "derives them from the device."
-        },
-    )
-    warmup_steps: int = field(
-        default=40, metadata={"help": "Updates over which the rate rises from 0 to its peak."}
-    )
-    decay_fraction: float = field(
-        default=0.7,
-        metadata={"help": "Share of the run, at its end, over which the rate falls linearly."},
-    )
-    final_rate_fraction: float = field(
-        default=0.02, metadata={"help": "Last rate, as a share of the peak."}
-    )
-    evaluations: int = field(
-        default=20, metadata={"help": "Times the held-out loss is measured during the run."}
-    )
-    evaluation_tokens: int = field(
-        default=0,
-        metadata={
-            "help": "Held-out tokens per evaluation during the run, spread evenly; 0 derives them "
-            "from the device. The last evaluation always takes all of them."
-        },
-    )
-    seed: int = field(
-        default=1, metadata={"help": "Seed of weights, batches, dropout and samples."}
-    )
-
-    def __post_init__(self) -> None:
-        for name in ("minutes", "epochs", "steps", "target_loss", "patience", "min_delta"):
-            _check_range("schedule", self, name, 0)
-        for name in ("batch_tokens", "micro_batch_tokens", "warmup_steps", "evaluation_tokens"):
-            _check_range("schedule", self, name, 0, 1 << 30)
-        for name in ("decay_fraction", "final_rate_fraction"):
-            _check_range("schedule", self, name, 0.0, 1.0)
-        _check_range("schedule", self, "evaluations", 1, 10_000)
-        _check_range("schedule", self, "seed", 0, (1 << 53) - 1)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunSettings:
-    """The machine and what is shown and kept while it works."""
-
-    device: str = field(
-        default="auto", metadata={"help": "auto (a CUDA device where there is one), cpu or cuda."}
-    )
-    dtype: DataType = field(
-        default="auto",
-        metadata={
-            "help": "Type of the matrix products: f32, bf16, or auto, which takes bf16 where a "
-            "short measurement on this machine finds it faster. Weights are kept in f32."
-        },
-    )
-    compile: Switch = field(
-        default="auto",
-        metadata={
-            "help": "Compile the step with torch.compile: on, off, or auto, which does where a "
-            "compiler is at hand and the run is long enough to pay for it."
-        },
-    )
-    threads: int = field(
-        default=0, metadata={"help": "CPU threads of torch; 0 takes what the machine grants."}
-    )
-    checkpoint_minutes: float = field(
-        default=5.0, metadata={"help": "Longest time between two checkpoints."}
-    )
-    keep_checkpoints: int = field(
-        default=2, metadata={"help": "Newest checkpoints kept, besides the best."}
-    )
-    sample_prompt: str = field(
-        default="",
-        metadata={
-            "help": "Text that the samples continue; empty takes the held-out text's first words."
-        },
-    )
-    sample_tokens: int = field(
-        default=80, metadata={"help": "Tokens of each sample shown while training; 0 is off."}
-    )
-    final_samples: int = field(
-        default=10,
-        metadata={"help": "Unselected samples of the published weights, for report and card."},
-    )
-    metrics_port: int = field(
-        default=0, metadata={"help": "Port for Prometheus on 127.0.0.1 while training; 0 is off."}
-    )
-    export_dtype: DataType = field(
-        default="f32", metadata={"help": "Type of the published weights: f32 or bf16."}
-    )
-    max_shard_megabytes: float = field(
-        default=4000.0,
-        metadata={"help": "Largest published weights file, in MB of 10^6 bytes, before sharding."},
-    )
-
-    def __post_init__(self) -> None:
-        _check_choice("run", self, "device", ("auto", "cpu", "cuda"))
-        _check_choice("run", self, "dtype", get_args(DataType))
-        _check_choice("run", self, "compile", get_args(Switch))
-        _check_choice("run", self, "export_dtype", ("f32", "bf16"))
-        _check_range("run", self, "threads", 0, 4096)
-        _check_range("run", self, "checkpoint_minutes", 0.0)
-        _check_range("run", self, "keep_checkpoints", 1, 1000)
-        _check_range("run", self, "sample_tokens", 0, 10_000)
-        _check_range("run", self, "final_samples", 0, 1000)
-        _check_range("run", self, "metrics_port", 0, 65535)
-        _check_range("run", self, "max_shard_megabytes", 0.1, 1e6)
+            check_range("optimizer", self, name, 0.0, 0.99999)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -334,5 +167,5 @@ class TrainingConfig:
     ngram: NgramSettings = NgramSettings()
     model: ModelSettings = ModelSettings()
     optimizer: OptimizerSettings = OptimizerSettings()
-    schedule: ScheduleSettings = ScheduleSettings()
-    run: RunSettings = RunSettings()
+    schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
+    run: RunSettings = field(default_factory=RunSettings)

@@ -192,6 +192,16 @@ class TrainingWindows:
         self._seed = seed
         self._epoch_starts = lru_cache(maxsize=2)(self._draw_epoch)
 
+    @property
+    def tokens_per_step(self) -> int:
+        """Targets of a batch."""
+        return self._batch_size * self._context_length
+
+    @property
+    def steps_per_epoch(self) -> float:
+        """Updates that show every window once."""
+        return self.num_windows / self._batch_size
+
     def batch(self, step: int, *, rank: int = 0, num_processes: int = 1) -> NDArray[np.int64]:
         """Windows [batch_size / num_processes, context_length + 1] of the update ``step``."""
         indices = range(

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from training.config import ConfigurationError, RunSettings
+from training.parallel import Processes
 
 __all__ = ["Hardware", "choose_hardware"]
 
@@ -47,27 +48,41 @@ class Hardware:
         """Whether the device is a CUDA device."""
         return self.device.startswith("cuda")
 
+    @property
+    def description(self) -> str:
+        """In words, for the user."""
+        where = self.device if self.is_gpu else f"{self.num_threads} CPU threads"
+        return f"{where} in {self.dtype}{', compiled' if self.is_compiled else ''}"
+
+
+def has_cuda() -> bool:
+    """Whether torch finds a CUDA device."""
+    return torch.cuda.is_available()
+
 
 def choose_hardware(
-    settings: RunSettings, *, minutes: float, local_rank: int, announce: Callable[[str], None]
+    settings: RunSettings,
+    *,
+    minutes: float,
+    processes: Processes,
+    announce: Callable[[str], None],
 ) -> Hardware:
     """Decide what "auto" means here, and measure how fast it is.
 
     Args:
         settings: What the user fixed.
         minutes: Planned length of the run; 0 where another limit counts.
-        local_rank: Number of this process on its machine, which picks its CUDA device.
+        processes: Those of the run; each takes a CUDA device, or its share of the cores.
         announce: Told what was decided and why.
 
     Raises:
         ConfigurationError: A CUDA device is asked for and none is there.
     """
-    has_cuda = torch.cuda.is_available()
-    if settings.device == "cuda" and not has_cuda:
+    if settings.device == "cuda" and not has_cuda():
         raise ConfigurationError("run.device is cuda, but torch finds no CUDA device here")
-    is_gpu = has_cuda and settings.device != "cpu"
-    device = f"cuda:{local_rank}" if is_gpu else "cpu"
-    num_threads = settings.threads or _granted_cores()
+    is_gpu = has_cuda() and settings.device != "cpu"
+    device = f"cuda:{processes.local_rank}" if is_gpu else "cpu"
+    num_threads = settings.threads or _granted_cores(processes)
     torch.set_num_threads(num_threads)
     rates = {
         name: _product_rate(torch.device(device), dtype)
@@ -96,7 +111,15 @@ def choose_hardware(
     )
 
 
-def _granted_cores() -> int:
+def _granted_cores(processes: Processes) -> int:
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    # torchrun sets 1 for whoever set nothing, however many cores there are.
+    if limit.isdecimal() and int(limit) > 0 and processes.count == 1:
+        return int(limit)
+    return max(1, _cores() // processes.local_count)
+
+
+def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -6,34 +6,32 @@ Of several processes the first does all of it; the others only train.
 """
 
 import json
-import time
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 
 from model.artifact import Artifact, read_artifact
-from model.transformer import Transformer
-from model.weights import load_transformer
-from training.checkpoint import CheckpointStore
-from training.computation import Computation
+from training.completion import complete_run, parent_facts
 from training.config import TrainingConfig
-from training.corpus import load_corpus
+from training.corpus import Corpus, load_corpus
 from training.derive import expectations
-from training.ngram.training import TrainedNgram
-from training.optimizer import Optimizer
+from training.following import follow
+from training.model_shape import fit_to_parent
 from training.parallel import Processes
-from training.plan import Plan, decide, recall
-from training.preparation import discard_preparation, ngram_baseline, prepare, reopen
+from training.plan import Plan, asked_facts, decide, record_plan
+from training.preflight import corpus_bytes_needed, model_bytes_needed
+from training.preparation import discard_preparation, ngram_baseline, prepare
 from training.presets import preset_for
+from training.printable import printable_line
 from training.progress import Progress
-from training.publishing import Publication, publish_version
-from training.run_directory import RunDirectory
-from training.samples import Samples
+from training.recollection import recall
+from training.run_directory import RunDirectory, RunDirectoryError
+from training.run_log.facts import JsonValue
+from training.session import Session
 from training.stop_request import stop_on_signals
-from training.trainer import Outcome, Trainer
-from training.training_state import load_model
 
 __all__ = ["JobRequest", "Published", "run_job"]
 
@@ -67,10 +65,10 @@ class JobRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """The result: where the version is, and how the run ended."""
+    """The result: where the version is, and what was done."""
 
     directory: Path
-    outcome: Outcome
+    summary: str
 
 
 def run_job(request: JobRequest, processes: Processes) -> Published | None:
@@ -78,45 +76,68 @@ def run_job(request: JobRequest, processes: Processes) -> Published | None:
 
     Raises:
         ConfigurationError, CorpusError, TokenizerError, NgramError, DatasetError, ArtifactError,
-        RunDirectoryError, CheckpointError, NotFiniteError, PublishingError, MetricsPortError:
-            Each is one line for the user.
+        RunDirectoryError, CheckpointError, NotFiniteError, PublishingError, MetricsPortError,
+        ParallelError: Each is one line for the user.
     """
     parent = None if request.parent is None else read_artifact(request.parent)
     if not processes.is_first:
-        processes.wait()
-        _follow(request, parent, processes)
+        follow(
+            request.make_config,
+            out=request.out.absolute(),
+            parent=parent,
+            processes=processes,
+            wants_resume=request.resume,
+            started=request.started,
+        )
         return None
+    if request.resume and not (request.out / "run").is_dir():
+        raise RunDirectoryError(f"--resume: there is no run in {request.out.absolute()}")
     # Some settings are needed before the preset is known, which depends on the corpus's size.
-    first_preset = "quickstart" if request.preset == "auto" else request.preset
-    early = request.make_config(first_preset)
-    with RunDirectory.open(request.out, announce=print, command=request.command) as run:
+    early = request.make_config("quickstart" if request.preset == "auto" else request.preset)
+    with RunDirectory.open(request.out, announce=_tell, command=request.command) as run:
+        # Before anything of an earlier run is touched.
+        corpus = load_corpus(early.corpus, announce=_tell)
+        recorded = run.read_settings() if request.resume else None
+        preset = _preset(request, recorded, corpus)
+        config = request.make_config(preset)
+        config = fit_to_parent(config, None if parent is None else parent.config)
+        run.require_space(
+            corpus_bytes_needed(corpus.statistics.num_bytes, kind=config.tokenizer.kind)
+        )
         if not request.resume:
             previous = run.set_aside()
             if previous is not None:
-                print(f"an earlier run was moved to {previous}")
+                _tell(f"an earlier run was moved to {previous}")
             discard_preparation(run.path)
-        with Progress(run.log_path, metrics_port=early.run.metrics_port or None) as progress:
-            return _lead(request, early, parent, processes, run, progress)
+        try:
+            port = config.run.metrics_port or None
+            with Progress(run.log_path, metrics_port=port) as progress:
+                return _lead(
+                    request, config, preset, corpus, recorded, parent, processes, run, progress
+                )
+        except BaseException:
+            if recorded is None and not run.checkpoints_path.exists():
+                # Nothing was trained: leave nothing half-written.
+                discard_preparation(run.path)
+                for path in (run.log_path, run.settings_path):
+                    path.unlink(missing_ok=True)
+            raise
 
 
 def _lead(
     request: JobRequest,
-    early: TrainingConfig,
+    config: TrainingConfig,
+    preset: str,
+    corpus: Corpus,
+    recorded: Mapping[str, object] | None,
     parent: Artifact | None,
     processes: Processes,
     run: RunDirectory,
     progress: Progress,
 ) -> Published:
     """Everything that only the first process does, around the training."""
-    corpus = load_corpus(early.corpus, announce=progress.announce)
-    preset = request.preset
-    if preset == "auto":
-        preset = preset_for(corpus.statistics.train_bytes, has_parent=parent is not None)
-        progress.announce(f"preset: {preset}, by the size of the text")
-    config = request.make_config(preset)
     parent_directory = None if parent is None else parent.directory
     prepared = prepare(config, corpus, run.path, parent=parent_directory, progress=progress)
-    recorded = run.read_settings() if request.resume else None
     if recorded is None:
         plan = decide(
             config,
@@ -124,218 +145,114 @@ def _lead(
             parent=parent,
             processes=processes,
             run=run,
-            preset=preset,
             announce=progress.announce,
         )
+        asked = asked_facts(config, prepared=prepared, parent=parent, processes=processes)
+        is_changed = True
     else:
-        plan = recall(
+        plan, asked, is_changed = recall(
             config,
             recorded,
             prepared=prepared,
             parent=parent,
             processes=processes,
+            run=run,
             force=request.force,
+            announce=progress.announce,
         )
+    # The newest, the best and the one being written; of a resumed run most are there.
+    num_checkpoints = 2 if recorded else plan.config.run.keep_checkpoints + 2
+    run.require_space(
+        model_bytes_needed(plan.shape.num_parameters, num_checkpoints=num_checkpoints)
+    )
+    if recorded is None or is_changed:
+        recorded = record_plan(run, plan, asked=asked, preset=preset)
     processes.wait()
     ngram = ngram_baseline(plan.config.ngram, prepared, run.path, progress=progress)
-    for line in expectations(
+    for line in _expectations(plan, processes):
+        progress.event("note", text=line)
+    with stop_on_signals(is_first=True) as stop:
+        session = Session.build(
+            plan,
+            processes=processes,
+            progress=progress,
+            stop=stop,
+            started=request.started,
+            wants_resume=request.resume,
+        )
+        ended = session.trainer.reason_to_end()
+        earlier = _published(run, recorded, step=session.trainer.state.step)
+        if ended is not None and earlier is not None:
+            summary = f"nothing to do ({ended}): the run is published as {earlier}"
+            return Published(directory=earlier, summary=summary)
+        progress.event("start", **_start_facts(request, plan))
+        if session.trainer.state.step:
+            progress.event("resume", step=session.trainer.state.step)
+        reason = session.trainer.run()
+        directory = complete_run(
+            plan,
+            session,
+            run=run,
+            progress=progress,
+            ngram=ngram,
+            reason=reason,
+            command=request.command,
+            text_status=request.text_status,
+        )
+    published = {
+        "published_version": directory.name,
+        "published_step": session.trainer.state.step,
+    }
+    run.record_settings({**recorded, **published})
+    return Published(directory=directory, summary=f"{reason}: published {directory}")
+
+
+def _preset(request: JobRequest, recorded: Mapping[str, object] | None, corpus: Corpus) -> str:
+    if request.preset != "auto":
+        return request.preset
+    if recorded is not None:
+        return str(recorded.get("preset"))
+    preset = preset_for(corpus.statistics.train_bytes, has_parent=request.parent is not None)
+    _tell(f"preset: {preset}, by the size of the text")
+    return preset
+
+
+def _expectations(plan: Plan, processes: Processes) -> Iterator[str]:
+    return expectations(
         hardware=plan.hardware,
         minutes=plan.minutes,
         num_processes=processes.count,
         num_parameters=plan.shape.num_parameters,
-        num_train_tokens=int(prepared.files.train.size),
-        train_bytes=prepared.files.train_bytes,
-        has_parent=parent is not None,
-    ):
-        progress.event("note", text=line)
-    progress.event("start", **_start_facts(request, plan))
-    store = CheckpointStore(
-        run.checkpoints_path, keep=plan.config.run.keep_checkpoints, announce=progress.announce
+        num_train_tokens=int(plan.prepared.files.train.size),
+        train_bytes=plan.prepared.files.train_bytes,
+        has_parent=plan.parent is not None,
     )
-    computation, optimizer = _build(plan, processes, progress.announce)
-    samples = Samples(
-        computation=computation,
-        tokenizer=prepared.tokenizer,
-        files=prepared.files,
-        prompt=plan.config.run.sample_prompt,
-        max_tokens=plan.config.run.sample_tokens,
-        seed=plan.config.schedule.seed,
-        progress=progress,
-    )
-    checkpoint = store.latest() if request.resume else None
-    if request.resume and checkpoint is None:
-        progress.announce("there is no checkpoint yet: starts from the beginning")
-    if checkpoint is not None:
-        progress.event("resume", step=checkpoint.step)
-    with stop_on_signals(progress.announce) as stop:
-        trainer = Trainer(
-            plan.config,
-            computation=computation,
-            optimizer=optimizer,
-            files=prepared.files,
-            first_id=prepared.end_of_text_id,
-            processes=processes,
-            store=store,
-            progress=progress,
-            show=samples.show,
-            stop=stop,
-            started=request.started,
-        )
-        if checkpoint is not None:
-            trainer.resume(checkpoint.state, checkpoint.tensors)
-        outcome = trainer.run()
-        best = store.best()
-        assert best is not None, "the first evaluation always saves a best checkpoint"
-        load_model(trainer.model, best.tensors)
-        trainer.model.eval()
-        samples.write(best.step, num_samples=plan.config.run.final_samples)
-        directory = _publish(request, plan, run, progress, trainer, best.step, ngram, outcome)
-    return Published(directory=directory, outcome=outcome)
 
 
-def _follow(request: JobRequest, parent: Artifact | None, processes: Processes) -> None:
-    """Train beside the first process, on what it left in the run's folder."""
-    out = request.out.absolute()
-    run = RunDirectory(out, out / "run")
-    recorded = run.read_settings()
-    assert recorded is not None, "the first process records the settings before it waits"
-    preset = str(recorded.get("preset", request.preset))
-    prepared = reopen(run.path, parent=None if parent is None else parent.directory)
-    plan = recall(
-        request.make_config(preset),
-        recorded,
-        prepared=prepared,
-        parent=parent,
-        processes=processes,
-        force=True,
-    )
-    computation, optimizer = _build(plan, processes, _say_nothing)
-    store = CheckpointStore(run.checkpoints_path, announce=_say_nothing)
-    with stop_on_signals(_say_nothing) as stop:
-        trainer = Trainer(
-            plan.config,
-            computation=computation,
-            optimizer=optimizer,
-            files=prepared.files,
-            first_id=prepared.end_of_text_id,
-            processes=processes,
-            store=store,
-            progress=None,
-            show=_show_nothing,
-            stop=stop,
-            started=request.started,
-        )
-        checkpoint = store.latest() if request.resume else None
-        if checkpoint is not None:
-            trainer.resume(checkpoint.state, checkpoint.tensors)
-        trainer.run()
+def _published(run: RunDirectory, recorded: Mapping[str, object], *, step: int) -> Path | None:
+    """The version that was published from this very step of the run, if it is still there."""
+    if recorded.get("published_step") != step:
+        return None
+    directory = run.model_directory / str(recorded.get("published_version"))
+    return directory if directory.is_dir() else None
 
 
-def _build(
-    plan: Plan, processes: Processes, announce: Callable[[str], None]
-) -> tuple[Computation, Optimizer]:
-    """Model, arithmetic and optimizer; every random number comes from the run's seed."""
-    seed = plan.config.schedule.seed
-    torch.set_num_threads(plan.hardware.num_threads)
-    # Dropout differs between processes, weights do not.
-    torch.manual_seed(seed + processes.rank)
-    model = Transformer(plan.shape, dropout=plan.config.model.dropout)
-    if plan.parent is None:
-        model.initialize(torch.Generator().manual_seed(seed))
-    else:
-        model.load_state_dict(load_transformer(plan.parent.directory).state_dict())
-    model.to(plan.hardware.device)
-    computation = Computation(
-        model,
-        hardware=plan.hardware,
-        processes=processes,
-        micro_batch_size=plan.config.schedule.micro_batch_tokens
-        // plan.config.model.context_length,
-        announce=announce,
-    )
-    return computation, Optimizer(model, plan.config.optimizer)
-
-
-def _publish(
-    request: JobRequest,
-    plan: Plan,
-    run: RunDirectory,
-    progress: Progress,
-    trainer: Trainer,
-    best_step: int,
-    ngram: TrainedNgram | None,
-    outcome: Outcome,
-) -> Path:
-    """Score the best weights on the whole held-out text, end the log, publish."""
-    state = outcome.state
-    score = trainer.score()
-    elapsed = time.monotonic() - trainer.started
-    progress.event(
-        "end",
-        reason=outcome.reason,
-        steps=state.step,
-        best_step=best_step,
-        best_loss=score.nats_per_token,
-        best_bits_per_byte=score.bits_per_byte,
-        elapsed_seconds=elapsed,
-        tokens=state.tokens,
-        tokens_per_second=state.tokens / max(elapsed, 1e-9),
-    )
-    summary: dict[str, object] = {
-        "reason": outcome.reason,
-        "steps": state.step,
-        "best_step": best_step,
-        "tokens": state.tokens,
-        "nats_per_token": score.nats_per_token,
-        "bits_per_byte": score.bits_per_byte,
-        "elapsed_seconds": round(elapsed, 1),
-        "command": request.command,
-    }
-    manifest: dict[str, object] = {
-        "corpus_sha256": plan.prepared.corpus_sha256,
-        "tokenizer_sha256": plan.prepared.tokenizer_sha256,
-        "training": summary,
-        "parent": parent_facts(plan.parent),
-    }
-    publication = Publication(
-        tokenizer=plan.prepared.backend,
-        ngram=ngram,
-        log_path=run.log_path,
-        export_dtype=plan.config.run.export_dtype,
-        max_shard_bytes=int(plan.config.run.max_shard_megabytes * 1e6),
-        manifest=manifest,
-        probe_ids=[int(token) for token in plan.prepared.files.held_out[:48]],
-        text_status=request.text_status,
-    )
-    return publish_version(run.model_directory, trainer.model, publication)
-
-
-def _start_facts(request: JobRequest, plan: Plan) -> dict[str, object]:
+def _start_facts(request: JobRequest, plan: Plan) -> dict[str, JsonValue]:
     return {
         "command": request.command,
         "name": request.out.absolute().name,
         "parameters": plan.shape.num_parameters,
-        "model_config": plan.shape.to_dict(),
+        "model_config": json.loads(json.dumps(plan.shape.to_dict())),
         "settings": json.loads(json.dumps(asdict(plan.config))),
         "device": plan.hardware.device,
         "dtype": plan.hardware.dtype,
         "torch_version": str(torch.__version__),
         "num_threads": plan.hardware.num_threads,
         "compiled": plan.hardware.is_compiled,
-        "parent": parent_facts(plan.parent),
+        "parent": parent_facts(plan),
     }
 
 
-def parent_facts(parent: Artifact | None) -> Mapping[str, object] | None:
-    """What a version records of the one it was made from."""
-    if parent is None:
-        return None
-    return {"name": parent.name, "version": parent.version}
-
-
-def _say_nothing(line: str) -> None:
-    del line
-
-
-def _show_nothing(step: int) -> None:
-    del step
+def _tell(line: str) -> None:
+    """Show a line before the display is there."""
+    print(printable_line(line), file=sys.stderr, flush=True)

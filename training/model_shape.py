@@ -1,12 +1,15 @@
 """From one dial to a network: the shape that a depth stands for."""
 
-from model.config import ConfigError, ModelConfig
-from training.config import ConfigurationError, ModelSettings
+from dataclasses import replace
 
-__all__ = ["model_config"]
+from model.config import ConfigError, ModelConfig
+from training.config import ConfigurationError, ModelSettings, TrainingConfig
+
+__all__ = ["fit_to_parent", "model_config"]
 
 HEAD_DIM = 64
 WIDTH_PER_LAYER = 64
+DEFAULT_CONTEXT_LENGTH = 256
 
 
 def model_config(
@@ -45,3 +48,43 @@ def model_config(
         )
     except ConfigError as error:
         raise ConfigurationError(f"model.{error}") from error
+
+
+def fit_to_parent(config: TrainingConfig, parent: ModelConfig | None) -> TrainingConfig:
+    """Fill in the context length, and refuse what contradicts the model to start from.
+
+    Raises:
+        ConfigurationError: The parent's shape or vocabulary is another one.
+    """
+    settings, default = config.model, ModelSettings()
+    if parent is None:
+        context_length = settings.context_length or DEFAULT_CONTEXT_LENGTH
+        return replace(config, model=replace(settings, context_length=context_length))
+    for name in (
+        "depth",
+        "hidden_size",
+        "intermediate_size",
+        "num_attention_heads",
+        "num_key_value_heads",
+        "rope_theta",
+        "tie_word_embeddings",
+    ):
+        theirs = getattr(parent, "num_hidden_layers" if name == "depth" else name)
+        if getattr(settings, name) not in (getattr(default, name), theirs):
+            raise ConfigurationError(
+                f"model.{name} must be that of the model to start from ({theirs}), "
+                f"got {getattr(settings, name)}"
+            )
+    if config.tokenizer.vocabulary_size not in (0, parent.vocab_size):
+        raise ConfigurationError(
+            f"tokenizer.vocabulary_size must be that of the model to start from "
+            f"({parent.vocab_size}), got {config.tokenizer.vocabulary_size}"
+        )
+    longest = parent.max_position_embeddings
+    if settings.context_length > longest:
+        raise ConfigurationError(
+            f"model.context_length must be at most that of the model to start from ({longest}), "
+            f"got {settings.context_length}"
+        )
+    context_length = settings.context_length or min(DEFAULT_CONTEXT_LENGTH, longest)
+    return replace(config, model=replace(settings, context_length=context_length))

@@ -27,11 +27,11 @@ def orthogonalize(matrices_NMK: Tensor) -> Tensor:
     """
     a, b, c = NEWTON_SCHULZ
     is_tall = matrices_NMK.shape[-2] > matrices_NMK.shape[-1]
-    x = matrices_NMK.mT if is_tall else matrices_NMK
-    x = x / (torch.linalg.vector_norm(x, dim=(-2, -1), keepdim=True) + 1e-7)
+    x: Tensor = matrices_NMK.mT if is_tall else matrices_NMK
+    x = x / (x.square().sum((-2, -1), keepdim=True).sqrt() + 1e-7)
     for _ in range(NEWTON_SCHULZ_STEPS):
-        gram = torch.bmm(x, x.mT)
-        polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        gram: Tensor = torch.bmm(x, x.mT)
+        polynomial: Tensor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
         x = torch.baddbmm(x, polynomial, x, beta=a)
     return x.mT if is_tall else x
 
@@ -101,6 +101,13 @@ class Optimizer:
         torch._foreach_add_(parameters, list(updates_NMK.unbind()), alpha=-rate * scale)  # pyright: ignore
         for parameter in parameters:
             parameter.grad = None
+
+    @property
+    def peak_rate(self) -> float:
+        """The rate that the log shows: that of the matrices inside the blocks."""
+        if self.settings.name == "adamw":
+            return self.settings.adam_learning_rate
+        return self.settings.learning_rate
 
     def state_tensors(self) -> dict[str, Tensor]:
         """Everything that the next step depends on, by name; the tensors are not copied."""

@@ -1,29 +1,41 @@
-"""What is decided before training starts: hardware, sizes and shape, fresh or as recorded.
+"""What is decided before training starts: hardware, sizes and shape, and what of it is recorded.
 
 A fresh run decides and records; a resumed run, and every process but the first, takes what was
-recorded, so that all of them compute the same.
+recorded (see ``training.recollection``), so that all of them compute the same.
 """
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import cast
 
 from model.artifact import Artifact
 from model.config import ModelConfig
-from training.config import ConfigurationError, TrainingConfig
+from training.config import TrainingConfig
 from training.derive import derive_settings
 from training.hardware import Hardware, choose_hardware
 from training.model_shape import model_config
 from training.parallel import Processes
 from training.preparation import Prepared
-from training.run_directory import RunDirectory, RunDirectoryError, check_resumable
+from training.run_directory import RunDirectory
 from training.schedule import StepClock
 
-__all__ = ["Plan", "decide", "recall"]
+__all__ = ["Plan", "asked_facts", "complete_plan", "decide", "record_plan"]
 
 # Of what a run's folder holds: a change of meaning makes older runs impossible to resume.
-_RUN_FORMAT = 1
+_RUN_FORMAT = 2
+# What is watched, kept or published does not change what is learned.
+_FREE_RUN_SETTINGS = (
+    "metrics_port",
+    "checkpoint_minutes",
+    "keep_checkpoints",
+    "sample_prompt",
+    "sample_tokens",
+    "final_samples",
+    "export_dtype",
+    "max_shard_megabytes",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +49,8 @@ class Plan:
         prepared: Tokenizer and tokens.
         parent: Artifact to start from, None for fresh weights.
         minutes: Time limit in force, 0 where steps or epochs count.
+        checkpoints_path: Folder of the run's checkpoints.
+        is_length_changed: Whether a resumed run has to find its number of steps anew.
     """
 
     config: TrainingConfig
@@ -45,6 +59,8 @@ class Plan:
     prepared: Prepared
     parent: Artifact | None
     minutes: float
+    checkpoints_path: Path
+    is_length_changed: bool = False
 
 
 def decide(
@@ -54,24 +70,46 @@ def decide(
     parent: Artifact | None,
     processes: Processes,
     run: RunDirectory,
-    preset: str,
     announce: Callable[[str], None],
 ) -> Plan:
-    """Decide what is "auto" or 0, and record it with everything the result depends on.
+    """Decide what is "auto" or 0.
 
     Raises:
         ConfigurationError: Settings contradict each other or the machine.
-        RunDirectoryError: The disk refused the record.
     """
-    if parent is not None and config.model.context_length > parent.config.max_position_embeddings:
-        raise ConfigurationError(
-            f"model.context_length must be at most the parent's "
-            f"({parent.config.max_position_embeddings}), got {config.model.context_length}"
-        )
-    minutes = StepClock(settings=config.schedule, steps_per_epoch=1.0).minutes
     hardware = choose_hardware(
-        config.run, minutes=minutes, local_rank=processes.local_rank, announce=announce
+        config.run,
+        minutes=StepClock(settings=config.schedule, steps_per_epoch=1.0).minutes,
+        processes=processes,
+        announce=announce,
     )
+    return complete_plan(
+        config,
+        hardware=hardware,
+        prepared=prepared,
+        parent=parent,
+        processes=processes,
+        run=run,
+        is_length_changed=False,
+    )
+
+
+def complete_plan(
+    config: TrainingConfig,
+    *,
+    hardware: Hardware,
+    prepared: Prepared,
+    parent: Artifact | None,
+    processes: Processes,
+    run: RunDirectory,
+    is_length_changed: bool,
+) -> Plan:
+    """Derive every setting that is left at 0; what is set already stays.
+
+    Raises:
+        ConfigurationError: Settings contradict each other.
+    """
+    minutes = StepClock(settings=config.schedule, steps_per_epoch=1.0).minutes
     derived = derive_settings(
         config,
         hardware=hardware,
@@ -82,93 +120,55 @@ def decide(
         num_processes=processes.count,
         fixed_parameters=None if parent is None else parent.config.num_parameters,
     )
-    decided = {
-        "hardware": asdict(hardware),
-        "model": asdict(derived.model),
-        "schedule": asdict(derived.schedule),
-    }
-    asked = _asked(config, prepared, parent, processes)
-    run.record_settings({"asked": asked, "decided": decided, "preset": preset})
-    return _plan(derived, hardware, prepared, parent, minutes)
-
-
-def recall(
-    config: TrainingConfig,
-    recorded: Mapping[str, object],
-    *,
-    prepared: Prepared,
-    parent: Artifact | None,
-    processes: Processes,
-    force: bool,
-) -> Plan:
-    """Take what an earlier session, or the first process, decided.
-
-    Args:
-        config: As the user gives it now.
-        recorded: What ``decide`` recorded.
-        prepared: As it is now.
-        parent: As it is now.
-        processes: As they are now.
-        force: Whether to go on although something differs.
-
-    Raises:
-        RunDirectoryError: Settings, text, tokenizer or processes differ; names the difference.
-    """
-    before = cast("Mapping[str, object]", recorded.get("asked", {}))
-    now = _asked(config, prepared, parent, processes)
-    differences = check_resumable(before, now)
-    if differences and not force:
-        raise RunDirectoryError(
-            f"--resume: {differences[0]} (--force goes on all the same; without --resume a new run "
-            "starts)"
-        )
-    decided = cast("Mapping[str, Mapping[str, object]]", recorded["decided"])
-    hardware = Hardware(**decided["hardware"])  # pyright: ignore[reportArgumentType]
-    if hardware.is_gpu:
-        hardware = replace(hardware, device=f"cuda:{processes.local_rank}")
-    derived = replace(
-        config,
-        model=replace(config.model, **decided["model"]),
-        schedule=replace(config.schedule, **decided["schedule"]),
-    )
-    minutes = StepClock(settings=config.schedule, steps_per_epoch=1.0).minutes
-    return _plan(derived, hardware, prepared, parent, minutes)
-
-
-def _plan(
-    config: TrainingConfig,
-    hardware: Hardware,
-    prepared: Prepared,
-    parent: Artifact | None,
-    minutes: float,
-) -> Plan:
     shape = (
         parent.config
         if parent is not None
         else model_config(
-            config.model,
-            depth=config.model.depth,
+            derived.model,
+            depth=derived.model.depth,
             vocab_size=prepared.tokenizer.vocab_size,
             end_of_text_id=prepared.end_of_text_id,
         )
     )
     return Plan(
-        config=config,
+        config=derived,
         hardware=hardware,
         shape=shape,
         prepared=prepared,
         parent=parent,
         minutes=minutes,
+        checkpoints_path=run.checkpoints_path,
+        is_length_changed=is_length_changed,
     )
 
 
-def _asked(
-    config: TrainingConfig, prepared: Prepared, parent: Artifact | None, processes: Processes
+def record_plan(
+    run: RunDirectory, plan: Plan, *, asked: dict[str, object], preset: str
+) -> dict[str, object]:
+    """Write down what was asked for and what was decided; returns it.
+
+    Raises:
+        RunDirectoryError: The disk refused it.
+    """
+    record: dict[str, object] = {
+        "asked": asked,
+        "preset": preset,
+        "decided": {
+            "hardware": asdict(plan.hardware),
+            "depth": plan.config.model.depth,
+            "schedule": asdict(plan.config.schedule),
+        },
+    }
+    run.record_settings(record)
+    return record
+
+
+def asked_facts(
+    config: TrainingConfig, *, prepared: Prepared, parent: Artifact | None, processes: Processes
 ) -> dict[str, object]:
     """Everything that has to be equal for a resumed run to be the same run."""
     settings = asdict(config)
-    # Where it is watched and how often it is saved does not change what is learned.
-    for name in ("metrics_port", "checkpoint_minutes", "keep_checkpoints", "export_dtype"):
+    for name in _FREE_RUN_SETTINGS:
         settings["run"].pop(name)
     asked = {
         "format": _RUN_FORMAT,

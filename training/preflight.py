@@ -11,7 +11,20 @@ from model.artifact_error import ArtifactError
 from model.store import check_name
 from training.run_lock import LOCK_FILE
 
-__all__ = ["RUN_FOLDER", "RunDirectoryError", "refuse_other_kinds", "require_space"]
+__all__ = [
+    "RUN_FOLDER",
+    "RunDirectoryError",
+    "corpus_bytes_needed",
+    "model_bytes_needed",
+    "refuse_other_kinds",
+    "require_space",
+]
+
+# A parameter and its two averages, in float32.
+_CHECKPOINT_BYTES_PER_PARAMETER = 12
+_EXPORT_BYTES_PER_PARAMETER = 4
+# Log, tokenizer, n-gram model, report.
+_OTHER_BYTES = 32_000_000
 
 RUN_FOLDER = "run"
 
@@ -79,3 +92,15 @@ def require_space(model_directory: Path, required_bytes: int) -> None:
             f"output folder {model_directory}: the run needs about {required_bytes / 1e6:,.1f} MB, "
             f"but the disk has {free_bytes / 1e6:,.1f} MB free"
         )
+
+
+def corpus_bytes_needed(num_bytes: int, *, kind: str) -> int:
+    """Estimate what a corpus of so many bytes takes as ids of two bytes each."""
+    bytes_per_token = 1 if kind in ("characters", "bytes") else 2
+    return 2 * num_bytes // bytes_per_token + _OTHER_BYTES
+
+
+def model_bytes_needed(num_parameters: int, *, num_checkpoints: int) -> int:
+    """Estimate what checkpoints and the published weights take."""
+    per_parameter = num_checkpoints * _CHECKPOINT_BYTES_PER_PARAMETER + _EXPORT_BYTES_PER_PARAMETER
+    return num_parameters * per_parameter + _OTHER_BYTES

@@ -162,8 +162,8 @@ def _checked(value: object, declared: object, key: str) -> object:
     if declared is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if get_origin(declared) is tuple:
-        items = cast("list[object]", [value] if isinstance(value, str) else value)
-        if isinstance(items, list | tuple) and all(isinstance(item, str) for item in items):
+        items = cast("list[object]", value) if isinstance(value, list | tuple) else [value]
+        if all(isinstance(item, str) for item in items):
             return tuple(items)
         raise ConfigurationError(f"{key} must be a list of texts, got {value!r}")
     expected: tuple[type, ...] = (

@@ -9,6 +9,7 @@ from model.tokenizer import Tokenizer
 from training.computation import Computation
 from training.dataset import TokenFiles
 from training.evaluate import surprise_bits
+from training.plan import Plan
 from training.progress import Progress
 
 __all__ = ["Samples"]
@@ -56,6 +57,19 @@ class Samples:
         sentence = [int(token) for token in files.held_out[:_SURPRISE_TOKENS]]
         limit = min(len(sentence), computation.model.config.max_position_embeddings)
         self._sentence = sentence[:limit]
+
+    @staticmethod
+    def of(plan: Plan, computation: Computation, progress: Progress) -> "Samples":
+        """Those that a run's settings ask for."""
+        return Samples(
+            computation=computation,
+            tokenizer=plan.prepared.tokenizer,
+            files=plan.prepared.files,
+            prompt=plan.config.run.sample_prompt,
+            max_tokens=plan.config.run.sample_tokens,
+            seed=plan.config.schedule.seed,
+            progress=progress,
+        )
 
     def show(self, step: int) -> None:
         """Write a sample and the sentence's surprise; the model must be in evaluation mode."""

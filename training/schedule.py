@@ -6,6 +6,9 @@ from training.config import ScheduleSettings
 
 __all__ = ["StepClock", "rate_scale"]
 
+# Besides the evenly spread evaluations: early ones, when a model changes most.
+_EARLY_EVALUATIONS = (1 / 40, 1 / 12)
+
 _DEFAULT_MINUTES = 10.0
 # The first updates pay for memory, caches and, when compiled, for the compilation.
 _UNTYPICAL_STEPS = 3
@@ -39,6 +42,7 @@ class StepClock:
 
     settings: ScheduleSettings
     steps_per_epoch: float
+    _num_seen: int = 0
     _num_timed: int = 0
     _seconds: float = 0.0
 
@@ -57,6 +61,19 @@ class StepClock:
             limits.append(max(1, round(self.settings.epochs * self.steps_per_epoch)))
         return min(limits) if limits else None
 
+    @property
+    def known_num_steps(self) -> int | None:
+        """Updates in all, None where their time has to be measured first."""
+        return None if self.minutes else self.limit_without_time
+
+    def is_evaluation_step(self, step: int, *, num_steps: int | None) -> bool:
+        """Whether the held-out loss is measured after an update: evenly, early, and at the end."""
+        if num_steps is None:
+            return False
+        interval = max(1, round(num_steps / self.settings.evaluations))
+        early = {round(share * num_steps) for share in _EARLY_EVALUATIONS}
+        return step >= num_steps or step % interval == 0 or step in early
+
     def plan(self, *, step: int, step_seconds: float, remaining_seconds: float) -> int | None:
         """Take in one update's time; the number of updates in all as soon as it is known.
 
@@ -68,7 +85,8 @@ class StepClock:
         limit = self.limit_without_time
         if not self.minutes:
             return limit
-        if step > _UNTYPICAL_STEPS:
+        self._num_seen += 1
+        if self._num_seen > _UNTYPICAL_STEPS:
             self._num_timed += 1
             self._seconds += step_seconds
         is_measured = (

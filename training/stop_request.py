@@ -2,13 +2,20 @@
 
 import os
 import signal
-from collections.abc import Callable, Generator
+import sys
+from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["StopRequest", "stop_on_signals"]
+__all__ = ["StopRequest", "Terminated", "exit_on_termination", "stop_on_signals"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_LINE = b"\nstopping: finishes the step, saves and publishes; once more stops at once\n"
+_SHOW_CURSOR = b"\x1b[?25h\n"
+
+
+class Terminated(BaseException):
+    """SIGTERM came while nothing had to be finished; unwinds like Ctrl-C's KeyboardInterrupt."""
 
 
 class StopRequest:
@@ -19,19 +26,41 @@ class StopRequest:
 
 
 @contextmanager
-def stop_on_signals(announce: Callable[[str], None]) -> Generator[StopRequest]:
+def exit_on_termination() -> Generator[None]:
+    """Make SIGTERM unwind the stack with ``Terminated`` while the block lasts."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        raise Terminated
+
+    previous = signal.signal(signal.SIGTERM, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+@contextmanager
+def stop_on_signals(*, is_first: bool) -> Generator[StopRequest]:
     """Catch the first SIGINT or SIGTERM as a request while the block lasts.
 
     A second one ends the process at once with 128 + the signal's number, as a shell reports it.
+
+    Args:
+        is_first: Whether this process is the one that tells the user.
     """
     request = StopRequest()
 
     def handle(number: int, frame: FrameType | None) -> None:
         del frame
+        # Written directly: the signal may have come in the middle of a buffered print.
         if request.is_made:
+            if sys.stderr.isatty():
+                os.write(2, _SHOW_CURSOR)
             os._exit(128 + number)
         request.is_made = True
-        announce("stopping: finishes the step, saves and publishes; once more stops at once")
+        if is_first:
+            os.write(2, _LINE)
 
     previous = {number: signal.signal(number, handle) for number in _SIGNALS}
     try:

@@ -6,43 +6,28 @@ checkpoints; corpora, tokenizers and artifacts are the business of ``training.jo
 
 import math
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import replace
 
-import torch
-from torch import Tensor
-
-from training.checkpoint import CheckpointStore
-from training.computation import Computation
+from training.checkpoint import Checkpoint, CheckpointStore
+from training.computation import Computation, step_seed
 from training.config import TrainingConfig
-from training.dataset import TokenFiles, TrainingWindows
-from training.evaluate import TextScore, score_tokens
+from training.dataset import TrainingWindows
+from training.held_out import HeldOut
+from training.keeper import Keeper
+from training.not_finite import NotFiniteError
 from training.optimizer import Optimizer
 from training.parallel import Processes
 from training.progress import Progress
+from training.readings import Readings
 from training.schedule import StepClock, rate_scale
 from training.stop_request import StopRequest
-from training.training_state import TrainingState, collect_tensors, restore_tensors
+from training.training_state import TrainingState
 
-__all__ = ["NotFiniteError", "Outcome", "Trainer"]
+__all__ = ["Trainer"]
 
-# On a GPU, reading a loss waits for the device; a few updates share one reading.
-_GPU_STEPS_PER_READING = 10
-# Besides the evenly spread evaluations: early ones, when a model changes most.
-_EARLY_EVALUATIONS = (1 / 40, 1 / 12)
-_PUBLISHING_SECONDS = 8.0
-
-
-class NotFiniteError(RuntimeError):
-    """The loss or the gradients became NaN or infinite; checkpoints keep the last good state."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """How a run ended: the reason in words and its last state."""
-
-    reason: str
-    state: TrainingState
+# Pictures, card and the checked writing of the weights.
+_PUBLISHING_SECONDS = 6.0
 
 
 class Trainer:
@@ -52,10 +37,10 @@ class Trainer:
         config: The run's settings.
         computation: Computes losses and gradients of the model.
         optimizer: Updates the same model.
-        files: The tokenised corpus.
-        first_id: What a document's first token follows: end-of-text.
+        windows: Batches of the training side.
+        held_out: Measures on the other side.
         processes: This process among all of the run.
-        store: Where checkpoints go.
+        store: Where checkpoints go; None, as the next, in all processes but the first.
         progress: Where events go.
         show: Prints samples and surprises of the model at a step.
         stop: Looked at once a step.
@@ -68,10 +53,10 @@ class Trainer:
         *,
         computation: Computation,
         optimizer: Optimizer,
-        files: TokenFiles,
-        first_id: int,
+        windows: TrainingWindows,
+        held_out: HeldOut,
         processes: Processes,
-        store: CheckpointStore,
+        store: CheckpointStore | None,
         progress: Progress | None,
         show: Callable[[int], None],
         stop: StopRequest,
@@ -79,68 +64,81 @@ class Trainer:
     ) -> None:
         self._config = config
         self._schedule = config.schedule
-        self._context_length = config.model.context_length
         self._computation = computation
         self.model = computation.model
         self._optimizer = optimizer
-        self._files = files
-        self._first_id = first_id
-        self._batch_size = config.schedule.batch_tokens // config.model.context_length
         self._processes = processes
-        self._store = store
+        self._keeper = Keeper(
+            store,
+            computation=computation,
+            optimizer=optimizer,
+            minutes=config.run.checkpoint_minutes,
+        )
         self._progress = progress
         self._show = show
         self._stop = stop
-        self.started = started
-        self._saved_at = started
-        self._windows = TrainingWindows(
-            files.train,
-            context_length=self._context_length,
-            batch_size=self._batch_size,
-            seed=config.schedule.seed,
+        # What all processes have agreed on; a signal alone must not part them.
+        self._is_stopping = False
+        self._started = started
+        self._show_seconds = 0.0
+        self._evaluated_step = -1
+        self._windows = windows
+        self.held_out = held_out
+        self._clock = StepClock(settings=config.schedule, steps_per_epoch=windows.steps_per_epoch)
+        self._readings = Readings(
+            progress,
+            tokens_per_step=windows.tokens_per_step,
+            is_gpu=computation.device.type != "cpu",
         )
-        self._clock = StepClock(
-            settings=config.schedule, steps_per_epoch=self._windows.num_windows / self._batch_size
-        )
-        self.state = TrainingState(num_steps=None, is_compiled=computation.is_compiled)
+        self.state = TrainingState(num_steps=self._clock.known_num_steps)
 
-    def run(self) -> Outcome:
-        """Train until a limit, early stopping, the target loss or a stop request.
+    def run(self) -> str:
+        """Train until a limit, early stopping, the target loss or a stop request; says which.
 
         Raises:
             NotFiniteError: The loss became NaN or infinite.
             CheckpointError: A checkpoint cannot be written.
         """
         if self.state.step == 0:
-            self._evaluate()
-        pending: list[Tensor] = []
-        while True:
-            reason = self._reason_to_end()
-            if reason is not None:
-                break
-            began = time.monotonic()
-            loss, norm = self._update()
-            pending.append(loss)
-            if self._is_time_to_read(pending):
-                self._read(pending, norm, began)
-                pending.clear()
-            self._plan(time.monotonic() - began)
+            self._evaluate(is_scheduled=True)
+        while (reason := self.reason_to_end()) is None:
+            self._update()
+            is_save_due = self._keeper.is_due
+            # Nothing is saved or measured before the losses so far were found finite.
+            is_read_due = self._readings.is_full or self.state.num_steps is None
+            if is_read_due or is_save_due or self._is_time_to_evaluate():
+                self._read()
             if self._is_time_to_evaluate():
-                self._evaluate()
-            elif self._is_time_to_save():
-                self._save(is_best=False)
-        self._end()
-        return Outcome(reason=reason, state=self.state)
+                self._evaluate(is_scheduled=True)
+            elif is_save_due:
+                self._keep(is_best=False)
+        if self._is_stopping and self._evaluated_step != self.state.step:
+            if not self._readings.is_empty:
+                self._read()
+            # Out of turn, so it must not count for patience: the run may be resumed.
+            self._evaluate(is_scheduled=False)
+        return reason
 
-    def resume(self, state: Mapping[str, object], tensors: Mapping[str, Tensor]) -> None:
-        """Take over a checkpoint: from here on everything is as if never interrupted."""
-        self.state = TrainingState.from_json(state)
-        self.started -= self.state.elapsed_seconds
-        restore_tensors(tensors, self.model, self._optimizer, self._computation.device)
+    def resume(self, checkpoint: Checkpoint, *, is_length_changed: bool) -> None:
+        """Take over a checkpoint: from here on everything is as if never interrupted.
 
-    def _reason_to_end(self) -> str | None:
+        Args:
+            checkpoint: Of this run.
+            is_length_changed: Whether the number of steps has to be found anew.
+
+        Raises:
+            CheckpointError: It is of another model or optimizer.
+        """
+        self.state = self._keeper.restore(checkpoint.state, checkpoint.tensors)
+        if is_length_changed:
+            self.state.num_steps = self._clock.known_num_steps
+            self.state.num_stale_evaluations = 0
+        self._started -= self.state.elapsed_seconds
+
+    def reason_to_end(self) -> str | None:
+        """Why no further update is to be made, None while there is one to make."""
         state, schedule = self.state, self._schedule
-        if self._stop.is_made:
+        if self._is_stopping:
             return "stopped on request"
         if schedule.target_loss and state.best_loss < schedule.target_loss:
             return "the target loss was reached"
@@ -150,161 +148,113 @@ class Trainer:
             return "all planned steps are done"
         return None
 
-    def _update(self) -> tuple[Tensor, Tensor]:
+    def announce(self, line: str) -> None:
+        """Tell the user, in the first process."""
+        if self._progress is not None:
+            self._progress.announce(line)
+
+    def elapsed_seconds(self) -> float:
+        """Time of all sessions of the run, preparation included."""
+        return time.monotonic() - self._started
+
+    def _update(self) -> None:
         """One optimizer step on the next batch."""
-        state = self.state
-        windows = self._windows.batch(
-            state.step, rank=self._processes.rank, num_processes=self._processes.count
+        self._readings.begin()
+        state, rank, count = self.state, self._processes.rank, self._processes.count
+        windows = self._windows.batch(state.step, rank=rank, num_processes=count)
+        loss, self._norm, self._is_stopping = self._computation.gradients(
+            windows,
+            seed=step_seed(self._schedule.seed, state.step, rank),
+            clip=self._config.optimizer.gradient_clip,
+            wants_stop=self._stop.is_made,
         )
-        loss, norm, self._stop.is_made = self._computation.gradients(
-            windows, clip=self._config.optimizer.gradient_clip, wants_stop=self._stop.is_made
-        )
-        if self._computation.device.type == "cpu" and not math.isfinite(float(loss + norm)):
+        if count == 1:
+            self._is_stopping = self._stop.is_made
+        if self._computation.device.type == "cpu" and not math.isfinite(float(loss + self._norm)):
             # Before the weights take it in; a GPU finds out at the next reading.
-            raise self._not_finite()
-        self._optimizer.step(rate_scale=self._rate_scale())
+            raise NotFiniteError(state.step + 1, self._config.optimizer)
+        self._rate = self._rate_scale()
+        self._optimizer.step(rate_scale=self._rate)
         state.step += 1
-        state.tokens += self._batch_size * self._context_length
-        return loss, norm
+        state.tokens += self._windows.tokens_per_step
+        self._readings.add(loss)
 
     def _rate_scale(self) -> float:
         # While the number of steps is being measured the rate is warming up or at its peak.
         num_steps = self.state.num_steps or 1 << 40
         return rate_scale(self.state.step, num_steps=num_steps, settings=self._schedule)
 
-    def _plan(self, step_seconds: float) -> None:
-        state = self.state
-        if state.num_steps is not None:
-            return
-        num_left = self._schedule.evaluations + len(_EARLY_EVALUATIONS)
-        remaining = (
-            self._clock.minutes * 60.0
-            - self._elapsed_seconds()
-            - _PUBLISHING_SECONDS
-            - num_left * self._evaluation_seconds
-        )
-        planned = self._clock.plan(
-            step=state.step, step_seconds=step_seconds, remaining_seconds=remaining
-        )
-        planned = self._processes.agree(planned or 0, device=self._computation.device)
-        state.num_steps = planned or None
-
-    def _is_time_to_read(self, pending: list[Tensor]) -> bool:
-        if self._computation.device.type == "cpu" or self.state.num_steps is None:
-            return True
-        is_last = self.state.step >= self.state.num_steps
-        return is_last or self._is_time_to_evaluate() or len(pending) >= _GPU_STEPS_PER_READING
-
-    def _read(self, pending: list[Tensor], norm: Tensor, began: float) -> None:
-        """Take losses off the device, refuse what is not finite, tell the progress."""
-        loss = float(torch.stack(pending).mean())
-        elapsed = self._elapsed_seconds()
-        seconds = max(
-            1e-9, elapsed - self._read_at if len(pending) > 1 else time.monotonic() - began
-        )
-        self._read_at = elapsed
-        self._event(
-            "step",
-            step=self.state.step,
-            num_steps=self.state.num_steps or 0,
-            loss=loss,
-            learning_rate=self._rate_scale() * self._config.optimizer.learning_rate,
-            gradient_norm=float(norm),
-            tokens=self.state.tokens,
-            tokens_per_second=len(pending) * self._batch_size * self._context_length / seconds,
-            elapsed_seconds=elapsed,
+    def _read(self) -> None:
+        """Take losses off the device, log them, refuse what is not finite; plan by their time."""
+        rate = self._rate * self._optimizer.peak_rate
+        loss, seconds = self._readings.read(
+            self.state, self._norm, rate=rate, started=self._started
         )
         # Logged first, so that the report shows where it happened.
         if not math.isfinite(loss):
-            raise self._not_finite()
+            raise NotFiniteError(self.state.step, self._config.optimizer)
+        if self.state.num_steps is None:
+            self._plan(seconds)
 
-    def _not_finite(self) -> NotFiniteError:
-        return NotFiniteError(
-            f"the loss is not finite at step {self.state.step + 1}; checkpoints keep the last good "
-            f"state. Try a smaller optimizer.learning_rate "
-            f"(now {self._config.optimizer.learning_rate:g}) or optimizer.adam_learning_rate "
-            f"(now {self._config.optimizer.adam_learning_rate:g})"
+    def _plan(self, step_seconds: float) -> None:
+        """Fix the number of steps as soon as their time is known."""
+        state = self.state
+        planned = self._clock.plan(
+            step=state.step,
+            step_seconds=step_seconds,
+            remaining_seconds=self._clock.minutes * 60.0 - self._seconds_besides_steps(),
+        )
+        agreed = self._processes.agree(planned or 0, device=self._computation.device)
+        state.num_steps = int(agreed) or None
+        if state.num_steps is not None and self._progress is not None:
+            self._progress.event(
+                "note",
+                text=f"{state.num_steps:,} steps fit the limit of {self._clock.minutes:g} minutes "
+                f"by the rate of the first {state.step}",
+            )
+
+    def _seconds_besides_steps(self) -> float:
+        """Time that is spent already, or will be on measuring, samples and publishing."""
+        num_samples = self._schedule.evaluations + self._config.run.final_samples
+        return (
+            self.elapsed_seconds()
+            + self._schedule.evaluations * self.held_out.seconds
+            + self.held_out.seconds_of_all
+            + num_samples * self._show_seconds
+            + _PUBLISHING_SECONDS
         )
 
     def _is_time_to_evaluate(self) -> bool:
-        state = self.state
-        if state.num_steps is None:
-            return False
-        interval = max(1, round(state.num_steps / self._schedule.evaluations))
-        early = {round(share * state.num_steps) for share in _EARLY_EVALUATIONS}
-        is_last = state.step >= state.num_steps
-        return is_last or state.step % interval == 0 or state.step in early
+        return self._clock.is_evaluation_step(self.state.step, num_steps=self.state.num_steps)
 
-    def _evaluate(self) -> None:
+    def _evaluate(self, *, is_scheduled: bool) -> None:
         """Measure the held-out loss, keep the state if it is the best so far, show samples."""
-        began = time.monotonic()
         state = self.state
-        score = self.score(max_tokens=self._schedule.evaluation_tokens)
-        is_best = score.nats_per_token < state.best_loss
-        if is_best:
-            state.best_step, state.best_loss = state.step, score.nats_per_token
-            state.best_bits_per_byte = score.bits_per_byte
-        if score.nats_per_token < state.patience_loss - self._schedule.min_delta:
-            state.patience_loss, state.num_stale_evaluations = score.nats_per_token, 0
-        else:
-            state.num_stale_evaluations += 1
-        self._event(
-            "evaluation",
-            step=state.step,
-            loss=score.nats_per_token,
-            bits_per_byte=score.bits_per_byte,
-            perplexity=score.perplexity,
-            train_loss=None,
-            elapsed_seconds=self._elapsed_seconds(),
-            is_best=is_best,
+        score = self.held_out.score_part()
+        # One verdict for all processes, whatever their last digits.
+        loss = self._processes.agree(score.nats_per_token, device=self._computation.device)
+        if not math.isfinite(loss):
+            raise NotFiniteError(state.step, self._config.optimizer)
+        score = replace(score, nats_per_token=loss)
+        is_best = state.take_score(
+            score, min_delta=self._schedule.min_delta, counts_for_patience=is_scheduled
         )
-        if self._processes.is_first:
-            self.model.eval()
-            self._show(state.step)
-        self._save(is_best=is_best)
-        self._evaluation_seconds = time.monotonic() - began
-
-    def score(self, *, max_tokens: int = 0) -> TextScore:
-        """Score the held-out text; 0 tokens takes all of it."""
-        self.model.eval()
-        return score_tokens(
-            self._computation.logits,
-            self._files.held_out,
-            num_bytes=self._files.held_out_bytes,
-            context_length=self._context_length,
-            first_id=self._first_id,
-            device=self._computation.device,
-            max_tokens=max_tokens,
-        )
-
-    def _is_time_to_save(self) -> bool:
-        waited = time.monotonic() - self._saved_at
-        return waited > self._config.run.checkpoint_minutes * 60.0
-
-    def _save(self, *, is_best: bool) -> None:
-        self._saved_at = time.monotonic()
-        if not self._processes.is_first:
-            return
-        state = self.state
-        state.elapsed_seconds = self._elapsed_seconds()
-        state.is_compiled = self._computation.is_compiled
-        tensors = collect_tensors(self.model, self._optimizer, self._computation.device)
-        self._store.save(state.step, tensors=tensors, state=state.to_json(), is_best=is_best)
-
-    def _end(self) -> None:
-        """Make sure that the last state, evaluated, is on disk."""
-        if self._stop.is_made and self.state.step > 0 and not self._is_time_to_evaluate():
-            if self.state.best_step == 0:
-                self._evaluate()
-            else:
-                self._save(is_best=False)
-
-    def _event(self, kind: str, **facts: float | str | bool | None) -> None:
+        self._evaluated_step = state.step
         if self._progress is not None:
-            self._progress.event(kind, **facts)
+            self._progress.event(
+                "evaluation",
+                step=state.step,
+                loss=score.nats_per_token,
+                bits_per_byte=score.bits_per_byte,
+                perplexity=score.perplexity,
+                train_loss=None,
+                elapsed_seconds=self.elapsed_seconds(),
+                is_best=is_best,
+            )
+            began = time.monotonic()
+            self._show(state.step)
+            self._show_seconds = time.monotonic() - began
+        self._keep(is_best=is_best)
 
-    def _elapsed_seconds(self) -> float:
-        return time.monotonic() - self.started
-
-    _evaluation_seconds: float = 0.0
-    _read_at: float = 0.0
+    def _keep(self, *, is_best: bool) -> None:
+        self._keeper.save(self.state, is_best=is_best, elapsed_seconds=self.elapsed_seconds())

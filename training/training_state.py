@@ -4,9 +4,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-import torch
 from torch import Tensor, nn
 
+from training.checkpoint import CheckpointError
+from training.evaluate import TextScore
 from training.optimizer import Optimizer
 
 __all__ = ["TrainingState", "collect_tensors", "load_model", "restore_tensors"]
@@ -43,6 +44,26 @@ class TrainingState:
     num_stale_evaluations: int = 0
     is_compiled: bool = False
 
+    def take_score(self, score: TextScore, *, min_delta: float, counts_for_patience: bool) -> bool:
+        """Take in an evaluation of the present step; whether it is the best so far."""
+        loss = score.nats_per_token
+        is_best = loss < self.best_loss
+        if is_best:
+            self.best_step, self.best_loss = self.step, loss
+            self.best_bits_per_byte = score.bits_per_byte
+        if counts_for_patience:
+            if loss < self.patience_loss - min_delta:
+                self.patience_loss, self.num_stale_evaluations = loss, 0
+            else:
+                self.num_stale_evaluations += 1
+        return is_best
+
+    def take_best_from(self, other: "TrainingState | None") -> None:
+        """Forget the best evaluation for that of an earlier state; None leaves none at all."""
+        other = other or TrainingState()
+        self.best_step, self.best_loss = other.best_step, other.best_loss
+        self.best_bits_per_byte = other.best_bits_per_byte
+
     def to_json(self) -> dict[str, float | int | bool | None]:
         """Values by name; infinities, which JSON has not, become None."""
         return {
@@ -54,35 +75,49 @@ class TrainingState:
     def from_json(values: Mapping[str, object]) -> "TrainingState":
         """The state that ``to_json`` wrote."""
         present = {name: value for name, value in values.items() if value is not None}
-        return TrainingState(**present)  # pyright: ignore[reportArgumentType]
+        try:
+            return TrainingState(**present)  # pyright: ignore[reportArgumentType]
+        except TypeError as error:
+            raise CheckpointError("--resume: the checkpoint is of another version") from error
 
 
-def collect_tensors(
-    model: nn.Module, optimizer: Optimizer, device: torch.device
-) -> dict[str, Tensor]:
-    """Parameters, optimizer buffers and random states by name; not copied."""
+def collect_tensors(model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
+    """Parameters and optimizer buffers by name; not copied.
+
+    There are no random states among them: batches and dropout are functions of (seed, step).
+    """
     tensors = {_MODEL + name: value for name, value in model.state_dict().items()}
-    tensors |= {_OPTIMIZER + name: value for name, value in optimizer.state_tensors().items()}
-    tensors["rng.cpu"] = torch.get_rng_state()
-    if device.type == "cuda":
-        tensors["rng.cuda"] = torch.cuda.get_rng_state(device)
-    return tensors
+    return tensors | {_OPTIMIZER + name: t for name, t in optimizer.state_tensors().items()}
 
 
-def restore_tensors(
-    tensors: Mapping[str, Tensor], model: nn.Module, optimizer: Optimizer, device: torch.device
-) -> None:
-    """Set everything that ``collect_tensors`` gave."""
+def restore_tensors(tensors: Mapping[str, Tensor], model: nn.Module, optimizer: Optimizer) -> None:
+    """Set everything that ``collect_tensors`` gave.
+
+    Raises:
+        CheckpointError: The tensors are those of another model or optimizer.
+    """
     load_model(model, tensors)
-    optimizer.load_state_tensors(_part(tensors, _OPTIMIZER))
-    torch.set_rng_state(tensors["rng.cpu"])
-    if device.type == "cuda" and "rng.cuda" in tensors:
-        torch.cuda.set_rng_state(tensors["rng.cuda"], device)
+    try:
+        optimizer.load_state_tensors(_part(tensors, _OPTIMIZER))
+    except (KeyError, RuntimeError) as error:
+        raise CheckpointError(_other("the optimizer's state")) from error
 
 
 def load_model(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Set a model's parameters from a checkpoint's tensors."""
-    model.load_state_dict(_part(tensors, _MODEL))
+    """Set a model's parameters from a checkpoint's tensors.
+
+    Raises:
+        CheckpointError: The tensors are those of another model.
+    """
+    stored, wanted = _part(tensors, _MODEL), model.state_dict()
+    for name in sorted(stored.keys() | wanted.keys()):
+        if name not in stored or name not in wanted or stored[name].shape != wanted[name].shape:
+            raise CheckpointError(_other(name))
+    model.load_state_dict(stored)
+
+
+def _other(name: str) -> str:
+    return f"--resume: the checkpoint is of another model or optimizer: {name} differs"
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -9,11 +9,12 @@ from training.checkpoint import CheckpointError
 from training.config import ConfigurationError
 from training.corpus import CorpusError
 from training.dataset import DatasetError
+from training.not_finite import NotFiniteError
+from training.parallel import ParallelError
 from training.progress.metrics_port import MetricsPortError
 from training.publishing import PublishingError
 from training.run_directory import RunDirectoryError
 from training.run_log.log import EventLogError
-from training.trainer import NotFiniteError
 
 __all__ = ["is_user_error"]
 
@@ -29,6 +30,7 @@ _USER_ERRORS = (
     NgramError,
     NotFiniteError,
     OSError,
+    ParallelError,
     PublishingError,
     RunDirectoryError,
     TokenizerError,

@@ -1,15 +1,19 @@
-"""Applies the book rules to one text within the limit on what may be removed unasked."""
+"""Applies the cleaning rules to one text within the limit on what may be removed unasked."""
 
 from dataclasses import dataclass, field
 
 from training.corpus.gutenberg import find_book
+from training.corpus.markdown import shows_markdown, strip_markdown
 from training.corpus.settings import CorpusSettings, Rule
 from training.corpus.wrapped_lines import join_wrapped_lines
 
-__all__ = ["CUT_GUTENBERG", "JOIN_WRAPPED_LINES", "CleanedText", "clean"]
+__all__ = ["CUT_GUTENBERG", "JOIN_WRAPPED_LINES", "STRIP_MARKDOWN", "CleanedText", "clean"]
 
 CUT_GUTENBERG = "cut_gutenberg"
 JOIN_WRAPPED_LINES = "join_wrapped_lines"
+STRIP_MARKDOWN = "strip_markdown"
+
+_MARKDOWN_SUFFIX = ".md"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +34,14 @@ class CleanedText:
     refused_bytes: dict[str, int] = field(default_factory=dict[str, int])
 
 
-def clean(text: str, settings: CorpusSettings) -> CleanedText:
-    """Cuts Gutenberg's header and licence and joins wrapped lines, as the settings say."""
+def clean(text: str, settings: CorpusSettings, *, name: str = "") -> CleanedText:
+    """Cuts Gutenberg's parts, joins wrapped lines and strips Markdown, as the settings say.
+
+    Args:
+        text: line ends as line feeds.
+        settings: which rules apply, and the limit.
+        name: of the file, without .gz or .xz; tells a Markdown file by its .md.
+    """
     removed: dict[str, int] = {}
     refused: dict[str, int] = {}
     num_joined = 0
@@ -59,4 +69,14 @@ def clean(text: str, settings: CorpusSettings) -> CleanedText:
             JOIN_WRAPPED_LINES, settings.join_wrapped_lines, joined.text
         ):
             text, num_joined = joined.text, joined.num_joined
+    # After joining, which knows by the marks which lines stand for themselves.
+    is_markdown = name.lower().endswith(_MARKDOWN_SUFFIX)
+    if settings.strip_markdown == "on" or (settings.strip_markdown == "auto" and is_markdown):
+        stripped = strip_markdown(text)
+        if (
+            stripped.text != text
+            and (settings.strip_markdown == "on" or shows_markdown(stripped))
+            and is_allowed(STRIP_MARKDOWN, settings.strip_markdown, stripped.text)
+        ):
+            text = stripped.text
     return CleanedText(text, removed, num_joined, refused)

@@ -208,7 +208,7 @@ def _normalised(text: str, tally: Tally) -> str:
 
 
 def _cleaned(name: str, text: str, settings: CorpusSettings, tally: Tally) -> Iterator[Document]:
-    cleaned = clean(text, settings)
+    cleaned = clean(text, settings, name=name)
     tally.num_joined_lines += cleaned.num_joined_lines
     for rule, num_bytes in cleaned.removed_bytes.items():
         tally.removed_bytes[rule] += num_bytes

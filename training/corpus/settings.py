@@ -90,6 +90,14 @@ class CorpusSettings:
             "wrapped; on: in every file."
         },
     )
+    strip_markdown: Rule = field(
+        default="auto",
+        metadata={
+            "help": "Take Markdown's marks away (headings, emphasis, links, quotes, rules, code "
+            "marks, escapes, comments) and keep the text, its lines and the lists' dashes. auto: "
+            "in .md files that use such marks; on: in every text."
+        },
+    )
     max_removed_fraction: float = field(
         default=0.2,
         metadata={
@@ -131,7 +139,8 @@ class CorpusSettings:
         default=16_000_000,
         metadata={
             "help": "A longer file is read in parts of this size, cut between paragraphs (else "
-            "lines, sentences, words); the book rules are not applied to it."
+            "lines, sentences, words); cut_gutenberg, join_wrapped_lines and strip_markdown are "
+            "not applied to it."
         },
     )
 
@@ -155,6 +164,7 @@ class CorpusSettings:
         for name, choices in (
             ("cut_gutenberg", get_args(Rule)),
             ("join_wrapped_lines", get_args(Rule)),
+            ("strip_markdown", get_args(Rule)),
             ("held_out_by", get_args(HeldOutBy)),
             ("invalid_text", get_args(InvalidText)),
             ("bad_records", get_args(BadRecords)),

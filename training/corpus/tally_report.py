@@ -1,6 +1,6 @@
 """Says in lines for the user what reading a corpus has met, removed and refused."""
 
-from training.corpus.cleaning import CUT_GUTENBERG, JOIN_WRAPPED_LINES
+from training.corpus.cleaning import CUT_GUTENBERG, JOIN_WRAPPED_LINES, STRIP_MARKDOWN
 from training.corpus.measures import Measures
 from training.corpus.reading import Tally
 from training.corpus.settings import CorpusSettings
@@ -26,6 +26,12 @@ def tally_lines(tally: Tally, settings: CorpusSettings, measures: Measures) -> l
             f"corpus.join_wrapped_lines: joined {_count(tally.num_joined_lines, 'line')} of "
             f"{_count(num_documents, 'document')}, "
             f"{_count(tally.removed_bytes[JOIN_WRAPPED_LINES], 'byte')} removed"
+        )
+    if num_documents := tally.changed_documents[STRIP_MARKDOWN]:
+        lines.append(
+            f"corpus.strip_markdown: removed "
+            f"{_count(tally.removed_bytes[STRIP_MARKDOWN], 'byte')} of marks from "
+            f"{_count(num_documents, 'document')}"
         )
     lines += [
         f"corpus.{refusal.rule}: not applied to {refusal.name}, it would remove "

@@ -108,7 +108,6 @@ def _describe_corpus(corpus: CorpusRead) -> str:
         f"  removed {format_bytes(size)}: {printable_line(rule)}"
         for rule, size in corpus.removed_bytes.items()
     ]
-    lines += [f"  note: {printable_line(note)}" for note in corpus.notes]
     return "\n".join(lines)
 
 
