@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
@@ -53,7 +54,24 @@ def relative_difference(ours: Tensor, theirs: Tensor) -> float:
     return float((ours - theirs).abs().max() / theirs.std())
 
 
-SHAPES = {
+def their_model(config: ModelConfig, **changes: object) -> LlamaForCausalLM:
+    return LlamaForCausalLM(LlamaConfig.from_dict(config.to_dict() | changes)).eval()
+
+
+def load_theirs(directory: Path, *, dtype: torch.dtype = torch.float32) -> LlamaForCausalLM:
+    model = AutoModelForCausalLM.from_pretrained(directory, dtype=dtype)
+    assert isinstance(model, LlamaForCausalLM)
+    return model.eval()
+
+
+def their_greedy(model: LlamaForCausalLM, prompt_1T: Tensor, *, max_tokens: int) -> list[int]:
+    settings = {"max_new_tokens": max_tokens, "do_sample": False, "eos_token_id": None}
+    # The method is mixed in where the checker does not see it.
+    ids = cast("Tensor", model.generate(prompt_1T, **settings))  # pyright: ignore
+    return [int(token) for token in ids[0, prompt_1T.shape[1] :]]
+
+
+SHAPES: dict[str, dict[str, object]] = {
     "many heads": {},
     "grouped queries": {"num_key_value_heads": 2},
     "one key head": {"num_key_value_heads": 1},
@@ -72,14 +90,14 @@ def test_our_folder_computes_the_same_in_transformers(
 ) -> None:
     save_weights(random_model(tiny_config(**changes)), tmp_path)
     ours = load_transformer(tmp_path)
-    theirs = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32).eval()
+    theirs = load_theirs(tmp_path)
     ids = random_ids(2, 96)
     with torch.inference_mode():
         assert relative_difference(ours(ids), theirs(ids).logits) <= 1e-5
     prompt = ids[:1, :5]
-    expected = theirs.generate(prompt, max_new_tokens=50, do_sample=False, eos_token_id=None)
+    expected = their_greedy(theirs, prompt, max_tokens=50)
     written = list(generate(ours, prompt[0].tolist(), max_tokens=50, temperature=0.0))
-    assert written == expected[0, 5:].tolist()
+    assert written == expected
     assert len(written) == 50
 
 
@@ -90,7 +108,7 @@ def test_a_folder_of_transformers_computes_the_same_here(
 ) -> None:
     config = tiny_config(**changes)
     torch.manual_seed(11)
-    theirs = LlamaForCausalLM(LlamaConfig(**config.to_dict(), initializer_range=0.4)).eval()
+    theirs = their_model(config, initializer_range=0.4)
     theirs.save_pretrained(tmp_path, max_shard_size=shard_size)
     assert (shard_size == "12KB") == (tmp_path / "model.safetensors.index.json").exists()
     assert "rope_parameters" in json.loads((tmp_path / "config.json").read_text())
@@ -111,7 +129,7 @@ def test_both_generations_of_rotary_keys_mean_the_same(tmp_path: Path) -> None:
     with torch.inference_mode():
         of_old = load_transformer(tmp_path)(ids)
         file.write_text(json.dumps(new))
-        theirs = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32).eval()
+        theirs = load_theirs(tmp_path)
         assert torch.equal(load_transformer(tmp_path)(ids), of_old)
         assert relative_difference(of_old, theirs(ids).logits) <= 1e-5
 
@@ -121,7 +139,7 @@ def test_half_precision_is_as_near_to_full_precision_as_that_of_transformers(
     tmp_path: Path, dtype: torch.dtype
 ) -> None:
     save_weights(random_model(tiny_config(num_key_value_heads=2)), tmp_path, dtype=dtype)
-    theirs = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=dtype).eval()
+    theirs = load_theirs(tmp_path, dtype=dtype)
     ids = random_ids(4, 96)
     with torch.inference_mode():
         exact = load_transformer(tmp_path, dtype=torch.float32)(ids)
@@ -197,7 +215,7 @@ def test_dropout_keeps_the_expected_embedding() -> None:
 def test_the_state_dict_is_that_of_transformers() -> None:
     for tied in (True, False):
         config = tiny_config(tie_word_embeddings=tied)
-        theirs = LlamaForCausalLM(LlamaConfig(**config.to_dict())).state_dict()
+        theirs = their_model(config).state_dict()
         if tied:
             del theirs["lm_head.weight"]
         ours = Transformer(config).state_dict()
