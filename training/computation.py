@@ -48,7 +48,7 @@ class Computation:
         self._processes = processes
         self._micro_batch_size = micro_batch_size
         self._announce = announce
-        self._compiled_loss = torch.compile(self._loss) if hardware.is_compiled else self._loss
+        self._loss_function: Callable[[Tensor], Tensor] | None = None
 
     def gradients(
         self, windows: NDArray[np.int64], *, seed: int, clip: float, wants_stop: bool
@@ -96,18 +96,20 @@ class Computation:
 
     def _part_loss(self, windows: Tensor) -> Tensor:
         try:
-            return self._compiled_loss(windows)
+            if self._loss_function is None:
+                self._loss_function = torch.compile(self._loss) if self.is_compiled else self._loss
+            return self._loss_function(windows)
         except Exception as error:
             if not self.is_compiled:
                 raise
             # Whatever is wrong with the compiler, the plain step computes the same; an error of
             # our own comes again from there.
-            reason = str(error).strip().splitlines()[0][:160]
+            reason = str(error).strip().partition("\n")[0][:160]
             self._announce(
                 f"torch.compile failed ({type(error).__name__}: {reason}); goes on without"
             )
             self.is_compiled = False
-            self._compiled_loss = self._loss
+            self._loss_function = self._loss
             return self._loss(windows)
 
     def _loss(self, windows: Tensor) -> Tensor:

@@ -5,15 +5,14 @@ Code and HTML blocks keep their text as it is. List items keep a dash or their n
 """
 
 import re
-from dataclasses import dataclass, field
 
-from training.corpus.markdown_inline import StrippedText, label_key, strip_inline
+from training.corpus.kept_lines import KeptLines
+from training.corpus.markdown_inline import StrippedText, label_key
 
 __all__ = ["shows_markdown", "strip_markdown"]
 
 _QUOTE = re.compile(r" {0,3}> ?")
 _HEADING = re.compile(r"#{1,6}(?:[ \t]+|$)")
-_HEADING_END = re.compile(r"(?:(?:^|[ \t]+)#+)?[ \t]*$")
 _UNDERLINE = re.compile(r"(?:=+|-+)[ \t]*$")
 _RULE = re.compile(r"([-*_])(?:[ \t]*\1){2,}[ \t]*$")
 _FENCE = re.compile(r"(`{3,})[^`]*$|(~{3,})")
@@ -32,50 +31,11 @@ _HTML_BLOCK = re.compile(
 )
 # A tag alone on a line begins HTML too, where no paragraph is open.
 _LONE_TAG = re.compile(r"</?[A-Za-z][A-Za-z0-9-]*(?:\s[^<>]*)?/?>[ \t]*$")
-_HARD_BREAK = re.compile(r" {2,}$", re.MULTILINE)
 _COMMENT = re.compile("<!--.*?-->")
 _COMMENT_START, _COMMENT_END = "<!--", "-->"
 # A mark or two may be chance: a footnote's star, a name in underscores.
 _MIN_MARKS = 3
-
-
-@dataclass(slots=True)
-class _Output:
-    """The lines kept. Blocks that only a mark had parted are parted by one empty line."""
-
-    labels: frozenset[str]
-    lines: list[str] = field(default_factory=list[str])
-    num_marks: int = 0
-    needs_gap: bool = False
-    drops_blank: bool = False
-
-    def text(self, line: str) -> None:
-        if self.needs_gap and self.lines and self.lines[-1].strip():
-            self.lines.append("")
-        self.lines.append(line)
-        self.needs_gap = self.drops_blank = False
-
-    def blank(self, line: str) -> None:
-        if not self.drops_blank or (self.lines and self.lines[-1].strip()):
-            self.lines.append(line)
-
-    def gap(self) -> None:
-        self.needs_gap = True
-
-    def removed(self, head: str = "") -> None:
-        """A line is gone but for its list mark; of the empty lines around it one is enough."""
-        if head.strip():
-            self.text(head.rstrip())
-        self.needs_gap = self.drops_blank = True
-
-    def inline(self, head: str, content: str) -> None:
-        stripped = strip_inline(content, labels=self.labels)
-        self.num_marks += stripped.num_marks
-        lines = _HARD_BREAK.sub("", stripped.text).split("\n")
-        if filled := [line for line in lines if line.strip()]:
-            self.text(head + "\n".join(filled))
-        else:
-            self.removed(head)
+_MAX_NESTED = 20
 
 
 def shows_markdown(stripped: StrippedText) -> bool:
@@ -102,7 +62,7 @@ class _Stripper:
     def __init__(self, text: str, labels: frozenset[str]) -> None:
         self.labels: set[str] = set()  # of links, as far as they are defined up to here
         self._lines = text.split("\n")
-        self._output = _Output(labels)
+        self._output = KeptLines(labels)
         self._last_comment_end = max(
             (number for number, line in enumerate(self._lines) if _COMMENT_END in line), default=-1
         )
@@ -208,14 +168,15 @@ class _Stripper:
     def _open(self, number: int, head: str, content: str) -> None:
         """Begins the block whose first line has `content` behind an indentation or list mark."""
         output = self._output
-        if _RULE.match(content):
+        head, content = self._enter_items(head, content)
+        if not content:
+            output.text(head.rstrip())
+        elif _RULE.match(content):
             output.removed(head)
         elif heading := _HEADING.match(content):
             output.num_marks += 1
             output.gap()
-            output.inline(
-                head if head.strip() else "", _HEADING_END.sub("", content[heading.end() :])
-            )
+            output.inline(head if head.strip() else "", _title(content[heading.end() :]))
             output.gap()
         elif fence := _FENCE.match(content):
             output.num_marks += 1
@@ -231,28 +192,27 @@ class _Stripper:
         elif definition := _DEFINITION.match(content):
             self.labels.add(label_key(definition[1]))
             output.removed(head)
-        elif item := _ITEM.match(content):
-            mark = "-" if item[1] in ("*", "+") else item[1]
-            self._open_item(number, head + mark, item[2] or "", content[item.end() :])
-        elif head.strip() and (quoted := _unquoted(content))[1]:
-            if quoted[0].strip():
-                self._open(number, head, quoted[0].lstrip())
-            else:
-                output.removed(head)
         else:
             self._head, self._paragraph = head, [content]
 
-    def _open_item(self, number: int, head: str, space: str, content: str) -> None:
-        column = len(head.expandtabs(4))
-        width = len((head + space).expandtabs(4)) - column
-        # Five spaces and more: the item begins with code, one column behind the mark.
-        self._columns.append(column + (width if 1 <= width <= 4 else 1))
-        if not content:
-            self._output.text(head)
-        elif width > 4:
-            self._output.text(head + space + content)
-        else:
-            self._open(number, head + space, content)
+    def _enter_items(self, head: str, content: str) -> tuple[str, str]:
+        """Moves the list marks that a block begins with to its head; quotes in items go."""
+        for _ in range(_MAX_NESTED):
+            if _RULE.match(content):
+                break
+            if item := _ITEM.match(content):
+                head += "-" if item[1] in ("*", "+") else item[1]
+                column = len(head.expandtabs(4))
+                head += item[2] or " "
+                width = len(head.expandtabs(4)) - column
+                # Five spaces and more: the item begins with code, one column behind the mark.
+                self._columns.append(column + (width if width <= 4 else 1))
+                content = content[item.end() :]
+            elif head.strip() and (quote := _QUOTE.match(content)):
+                content = content[quote.end() :].lstrip(" \t")
+            else:
+                break
+        return head, content
 
     def _end_paragraph(self) -> None:
         if self._paragraph:
@@ -272,3 +232,10 @@ def _unquoted(line: str, *, at_most: int | None = None) -> tuple[str, int]:
 def _indent(line: str) -> int:
     """Columns of white space at a line's beginning."""
     return len(line[: len(line) - len(line.lstrip(" \t"))].expandtabs(4))
+
+
+def _title(content: str) -> str:
+    """A heading's text without the number signs that may close it."""
+    title = content.rstrip(" \t")
+    shortened = title.rstrip("#")
+    return shortened.rstrip(" \t") if shortened[-1:] in ("", " ", "\t") else title

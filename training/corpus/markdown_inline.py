@@ -70,6 +70,7 @@ def strip_inline(text: str, *, labels: frozenset[str] = frozenset()) -> Stripped
     runs: list[Run] = []
     brackets: list[_Bracket] = []
     code_runs: dict[int, list[int]] | None = None
+    last_comment_end = text.rfind("-->")
     position = 0
     while found := _TOKEN.search(text, position):
         start, position = found.span()
@@ -89,9 +90,8 @@ def strip_inline(text: str, *, labels: frozenset[str] = frozenset()) -> Stripped
                 if brackets:
                     position = _close_bracket(text, position, brackets, runs, labels, marks)
             case "comment":
-                end = text.find("-->", position)
-                if end >= 0:
-                    position = end + len("-->")
+                if position <= last_comment_end:
+                    position = text.index("-->", position) + len("-->")
                     marks.delete(start, position)
             case _:
                 if link := _AUTOLINK.match(text, start):
