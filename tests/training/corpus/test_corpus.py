@@ -143,6 +143,25 @@ def test_a_book_is_cleaned_and_what_was_removed_is_announced(tmp_path: Path) -> 
     assert unchanged.statistics.num_bytes == len(text.replace("\r", ""))
 
 
+def test_markdown_is_stripped_in_packed_files_too_and_announced(tmp_path: Path) -> None:
+    text = "# Tale\n\n" + "**Once** there was _a_ house  \nby the sea.\n\n" * 60
+    (tmp_path / "a.md").write_text(text, encoding="utf-8")
+    (tmp_path / "b.md.gz").write_bytes(gzip.compress(text.encode()))
+    (tmp_path / "c.md.xz").write_bytes(lzma.compress(text.encode()))
+    (tmp_path / "d.txt").write_text(text, encoding="utf-8")
+    corpus, lines = load(tmp_path)
+    removed = 3 * (2 + 60 * 8)
+    assert corpus.statistics.removed_bytes == {"strip_markdown": removed}
+    assert any(
+        "corpus.strip_markdown" in line and f"{removed:,}" in line and "3 documents" in line
+        for line in lines
+    )
+    texts = {document.name: document.text for document in corpus.all_documents()}
+    assert texts["a.md"] == texts["b.md"] == texts["c.md"]
+    assert texts["a.md"].startswith("Tale\n\nOnce there was a house\nby the sea.\n\nOnce")
+    assert texts["d.txt"] == text
+
+
 def test_a_refused_cleaning_is_announced(tmp_path: Path) -> None:
     text = book(1) + "*** END OF THE PROJECT GUTENBERG EBOOK X ***\n" + "licence words\n" * 60
     (tmp_path / "x.txt").write_text(text, encoding="utf-8")
@@ -206,6 +225,7 @@ def test_a_source_that_cannot_be_used_is_one_line_that_names_it(tmp_path: Path) 
         ("held_out_by", "magic"),
         ("cut_gutenberg", "maybe"),
         ("join_wrapped_lines", "yes"),
+        ("strip_markdown", "yes"),
         ("invalid_text", "ignore"),
         ("bad_records", "ignore"),
         ("sources", ()),
