@@ -20,7 +20,7 @@ from training.parallel import Processes
 __all__ = ["Hardware", "choose_hardware"]
 
 # A compiled step has to save more than its compilation costs, which is about half a minute.
-_MIN_MINUTES_TO_COMPILE = 3.0
+_MIN_MINUTES_TO_COMPILE = 8.0
 _PRODUCT_SIZE = 512
 _MEASURE_SECONDS = 0.15
 
