@@ -45,7 +45,7 @@ def complete_run(
     """
     best_step = session.load_best()
     assert session.samples is not None, "the first process has samples"
-    session.samples.write(best_step, num_samples=plan.config.run.final_samples)
+    session.samples.write_more(best_step, num_samples=plan.config.run.final_samples)
     trainer, state = session.trainer, session.trainer.state
     score = trainer.held_out.score_all()
     elapsed = trainer.elapsed_seconds()

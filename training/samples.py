@@ -1,5 +1,7 @@
 """What a learner writes along the way: samples, and the surprise of one fixed sentence."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -73,7 +75,7 @@ class Samples:
 
     def show(self, step: int) -> None:
         """Write a sample and the sentence's surprise; the model must be in evaluation mode."""
-        self.write(step, num_samples=1)
+        self._write(step, seeds=range(self._seed, self._seed + 1))
         if self._sentence:
             bits = surprise_bits(
                 self._computation.logits,
@@ -89,12 +91,16 @@ class Samples:
                 bits=bits,
             )
 
-    def write(self, step: int, *, num_samples: int) -> None:
-        """Write samples of consecutive seeds, each up to its end or its length."""
+    def write_more(self, step: int, *, num_samples: int) -> None:
+        """Write samples of the seeds after the one that ``show`` uses."""
+        self._write(step, seeds=range(self._seed + 1, self._seed + 1 + num_samples))
+
+    def _write(self, step: int, *, seeds: Iterable[int]) -> None:
+        """One sample a seed, each up to its end or its length."""
         if self._max_tokens == 0:
             return
         ids = [self._end_of_text_id, *self._tokenizer.encode(self._prompt)]
-        for seed in range(self._seed, self._seed + num_samples):
+        for seed in seeds:
             written = generate(
                 self._computation.model,
                 ids,
