@@ -1,11 +1,8 @@
 """Checkpoints come back exactly, damaged ones are passed over, old ones go only when they may."""
 
-import errno
 import json
 import os
 import random
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import cast
@@ -134,21 +131,6 @@ def test_tensors_of_a_gpu_come_back_on_the_cpu(tmp_path: Path) -> None:
     checkpoint = store.latest()
     assert checkpoint is not None
     assert _same(checkpoint.tensors["w"], tensor.cpu())
-
-
-def test_saving_and_loading_use_no_pickle(tmp_path: Path) -> None:
-    program = """
-import pickle, sys, torch
-from pathlib import Path
-def refuse(*_, **__): raise SystemExit("pickle was used")
-for name in ("load", "loads", "dump", "dumps", "Pickler", "Unpickler"):
-    setattr(pickle, name, refuse)
-from training.checkpoint import CheckpointStore
-store = CheckpointStore(Path(sys.argv[1]))
-store.save(1, tensors={"w": torch.ones(2), "rng": torch.get_rng_state()}, state={}, is_best=True)
-assert torch.equal(store.latest().tensors["w"], torch.ones(2))
-"""
-    subprocess.run([sys.executable, "-c", program, tmp_path], check=True)
 
 
 def _truncate(path: Path) -> None:
@@ -292,64 +274,6 @@ def test_a_tensor_type_that_cannot_be_stored_is_named(tmp_path: Path) -> None:
 def test_keeping_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="keep must be at least 1, got 0"):
         CheckpointStore(tmp_path, keep=0)
-
-
-def _failing_fsync(failures: list[int]) -> Callable[[int], None]:
-    """fsync that raises the given error numbers one after the other, then works."""
-    real = os.fsync
-
-    def fsync(descriptor: int) -> None:
-        if failures:
-            number = failures.pop(0)
-            raise OSError(number, os.strerror(number))
-        real(descriptor)
-
-    return fsync
-
-
-def test_a_full_disk_is_waited_for_with_growing_pauses(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pauses: list[float] = []
-    announced: list[str] = []
-    store = CheckpointStore(
-        tmp_path,
-        announce=announced.append,
-        retry_delays_seconds=(1, 5, 20),
-        sleep=pauses.append,
-    )
-    monkeypatch.setattr(os, "fsync", _failing_fsync([errno.ENOSPC, errno.EIO]))
-    _save(store, 1)
-    assert pauses == [1, 5]
-    assert [("No space left" in announced[0]), ("Input/output" in announced[1])] == [True, True]
-    assert _names(tmp_path) == ["00000001"]
-
-
-def test_a_disk_that_stays_full_ends_in_one_clear_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pauses: list[float] = []
-    store = CheckpointStore(
-        tmp_path, announce=lambda _: None, retry_delays_seconds=(1, 5), sleep=pauses.append
-    )
-    _save(store, 1)
-    monkeypatch.setattr(os, "fsync", _failing_fsync([errno.ENOSPC] * 100))
-    with pytest.raises(CheckpointError, match=r"step 2 cannot be written to .*: No space left"):
-        _save(store, 2)
-    assert pauses == [1, 5]
-    assert _names(tmp_path) == ["00000001"]
-    assert _step(store.latest()) == 1
-
-
-def test_an_error_that_waiting_cannot_cure_ends_at_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pauses: list[float] = []
-    store = CheckpointStore(tmp_path, sleep=pauses.append)
-    monkeypatch.setattr(os, "fsync", _failing_fsync([errno.EROFS]))
-    with pytest.raises(CheckpointError, match="Read-only file system"):
-        _save(store, 1)
-    assert pauses == []
 
 
 def test_state_of_the_future_format_is_not_misread(tmp_path: Path) -> None:

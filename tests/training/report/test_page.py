@@ -5,7 +5,6 @@ import re
 from collections.abc import Callable
 from html.parser import HTMLParser
 from importlib.resources import files
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,6 @@ from training.report import write_report
 from training.report.charts import top_of_loss_chart
 from training.report.page import report_page
 from training.report.run_facts import read_run_facts
-from training.report.texts import heat_level, spread
-from training.run_log.events import Sample
 from training.run_log.log import EventLogError
 
 Facts = dict[str, Any]
@@ -288,21 +285,3 @@ def test_a_missing_log_is_an_error_for_the_user_and_leaves_no_folder(tmp_path: P
     with pytest.raises(EventLogError):
         write_report(tmp_path / "log.jsonl", tmp_path / "report")
     assert not (tmp_path / "report").exists()
-
-
-def test_spread_keeps_first_and_last_and_looks_closer_at_the_beginning() -> None:
-    samples = [Sample(step, "", "", None, None, None) for step in range(100, 5001, 100)]
-    steps = [sample.step for sample in spread(samples, limit=6)]
-    assert steps[0] == 100
-    assert steps[-1] == 5000
-    assert len(set(steps)) == 6
-    gaps = [later - earlier for earlier, later in pairwise(steps)]
-    assert gaps == sorted(gaps)
-    assert spread(samples[:3], limit=6) == samples[:3]
-
-
-def test_more_surprise_never_gets_a_cooler_colour() -> None:
-    levels = [heat_level(bits / 10) for bits in range(200)]
-    assert levels == sorted(levels)
-    assert set(levels) == set(range(8))
-    assert heat_level(math.nan) == heat_level(math.inf) == 7
