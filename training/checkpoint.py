@@ -135,6 +135,23 @@ class CheckpointStore:
                 return checkpoint
         return None
 
+    def go_back_to_best(self) -> int | None:
+        """Delete every checkpoint after the best; returns the best one's step, None without one.
+
+        Raises:
+            CheckpointError: The disk refused it.
+        """
+        best = self.best()
+        if best is None:
+            return None
+        for directory in reversed(self._folders()):
+            if _position(directory)[0] > best.step:
+                try:
+                    discard_directory(directory)
+                except OSError as error:
+                    raise CheckpointError(f"{directory}: {error.strerror}") from error
+        return best.step
+
     def _write_with_retries(self, step: int, tensors: Mapping[str, Tensor], state: bytes) -> Path:
         for delay_seconds in self._retry_delays_seconds:
             try:

@@ -21,6 +21,7 @@ from training.presets import (
     read_preset,
     read_toml,
 )
+from training.printable import printable_line
 from training.stop_request import Terminated, exit_on_termination
 
 __all__ = ["main"]
@@ -174,7 +175,13 @@ def _train(
 @click.option("--corpus", multiple=True, required=True, metavar="TEXT", help="Text to score on.")
 @click.option("--set", "assignments", multiple=True, metavar="corpus.FIELD=VALUE")
 @click.option("--context", type=int, default=0, help="Tokens of a window; 0 is the model's own.")
-@click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
+@click.option(
+    "--device",
+    type=click.Choice(["cpu", "cuda"]),
+    default="cpu",
+    show_default=True,
+    help="Where to compute.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def evaluate(
     directory: Path,
@@ -190,6 +197,9 @@ def evaluate(
     """
     from training.evaluation_command import evaluate_directory
 
+    for assignment in assignments:
+        if not assignment.strip().startswith("corpus."):
+            raise click.UsageError(f"evaluate takes settings of [corpus] only, got {assignment}")
     evaluate_directory(
         directory,
         build_config({"corpus": {"sources": corpus}}, assignments=assignments).corpus,
@@ -219,7 +229,7 @@ def _guarded(run: Callable[[], object]) -> None:
 
         if not is_user_error(error):
             raise
-        print(f"nextword-train: {error}", file=sys.stderr)
+        print(f"nextword-train: {printable_line(str(error))}", file=sys.stderr)
         sys.exit(2)
 
 

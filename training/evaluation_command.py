@@ -40,6 +40,8 @@ def evaluate_directory(
     Raises:
         ArtifactError, ConfigurationError, CorpusError, TokenizerError: One line for the user.
     """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigurationError("--device is cuda, but torch finds no CUDA device here")
     artifact = read_artifact(directory)
     longest = artifact.config.max_position_embeddings
     if not 0 <= context_length <= longest:

@@ -7,19 +7,20 @@ Of several processes the first does all of it; the others only train.
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 
 from model.artifact import Artifact, read_artifact
+from training.checkpoint import CheckpointStore
 from training.completion import complete_run, parent_facts
 from training.config import TrainingConfig
 from training.corpus import Corpus, load_corpus
-from training.derive import expectations
 from training.following import follow
 from training.model_shape import fit_to_parent
+from training.not_finite import NotFiniteError
 from training.parallel import Processes
 from training.plan import Plan, asked_facts, decide, record_plan
 from training.preflight import corpus_bytes_needed, model_bytes_needed
@@ -160,7 +161,11 @@ def _lead(
             force=request.force,
             announce=progress.announce,
         )
-    # The newest, the best and the one being written; of a resumed run most are there.
+        if is_changed and recorded.get("not_finite_step") is not None:
+            # What came just before the loss was lost is finite, but hardly worth keeping.
+            step = CheckpointStore(run.checkpoints_path).go_back_to_best()
+            progress.announce(f"goes back to the best checkpoint, of step {step}")
+    # Besides those kept: the best and one being written; of a resumed run most are there.
     num_checkpoints = 2 if recorded else plan.config.run.keep_checkpoints + 2
     run.require_space(
         model_bytes_needed(plan.shape.num_parameters, num_checkpoints=num_checkpoints)
@@ -169,7 +174,7 @@ def _lead(
         recorded = record_plan(run, plan, asked=asked, preset=preset)
     processes.wait()
     ngram = ngram_baseline(plan.config.ngram, prepared, run.path, progress=progress)
-    for line in _expectations(plan, processes):
+    for line in plan.expectations(num_processes=processes.count):
         progress.event("note", text=line)
     with stop_on_signals(is_first=True) as stop:
         session = Session.build(
@@ -186,9 +191,13 @@ def _lead(
             summary = f"nothing to do ({ended}): the run is published as {earlier}"
             return Published(directory=earlier, summary=summary)
         progress.event("start", **_start_facts(request, plan))
-        if session.trainer.state.step:
-            progress.event("resume", step=session.trainer.state.step)
-        reason = session.trainer.run()
+        if step := session.trainer.state.step:
+            progress.event("resume", step=step)
+        try:
+            reason = session.trainer.run()
+        except NotFiniteError:
+            run.record_settings({**recorded, "not_finite_step": session.trainer.state.step})
+            raise
         directory = complete_run(
             plan,
             session,
@@ -199,11 +208,8 @@ def _lead(
             command=request.command,
             text_status=request.text_status,
         )
-    published = {
-        "published_version": directory.name,
-        "published_step": session.trainer.state.step,
-    }
-    run.record_settings({**recorded, **published})
+    step = session.trainer.state.step
+    run.record_settings({**recorded, "published_version": directory.name, "published_step": step})
     return Published(directory=directory, summary=f"{reason}: published {directory}")
 
 
@@ -215,18 +221,6 @@ def _preset(request: JobRequest, recorded: Mapping[str, object] | None, corpus: 
     preset = preset_for(corpus.statistics.train_bytes, has_parent=request.parent is not None)
     _tell(f"preset: {preset}, by the size of the text")
     return preset
-
-
-def _expectations(plan: Plan, processes: Processes) -> Iterator[str]:
-    return expectations(
-        hardware=plan.hardware,
-        minutes=plan.minutes,
-        num_processes=processes.count,
-        num_parameters=plan.shape.num_parameters,
-        num_train_tokens=int(plan.prepared.files.train.size),
-        train_bytes=plan.prepared.files.train_bytes,
-        has_parent=plan.parent is not None,
-    )
 
 
 def _published(run: RunDirectory, recorded: Mapping[str, object], *, step: int) -> Path | None:

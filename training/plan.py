@@ -5,7 +5,7 @@ recorded (see ``training.recollection``), so that all of them compute the same.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import cast
@@ -13,7 +13,7 @@ from typing import cast
 from model.artifact import Artifact
 from model.config import ModelConfig
 from training.config import TrainingConfig
-from training.derive import derive_settings
+from training.derive import derive_settings, expectations
 from training.hardware import Hardware, choose_hardware
 from training.model_shape import model_config
 from training.parallel import Processes
@@ -61,6 +61,18 @@ class Plan:
     minutes: float
     checkpoints_path: Path
     is_length_changed: bool = False
+
+    def expectations(self, *, num_processes: int) -> Iterator[str]:
+        """Plain lines about what this run can and cannot give."""
+        return expectations(
+            hardware=self.hardware,
+            minutes=self.minutes,
+            num_processes=num_processes,
+            num_parameters=self.shape.num_parameters,
+            num_train_tokens=int(self.prepared.files.train.size),
+            train_bytes=self.prepared.files.train_bytes,
+            has_parent=self.parent is not None,
+        )
 
 
 def decide(

@@ -4,6 +4,7 @@ Every random number comes from the run's seed. The same in the first process, wh
 and saves, and in all others.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -34,11 +35,13 @@ class Session:
         trainer: Ready to run.
         store: The run's checkpoints.
         samples: Shows what the model writes; None in all processes but the first.
+        announce: Tells the user, in the first process.
     """
 
     trainer: Trainer
     store: CheckpointStore
     samples: Samples | None
+    announce: Callable[[str], None]
 
     @staticmethod
     def build(
@@ -97,7 +100,7 @@ class Session:
             stop=stop,
             started=started,
         )
-        session = Session(trainer=trainer, store=store, samples=samples)
+        session = Session(trainer=trainer, store=store, samples=samples, announce=announce)
         if checkpoint is not None:
             session._take_over(checkpoint, plan)
         elif wants_resume:
@@ -116,7 +119,7 @@ class Session:
         if best is None:
             raise CheckpointError("the run's checkpoints have disappeared; nothing is published")
         if best.step != self.trainer.state.best_step:
-            self.trainer.announce(
+            self.announce(
                 f"the best checkpoint (step {self.trainer.state.best_step}) cannot be read; "
                 f"publishes that of step {best.step}"
             )
@@ -128,7 +131,7 @@ class Session:
         self.trainer.resume(checkpoint, is_length_changed=plan.is_length_changed)
         state, best = self.trainer.state, self.store.best()
         if best is None or best.step != state.best_step:
-            self.trainer.announce(
+            self.announce(
                 f"the best checkpoint (step {state.best_step}) cannot be read; the best is "
                 f"{'measured anew' if best is None else f'now that of step {best.step}'}"
             )

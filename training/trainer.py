@@ -148,11 +148,6 @@ class Trainer:
             return "all planned steps are done"
         return None
 
-    def announce(self, line: str) -> None:
-        """Tell the user, in the first process."""
-        if self._progress is not None:
-            self._progress.announce(line)
-
     def elapsed_seconds(self) -> float:
         """Time of all sessions of the run, preparation included."""
         return time.monotonic() - self._started
@@ -173,16 +168,13 @@ class Trainer:
         if self._computation.device.type == "cpu" and not math.isfinite(float(loss + self._norm)):
             # Before the weights take it in; a GPU finds out at the next reading.
             raise NotFiniteError(state.step + 1, self._config.optimizer)
-        self._rate = self._rate_scale()
+        # While the number of steps is being measured the rate is warming up or at its peak.
+        num_steps = state.num_steps or 1 << 40
+        self._rate = rate_scale(state.step, num_steps=num_steps, settings=self._schedule)
         self._optimizer.step(rate_scale=self._rate)
         state.step += 1
         state.tokens += self._windows.tokens_per_step
         self._readings.add(loss)
-
-    def _rate_scale(self) -> float:
-        # While the number of steps is being measured the rate is warming up or at its peak.
-        num_steps = self.state.num_steps or 1 << 40
-        return rate_scale(self.state.step, num_steps=num_steps, settings=self._schedule)
 
     def _read(self) -> None:
         """Take losses off the device, log them, refuse what is not finite; plan by their time."""

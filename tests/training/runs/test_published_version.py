@@ -4,8 +4,9 @@ import json
 import math
 import shutil
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Protocol, cast
 
 import pytest
 import torch
@@ -24,6 +25,21 @@ from training.run_log.log import read_history
 from training.training_state import load_model
 
 Train = Callable[..., Path]
+
+
+class ForeignOutput(Protocol):
+    """What transformers' models answer."""
+
+    logits: torch.Tensor
+
+
+class ForeignModel(Protocol):
+    """What is used of transformers' models."""
+
+    def __call__(self, ids: torch.Tensor) -> ForeignOutput: ...
+
+    def generate(self, ids: torch.Tensor, **options: object) -> torch.Tensor: ...
+
 
 PROMPTS = ("The old king", "her brother lost", "", "Near the sea, the winter")
 
@@ -110,8 +126,12 @@ def test_transformers_reads_the_same_model(
     shards = sorted(version.glob("*.safetensors"))
     assert len(shards) > 1 if dtype == "f32" else shards
     assert all(path.stat().st_size <= 100_000 for path in shards)
-    theirs = AutoModelForCausalLM.from_pretrained(version, dtype=torch.float32).eval()
-    their_tokenizer = AutoTokenizer.from_pretrained(version)
+    theirs = cast(
+        "ForeignModel", AutoModelForCausalLM.from_pretrained(version, dtype=torch.float32).eval()
+    )
+    their_tokenizer = cast(
+        "Callable[..., Mapping[str, list[int]]]", AutoTokenizer.from_pretrained(version)
+    )
     ours, tokenizer = load_transformer(version), Tokenizer.load(version)
     trained = load_transformer(learned / "1")
     end = tokenizer.end_of_text_id
