@@ -146,8 +146,8 @@ def reopen(run_path: Path, *, parent: Path | None) -> Prepared:
 
 
 def discard_preparation(run_path: Path) -> None:
-    """Forget an earlier run's tokenizer and tokens, so that a new run makes its own."""
-    for name in (_TOKENIZER_FOLDER, _TOKENS_FOLDER):
+    """Forget an earlier run's tokenizer, tokens and n-grams, so that a new run makes its own."""
+    for name in (_TOKENIZER_FOLDER, _TOKENS_FOLDER, "ngram"):
         if (run_path / name).exists():
             discard_directory(run_path / name)
 

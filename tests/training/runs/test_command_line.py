@@ -64,7 +64,7 @@ def last_line_of_failure(capsys: pytest.CaptureFixture[str], *arguments: str) ->
         (["--preset", "huge"], "'huge' is not one of"),
         (["--metrics-port", "70000"], "run.metrics_port must be from 0 to 65535, got 70000"),
     ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+    ids=str,
 )
 def test_bad_settings_are_one_line_and_write_nothing(
     flags: list[str],

@@ -21,7 +21,8 @@ TOLERANCE = 1e-4
 TORCHRUN = (
     "-m",
     "torch.distributed.run",
-    *("--nproc-per-node", "2", "--master-addr", "127.0.0.1", "--master-port", "0"),
+    "--standalone",
+    *("--nproc-per-node", "2"),
 )
 # Signals its own process once, in the step that the argument names, in the process of that rank.
 SIGNALLED = """
