@@ -232,18 +232,19 @@ def _rotation_tables(config: ModelConfig) -> tuple[Tensor, Tensor]:
 def _attend(q_BHTD: Tensor, k_BKSD: Tensor, v_BKSD: Tensor, *, dropout: float = 0.0) -> Tensor:
     """Attention [B, H, T, D] of the last T of S tokens to themselves and all before them."""
     num_new, num_tokens = q_BHTD.shape[2], k_BKSD.shape[2]
-    is_whole = num_new == num_tokens
-    visible_TS = None
-    if not is_whole and num_new > 1:
-        visible_TS = torch.ones(num_new, num_tokens, dtype=torch.bool, device=q_BHTD.device)
-        visible_TS = visible_TS.tril(num_tokens - num_new)
+    is_causal, visible_TS = True, None
+    if num_new < num_tokens:
+        is_causal = False
+        if num_new > 1:
+            visible_TS = torch.ones(num_new, num_tokens, dtype=torch.bool, device=q_BHTD.device)
+            visible_TS = visible_TS.tril(num_tokens - num_new)
     return F.scaled_dot_product_attention(
         q_BHTD,
         k_BKSD,
         v_BKSD,
         attn_mask=visible_TS,
         dropout_p=dropout,
-        is_causal=is_whole,
+        is_causal=is_causal,
         enable_gqa=q_BHTD.shape[1] != k_BKSD.shape[1],
     )
 

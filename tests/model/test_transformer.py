@@ -262,3 +262,12 @@ def test_more_tokens_than_positions_are_refused() -> None:
     model(random_ids(1, 8))
     with pytest.raises(ValueError, match=r"at most 8 tokens \(max_position_embeddings\), got 9"):
         model(random_ids(1, 9))
+
+
+def test_training_compiles_into_one_graph_for_all_lengths() -> None:
+    model = random_model(tiny_config(num_key_value_heads=2)).train()
+    # Symbolic sizes, as after the second length; this backend needs no C++ compiler.
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=True, dynamic=True)
+    for num_rows, num_tokens in ((4, 33), (2, 17), (3, 96)):
+        ids = random_ids(num_rows, num_tokens)
+        assert relative_difference(compiled(ids), model(ids)) <= 1e-5

@@ -192,5 +192,6 @@ def test_loading_takes_the_memory_of_one_model(tmp_path: Path) -> None:
     )
     model_bytes = 4 * large.num_parameters
     assert model_bytes > 140 << 20
-    # The file's pages that are mapped while a shard is read, and no second model.
-    assert model_bytes <= int(result.stdout) < 1.35 * model_bytes
+    # Besides the model the mapped pages of a shard count, more or fewer as the system likes; a
+    # second model would double the sum.
+    assert 0.9 * model_bytes <= int(result.stdout) < 1.6 * model_bytes
