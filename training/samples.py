@@ -1,6 +1,7 @@
 """What a learner writes along the way: samples, and the surprise of one fixed sentence."""
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -101,15 +102,18 @@ class Samples:
             return
         ids = [self._end_of_text_id, *self._tokenizer.encode(self._prompt)]
         for seed in seeds:
-            written = generate(
-                self._computation.model,
-                ids,
-                max_tokens=self._max_tokens,
-                temperature=_TEMPERATURE,
-                top_k=_TOP_K,
-                generator=torch.Generator().manual_seed(seed),
-                end_token_ids=(self._end_of_text_id,),
-            )
+            with _one_thread():
+                written = list(
+                    generate(
+                        self._computation.model,
+                        ids,
+                        max_tokens=self._max_tokens,
+                        temperature=_TEMPERATURE,
+                        top_k=_TOP_K,
+                        generator=torch.Generator().manual_seed(seed),
+                        end_token_ids=(self._end_of_text_id,),
+                    )
+                )
             text_ids = [token for token in written if token != self._end_of_text_id]
             self._progress.event(
                 "sample",
@@ -120,6 +124,20 @@ class Samples:
                 top_k=_TOP_K,
                 seed=seed,
             )
+
+
+@contextmanager
+def _one_thread() -> Generator[None]:
+    """Compute on one thread: a token at a time is too little work to share.
+
+    On a busy machine, threads that wait for each other cost many times what they bring.
+    """
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(num_threads)
 
 
 def opening_words(tokens: NDArray[np.integer], tokenizer: Tokenizer) -> str:

@@ -66,11 +66,13 @@ class StepClock:
         """Updates in all, None where their time has to be measured first."""
         return None if self.minutes else self.limit_without_time
 
-    def is_evaluation_step(self, step: int, *, num_steps: int | None) -> bool:
+    def is_evaluation_step(
+        self, step: int, *, num_steps: int | None, num_evaluations: int | None
+    ) -> bool:
         """Whether the held-out loss is measured after an update: evenly, early, and at the end."""
         if num_steps is None:
             return False
-        interval = max(1, round(num_steps / self.settings.evaluations))
+        interval = max(1, round(num_steps / (num_evaluations or self.settings.evaluations)))
         early = {round(share * num_steps) for share in _EARLY_EVALUATIONS}
         return step >= num_steps or step % interval == 0 or step in early
 

@@ -26,6 +26,8 @@ from training.training_state import TrainingState
 
 __all__ = ["Trainer"]
 
+# On a slow machine a sample takes long; training must not starve for being watched.
+_MAX_EVALUATION_SHARE = 0.2
 # Pictures, card and the checked writing of the weights.
 _PUBLISHING_SECONDS = 6.0
 
@@ -189,35 +191,52 @@ class Trainer:
             self._plan(seconds)
 
     def _plan(self, step_seconds: float) -> None:
-        """Fix the number of steps as soon as their time is known."""
+        """Fix the number of steps, and how often to evaluate, as soon as their time is known."""
         state = self.state
+        seconds_left = self._seconds_for_training()
+        num_evaluations = self._affordable_evaluations(seconds_left)
         planned = self._clock.plan(
             step=state.step,
             step_seconds=step_seconds,
-            remaining_seconds=self._clock.minutes * 60.0 - self._seconds_besides_steps(),
+            remaining_seconds=seconds_left - num_evaluations * self._evaluation_seconds,
         )
         agreed = self._processes.agree(planned or 0, device=self._computation.device)
         state.num_steps = int(agreed) or None
-        if state.num_steps is not None and self._progress is not None:
+        if state.num_steps is None:
+            return
+        agreed = self._processes.agree(num_evaluations, device=self._computation.device)
+        state.num_evaluations = int(agreed)
+        if self._progress is not None:
             self._progress.event(
                 "note",
                 text=f"{state.num_steps:,} steps fit the limit of {self._clock.minutes:g} minutes "
-                f"by the rate of the first {state.step}",
+                f"by the rate of the first {state.step}, with {state.num_evaluations} evaluations",
             )
 
-    def _seconds_besides_steps(self) -> float:
-        """Time that is spent already, or will be on measuring, samples and publishing."""
-        num_samples = self._schedule.evaluations + self._config.run.final_samples
+    def _seconds_for_training(self) -> float:
+        """Time until the limit, less what publishing will take; evaluations included."""
         return (
-            self.elapsed_seconds()
-            + self._schedule.evaluations * self.held_out.seconds
-            + self.held_out.seconds_of_all
-            + num_samples * self._show_seconds
-            + _PUBLISHING_SECONDS
+            self._clock.minutes * 60.0
+            - self.elapsed_seconds()
+            - self.held_out.seconds_of_all
+            - self._config.run.final_samples * self._show_seconds
+            - _PUBLISHING_SECONDS
         )
 
+    @property
+    def _evaluation_seconds(self) -> float:
+        return self.held_out.seconds + self._show_seconds
+
+    def _affordable_evaluations(self, seconds: float) -> int:
+        """As many as asked for, within their share of the time."""
+        affordable = _MAX_EVALUATION_SHARE * seconds / max(self._evaluation_seconds, 1e-9)
+        return max(1, min(self._schedule.evaluations, int(affordable)))
+
     def _is_time_to_evaluate(self) -> bool:
-        return self._clock.is_evaluation_step(self.state.step, num_steps=self.state.num_steps)
+        state = self.state
+        return self._clock.is_evaluation_step(
+            state.step, num_steps=state.num_steps, num_evaluations=state.num_evaluations
+        )
 
     def _evaluate(self, *, is_scheduled: bool) -> None:
         """Measure the held-out loss, keep the state if it is the best so far, show samples."""

@@ -23,6 +23,7 @@ class TrainingState:
     Attributes:
         step: Updates done.
         num_steps: Updates planned, None until the time per update has been measured.
+        num_evaluations: Evaluations planned, None for as many as the settings say.
         tokens: Tokens trained on.
         elapsed_seconds: Of all sessions, up to the checkpoint.
         best_step: Update after which the held-out loss was best.
@@ -35,6 +36,7 @@ class TrainingState:
 
     step: int = 0
     num_steps: int | None = None
+    num_evaluations: int | None = None
     tokens: int = 0
     elapsed_seconds: float = 0.0
     best_step: int = 0

@@ -91,7 +91,11 @@ def test_evaluations_are_even_and_the_last_step_has_one(num_steps: int, evaluati
     clock = StepClock(
         settings=ScheduleSettings(steps=num_steps, evaluations=evaluations), steps_per_epoch=1.0
     )
-    taken = [s for s in range(1, num_steps + 1) if clock.is_evaluation_step(s, num_steps=num_steps)]
+    taken = [
+        s
+        for s in range(1, num_steps + 1)
+        if clock.is_evaluation_step(s, num_steps=num_steps, num_evaluations=None)
+    ]
     assert taken[-1] == num_steps
     assert len(taken) <= 1.5 * evaluations + 4
-    assert not clock.is_evaluation_step(num_steps, num_steps=None)
+    assert not clock.is_evaluation_step(num_steps, num_steps=None, num_evaluations=None)
