@@ -16,8 +16,8 @@ from torch import Tensor
 
 __all__ = ["ParallelError", "Processes", "processes"]
 
-# The others wait while the first reads a corpus of any size.
-_TIMEOUT = timedelta(days=7)
+# The others wait while the first reads the corpus, which may be large.
+_TIMEOUT = timedelta(hours=6)
 
 
 class ParallelError(RuntimeError):
