@@ -14,6 +14,8 @@ _DEFAULT_MINUTES = 10.0
 _UNTYPICAL_STEPS = 3
 _MIN_MEASURED_STEPS = 10
 _MIN_MEASURED_SECONDS = 3.0
+# Of a longer run a longer stretch is measured: a machine is not equally busy all the time.
+_MEASURED_SHARE = 0.05
 
 
 def rate_scale(step: int, *, num_steps: int, settings: ScheduleSettings) -> float:
@@ -91,9 +93,8 @@ class StepClock:
         if self._num_seen > _UNTYPICAL_STEPS:
             self._num_timed += 1
             self._seconds += step_seconds
-        is_measured = (
-            self._num_timed >= _MIN_MEASURED_STEPS and self._seconds >= _MIN_MEASURED_SECONDS
-        )
+        wanted_seconds = max(_MIN_MEASURED_SECONDS, _MEASURED_SHARE * self.minutes * 60.0)
+        is_measured = self._num_timed >= _MIN_MEASURED_STEPS and self._seconds >= wanted_seconds
         if remaining_seconds > 0 and not is_measured and (limit is None or step < limit):
             return None
         mean_seconds = self._seconds / max(1, self._num_timed) or step_seconds
