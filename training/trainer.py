@@ -134,6 +134,7 @@ class Trainer:
         self.state = self._keeper.restore(checkpoint.state, checkpoint.tensors)
         if is_length_changed:
             self.state.num_steps = self._clock.known_num_steps
+            self.state.num_evaluations = None
             self.state.num_stale_evaluations = 0
         self._started -= self.state.elapsed_seconds
 
