@@ -27,7 +27,15 @@ class StopRequest:
 
 @contextmanager
 def exit_on_termination() -> Generator[None]:
-    """Make SIGTERM unwind the stack with ``Terminated`` while the block lasts."""
+    """Make SIGTERM unwind the stack with ``Terminated`` while the block lasts.
+
+    The processes beside the first have nothing to undo, and wait where no handler of ours would
+    run: there both signals end the process at once.
+    """
+    if os.environ.get("RANK", "0") != "0":
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        yield
+        return
 
     def handle(number: int, frame: FrameType | None) -> None:
         del number, frame
