@@ -186,6 +186,7 @@ def equal_shape_rate(work: Path, text: Path, recipe: str, optimizer: str, steps:
         f"schedule.batch_tokens={batch_tokens}",
         f"schedule.steps={steps}",
         "schedule.evaluations=1",
+        "run.compile=on",
         f"optimizer.name={optimizer}",
         *(["model.dropout=0.2"] if recipe == "gpu" else []),
     ]
