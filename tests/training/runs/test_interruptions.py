@@ -22,6 +22,8 @@ Start = Callable[..., "subprocess.Popen[str]"]
 # Sends this process a signal when a function has been called so many times.
 SIGNALLED = """
 import os, signal, sys
+# A shell starts its background jobs with SIGINT ignored, and this process may be one.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from training.{module} import {owner}
 num_calls, plain = 0, {owner}.{method}
 def struck(*args, **kwargs):
