@@ -17,8 +17,8 @@ __all__ = ["derive_settings", "expectations", "vocabulary_size"]
 # Share of the matrix product's rate that a whole training step reaches, on small models.
 _EFFICIENCY = 0.45
 _FLOPS_PER_PARAMETER_AND_TOKEN = 6.0
-# Fewer than the 20 of Hoffmann et al. 2022, since a small text is read several times. With a
-# budget of about 1 token a parameter, 1.7 M parameters (2.04 bits per byte) lost to 0.66 M (1.87).
+# A guess below the 20 of Hoffmann et al. 2022, since a small text is read several times; the best
+# value has not been measured.
 _TOKENS_PER_PARAMETER = 4.0
 _PARAMETERS_PER_TRAIN_TOKEN = 12.0
 _MAX_DEPTH = 12
