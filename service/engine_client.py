@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from service.engine.frames import encode_frame
 from service.engine.messages import (
     Cancel,
     EngineFinish,
@@ -21,7 +22,6 @@ from service.engine.messages import (
     StepOutput,
     Submit,
     ToEngine,
-    encode_frame,
 )
 from service.engine_launch import EngineConnection
 from service.errors import ErrorKind, RequestError

@@ -7,15 +7,12 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
+from service.engine.frames import LENGTH_BYTES, decode_from_engine, encode_frame, frame_length
 from service.engine.messages import (
-    LENGTH_BYTES,
     FromEngine,
     Load,
     Loaded,
     LoadFailed,
-    decode_from_engine,
-    encode_frame,
-    frame_length,
 )
 
 __all__ = ["EngineConnection", "EngineLoadError", "launch_engine"]

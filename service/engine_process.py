@@ -7,6 +7,7 @@ end of the socket between steps, and by the change of its parent during one.
 import argparse
 import logging
 import os
+import resource
 import select
 import socket
 import sys
@@ -18,26 +19,34 @@ import torch
 
 from model.config import ConfigError
 from model.weights import WeightsError, load_transformer
-from service.engine.engine import Engine
+from service.engine.engine import Engine, UnsupportedRequestError
+from service.engine.frames import LENGTH_BYTES, decode_to_engine, encode_frame, frame_length
 from service.engine.messages import (
-    LENGTH_BYTES,
     Cancel,
+    EngineFinish,
     FromEngine,
     Heartbeat,
     Load,
     Loaded,
     LoadFailed,
+    Pause,
     Phase,
+    Resume,
     Shutdown,
+    StepOutput,
     Submit,
     ToEngine,
-    decode_to_engine,
-    encode_frame,
-    frame_length,
+    TokenOutput,
 )
 from service.engine.runner import Runner, resolve_device, resolve_dtype
 
+_logger = logging.getLogger(__name__)
+
 HEARTBEAT_SECONDS = 0.25
+
+
+class SettingError(ValueError):
+    """A setting of the load that this engine does not offer."""
 
 
 class FrontGoneError(Exception):
@@ -104,9 +113,13 @@ class EngineLoop:
             for message in self._channel.receive(wait=not self._engine.has_work):
                 match message:
                     case Submit():
-                        self._engine.submit(message)
-                    case Cancel(request_id):
-                        self._engine.cancel(request_id)
+                        self._submit(message)
+                    case Cancel(request_id, choice):
+                        self._engine.cancel(request_id, choice=choice)
+                    case Pause(request_id):
+                        self._engine.set_paused(request_id, is_paused=True)
+                    case Resume(request_id):
+                        self._engine.set_paused(request_id, is_paused=False)
                     case Shutdown():
                         raise FrontGoneError
                     case Load():
@@ -115,6 +128,28 @@ class EngineLoop:
                 self._phase = Phase.STEPPING
                 self._channel.send(self._engine.step())
                 self._phase = Phase.IDLE
+
+    def _submit(self, request: Submit) -> None:
+        try:
+            self._engine.submit(request)
+        except UnsupportedRequestError:
+            # The front offers nothing of the kind, so this is a bug; it ends one request only.
+            _logger.exception("request %d", request.request_id)
+            refusal = TokenOutput(request.request_id, 0, [], EngineFinish.INTERNAL_ERROR)
+            self._channel.send(
+                StepOutput(
+                    step=self._engine.step_number,
+                    outputs=[refusal],
+                    started_ids=[],
+                    num_running=self._engine.num_running,
+                    num_waiting=self._engine.num_waiting,
+                    num_tokens=0,
+                    seconds=0.0,
+                    num_free_blocks=self._engine.num_free_blocks,
+                    num_blocks=self._engine.num_blocks,
+                    counters=self._engine.counters,
+                )
+            )
 
     def _beat(self) -> None:
         parent = os.getppid()
@@ -126,6 +161,9 @@ class EngineLoop:
                         phase=self._phase,
                         num_running=self._engine.num_running,
                         num_waiting=self._engine.num_waiting,
+                        num_free_blocks=self._engine.num_free_blocks,
+                        num_blocks=self._engine.num_blocks,
+                        counters=self._engine.counters,
                     )
                 )
             except OSError:
@@ -140,8 +178,13 @@ def build_engine(load: Load) -> tuple[Engine, Loaded]:
 
     Raises:
         ConfigError, WeightsError, OSError: The folder cannot be served.
+        SettingError: It cannot be served in this way.
     """
     began = time.perf_counter()
+    if load.executor not in ("auto", "eager"):
+        raise SettingError(f"executor must be auto or eager, got {load.executor}")
+    if load.kv_cache_tokens is not None:
+        raise SettingError(f"kv_cache_tokens is not offered, got {load.kv_cache_tokens}")
     torch.set_num_threads(load.num_threads)
     directory = Path(load.directory)
     device = resolve_device(load.device)
@@ -163,7 +206,20 @@ def build_engine(load: Load) -> tuple[Engine, Loaded]:
         dtype=str(model.output_weight.dtype).removeprefix("torch."),
         kv_cache_bytes=runner.kv_cache_bytes,
         load_seconds=time.perf_counter() - began,
+        kv_block_tokens=context_tokens,
+        num_blocks=load.max_running,
+        executor="eager",
+        resident_bytes=_resident_bytes(),
     )
+
+
+def _resident_bytes() -> int:
+    """Memory of this process that is not swapped out."""
+    statm = Path("/proc/self/statm")
+    if statm.exists():
+        return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    # Elsewhere the largest it ever was; macOS counts it in bytes.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def main() -> int:
@@ -178,7 +234,7 @@ def main() -> int:
         assert isinstance(load, Load)
         try:
             engine, loaded = build_engine(load)
-        except (ConfigError, WeightsError, OSError, torch.OutOfMemoryError) as error:
+        except (ConfigError, WeightsError, SettingError, OSError, torch.OutOfMemoryError) as error:
             channel.send(LoadFailed(f"{load.directory}: {error}"))
             return 1
         channel.send(loaded)

@@ -8,15 +8,19 @@ import time
 
 from torch import Tensor
 
-from service.engine.messages import EngineFinish, StepOutput, Submit, TokenOutput
+from service.engine.messages import EngineFinish, StepCounters, StepOutput, Submit, TokenOutput
 from service.engine.request import Sequence
 from service.engine.runner import TokenRunner
 from service.engine.sampler import NumericalError, choose_token
 from service.engine.scheduler import Chunk, Scheduler
 
-__all__ = ["Engine"]
+__all__ = ["Engine", "UnsupportedRequestError"]
 
 _logger = logging.getLogger(__name__)
+
+
+class UnsupportedRequestError(ValueError):
+    """A request asks for what this engine does not offer."""
 
 
 class Engine:
@@ -49,28 +53,67 @@ class Engine:
         return self._scheduler.num_waiting
 
     @property
+    def num_free_blocks(self) -> int:
+        """Blocks of the cache that a new sequence can take; a slot is one block for now."""
+        return self._scheduler.num_slots - self._scheduler.num_running
+
+    @property
+    def num_blocks(self) -> int:
+        """Blocks of the cache."""
+        return self._scheduler.num_slots
+
+    @property
+    def counters(self) -> StepCounters:
+        """What happened since the start."""
+        return StepCounters()
+
+    @property
     def has_work(self) -> bool:
         """Whether a step would compute anything."""
         return self._scheduler.has_work
 
     def submit(self, request: Submit) -> None:
-        """Queue a request. The front has validated it: ids, context and ranges fit."""
-        self._scheduler.add(Sequence(request))
+        """Queue a request. The front has validated it: ids, context and ranges fit.
 
-    def cancel(self, request_id: int) -> None:
+        Raises:
+            UnsupportedRequestError: It asks for what is not offered.
+        """
+        for name, is_asked in (
+            ("num_choices", request.num_choices != 1),
+            ("logprobs", request.logprobs is not None),
+            ("prompt_logprobs", request.prompt_logprobs),
+            ("max_tokens = 0", request.max_tokens == 0),
+        ):
+            if is_asked:
+                raise UnsupportedRequestError(f"{name} is not offered")
+        deadline = None
+        if request.timeout_seconds is not None:
+            deadline = time.monotonic() + request.timeout_seconds
+        self._scheduler.add(Sequence(request, deadline=deadline))
+
+    def cancel(self, request_id: int, *, choice: int | None = None) -> None:
         """Drop a request; unknown and finished ones are no error. No output follows."""
+        if choice not in (None, 0):
+            return
         self._scheduler.remove(request_id)
         self._started.discard(request_id)
+
+    def set_paused(self, request_id: int, *, is_paused: bool) -> None:
+        """Stop or go on computing a request; unknown and finished ones are no error."""
+        for sequence in self._scheduler.sequences():
+            if sequence.request_id == request_id:
+                sequence.is_paused = is_paused
 
     def step(self) -> StepOutput:
         """Compute one step for the batch, and choose a token for each sequence that is ready."""
         began = time.perf_counter()
+        expired = self._expire()
         chunks = self._scheduler.schedule()
         running = {chunk.sequence.request_id for chunk in chunks}
         started_ids = sorted(running - self._started)
         self._started |= running
-        logits = self._runner.logits(chunks)
-        outputs = [
+        logits = self._runner.logits(chunks) if chunks else {}
+        outputs = expired + [
             output
             for chunk in chunks
             if (output := self._advance(chunk, logits.get(chunk.sequence.request_id))) is not None
@@ -84,6 +127,9 @@ class Engine:
             num_waiting=self._scheduler.num_waiting,
             num_tokens=sum(chunk.num_tokens for chunk in chunks),
             seconds=time.perf_counter() - began,
+            num_free_blocks=self.num_free_blocks,
+            num_blocks=self.num_blocks,
+            counters=self.counters,
         )
 
     def check_conservation(self) -> None:
@@ -91,6 +137,17 @@ class Engine:
         self._scheduler.check_conservation()
         if not self._scheduler.has_work:
             assert not self._started, self._started
+
+    def _expire(self) -> list[TokenOutput]:
+        now = time.monotonic()
+        expired = [
+            sequence.request_id
+            for sequence in self._scheduler.sequences()
+            if sequence.deadline is not None and now >= sequence.deadline
+        ]
+        for request_id in expired:
+            self.cancel(request_id)
+        return [TokenOutput(request_id, 0, [], EngineFinish.DEADLINE) for request_id in expired]
 
     def _advance(self, chunk: Chunk, logits_V: Tensor | None) -> TokenOutput | None:
         sequence = chunk.sequence
@@ -101,7 +158,7 @@ class Engine:
         finish = self._choose(sequence, logits_V)
         if finish is not None:
             self._finish(sequence, finish)
-        return TokenOutput(sequence.request_id, sequence.token_ids[num_before:], finish)
+        return TokenOutput(sequence.request_id, 0, sequence.token_ids[num_before:], finish)
 
     def _choose(self, sequence: Sequence, logits_V: Tensor) -> EngineFinish | None:
         try:

@@ -1,18 +1,14 @@
-"""What the front and an engine process say to each other, and how a message becomes bytes.
+"""What the front and an engine process say to each other.
 
-Torch-free. Frames on a socket pair: four bytes of length, then msgpack; never a pickle. Tokens
-only: no text crosses this border.
+Torch-free, and tokens only: no text crosses this border. `frames.py` turns messages into bytes.
 """
 
 import enum
-import struct
 from typing import TypeAlias
 
 import msgspec
 
 __all__ = [
-    "LENGTH_BYTES",
-    "MAX_FRAME_BYTES",
     "Cancel",
     "EngineFinish",
     "FromEngine",
@@ -20,22 +16,17 @@ __all__ = [
     "Load",
     "LoadFailed",
     "Loaded",
+    "Pause",
     "Phase",
+    "Resume",
     "Shutdown",
+    "StepCounters",
     "StepOutput",
     "Submit",
     "ToEngine",
+    "TokenLogprob",
     "TokenOutput",
-    "decode_from_engine",
-    "decode_to_engine",
-    "encode_frame",
-    "frame_length",
 ]
-
-# A step of a full batch is some kilobytes and the longest prompt a few megabytes; more is a fault.
-MAX_FRAME_BYTES = 64 * 1024 * 1024
-_LENGTH = struct.Struct(">I")
-LENGTH_BYTES = _LENGTH.size
 
 
 class EngineFinish(enum.StrEnum):
@@ -44,6 +35,7 @@ class EngineFinish(enum.StrEnum):
     END_OF_TEXT = "end_of_text"
     STOP = "stop"
     LENGTH = "length"
+    DEADLINE = "deadline"
     NUMERICAL_ERROR = "numerical_error"
     INTERNAL_ERROR = "internal_error"
 
@@ -63,8 +55,12 @@ class Load(msgspec.Struct, frozen=True, kw_only=True, tag=True):
         device: A torch device, or "auto".
         dtype: "auto", "f32" or "bf16".
         num_threads: Compute threads.
-        max_running: Requests computed at once.
+        max_running: Sequences computed at once; each choice of a request is one.
         max_context_tokens: Context to offer at most; None is the model's own.
+        kv_cache_tokens: Tokens that the key-value cache holds, rounded down to whole blocks; None
+            is the whole context of every running sequence.
+        deterministic: Whether a request's tokens must not depend on its neighbours, bit by bit.
+        executor: What computes the logits: "auto" or "eager".
     """
 
     directory: str
@@ -73,6 +69,9 @@ class Load(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     num_threads: int
     max_running: int
     max_context_tokens: int | None
+    kv_cache_tokens: int | None = None
+    deterministic: bool = True
+    executor: str = "auto"
 
 
 class Submit(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -81,8 +80,17 @@ class Submit(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     Attributes:
         request_id: The front's own number, never used twice.
         prompt_ids: At least one.
+        max_tokens: 0 ends the request, with LENGTH, when its prompt is computed.
         end_token_ids: Tokens that end the text by the model's own will; empty with ignore_eos.
         logit_bias: Pairs of token id and what is added to its logit.
+        num_choices: Continuations of the prompt, numbered from 0; they share its blocks.
+        logprobs: How many of the likeliest tokens to report beside each chosen one, from 0 to 20;
+            None reports nothing.
+        prompt_logprobs: Whether to report the same for the prompt's tokens. Such a request computes
+            its whole prompt: it takes no blocks that others have filled.
+        timeout_seconds: From the moment the engine hears of the request; it then ends with
+            DEADLINE. None is without end.
+        salt: Blocks are shared between requests of equal salt only.
     """
 
     request_id: int
@@ -100,10 +108,32 @@ class Submit(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     end_token_ids: tuple[int, ...] = ()
     stop_token_ids: tuple[int, ...] = ()
     logit_bias: tuple[tuple[int, float], ...] = ()
+    num_choices: int = 1
+    logprobs: int | None = None
+    prompt_logprobs: bool = False
+    timeout_seconds: float | None = None
+    salt: bytes = b""
 
 
 class Cancel(msgspec.Struct, frozen=True, tag=True):
-    """The client of a request is gone; an id that is unknown or finished is no error."""
+    """A request, or one choice of it, is no longer wanted; one that is unknown or over is no error.
+
+    Attributes:
+        choice: None is all of them.
+    """
+
+    request_id: int
+    choice: int | None = None
+
+
+class Pause(msgspec.Struct, frozen=True, tag=True):
+    """The reader of a request fell behind: compute nothing for it, keep what it has."""
+
+    request_id: int
+
+
+class Resume(msgspec.Struct, frozen=True, tag=True):
+    """The reader of a paused request has caught up."""
 
     request_id: int
 
@@ -116,8 +146,12 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The model is in memory and has computed a first token.
 
     Attributes:
-        context_tokens: Longest prompt that is accepted.
+        context_tokens: Longest sequence that is accepted; it fits the key-value cache.
         load_seconds: From the start of the process.
+        kv_block_tokens: Tokens of one block of the key-value cache.
+        num_blocks: Blocks of the cache.
+        executor: What computes the logits.
+        resident_bytes: Memory of the process that is not swapped out, after the first token.
     """
 
     context_tokens: int
@@ -126,6 +160,10 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     dtype: str
     kv_cache_bytes: int
     load_seconds: float
+    kv_block_tokens: int
+    num_blocks: int
+    executor: str
+    resident_bytes: int
 
 
 class LoadFailed(msgspec.Struct, frozen=True, tag=True):
@@ -134,12 +172,51 @@ class LoadFailed(msgspec.Struct, frozen=True, tag=True):
     message: str
 
 
+class TokenLogprob(msgspec.Struct, frozen=True, array_like=True):
+    """How likely a token was before any penalty, bias, temperature or cut.
+
+    Attributes:
+        logprob: Logarithm of its probability; finite, -9999.0 at least.
+        rank: 1 for the likeliest token.
+        top: The likeliest tokens and their logarithms, likeliest first, the lower id on a tie.
+    """
+
+    logprob: float
+    rank: int
+    top: list[tuple[int, float]]
+
+
 class TokenOutput(msgspec.Struct, frozen=True, array_like=True):
-    """What one step gave one request: tokens to deliver, and its end when it ended."""
+    """What one step gave one choice of a request: tokens to deliver, and its end when it ended.
+
+    Attributes:
+        logprobs: One for each of ``token_ids``, when the request asked for them.
+        prompt_logprobs: One for each token of the prompt, None for the first; sent once, by choice
+            0, with or before its first token.
+    """
 
     request_id: int
+    choice: int
     token_ids: list[int]
     finish: EngineFinish | None = None
+    logprobs: list[TokenLogprob] | None = None
+    prompt_logprobs: list[TokenLogprob | None] | None = None
+
+
+class StepCounters(msgspec.Struct, frozen=True, kw_only=True):
+    """What happened since the engine was started.
+
+    Attributes:
+        num_reused_tokens: Prompt tokens taken from blocks that were already filled.
+        num_preemptions: Sequences put back into the queue because others needed their blocks.
+        num_chunked_prompts: Prompts computed in more than one piece.
+        num_mixed_steps: Steps that computed pieces of prompts beside running sequences.
+    """
+
+    num_reused_tokens: int = 0
+    num_preemptions: int = 0
+    num_chunked_prompts: int = 0
+    num_mixed_steps: int = 0
 
 
 class StepOutput(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -147,9 +224,13 @@ class StepOutput(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
     Attributes:
         step: Number of steps since the start.
-        started_ids: Requests that entered the batch in this step.
+        started_ids: Requests that entered the batch for the first time in this step.
+        num_running: Sequences in the batch.
+        num_waiting: Sequences in the queue.
         num_tokens: Tokens computed, prompts included.
         seconds: What the step took.
+        num_free_blocks: Blocks that a new sequence can take, those kept for reuse included.
+        counters: Since the start.
     """
 
     step: int
@@ -159,6 +240,9 @@ class StepOutput(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     num_waiting: int
     num_tokens: int
     seconds: float
+    num_free_blocks: int
+    num_blocks: int
+    counters: StepCounters
 
 
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -168,44 +252,10 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     phase: Phase
     num_running: int
     num_waiting: int
+    num_free_blocks: int
+    num_blocks: int
+    counters: StepCounters
 
 
-ToEngine: TypeAlias = Load | Submit | Cancel | Shutdown
+ToEngine: TypeAlias = Load | Submit | Cancel | Pause | Resume | Shutdown
 FromEngine: TypeAlias = Loaded | LoadFailed | StepOutput | Heartbeat
-
-_encoder = msgspec.msgpack.Encoder()
-_to_engine: msgspec.msgpack.Decoder[ToEngine] = msgspec.msgpack.Decoder(
-    Load | Submit | Cancel | Shutdown
-)
-_from_engine: msgspec.msgpack.Decoder[FromEngine] = msgspec.msgpack.Decoder(
-    Loaded | LoadFailed | StepOutput | Heartbeat
-)
-
-
-def encode_frame(message: ToEngine | FromEngine) -> bytes:
-    """Length and content of one message."""
-    body = _encoder.encode(message)
-    assert len(body) <= MAX_FRAME_BYTES
-    return _LENGTH.pack(len(body)) + body
-
-
-def frame_length(prefix: bytes) -> int:
-    """Length of the content that follows a four-byte prefix.
-
-    Raises:
-        ValueError: It is above MAX_FRAME_BYTES, so the stream is not ours.
-    """
-    (length,) = _LENGTH.unpack(prefix)
-    if length > MAX_FRAME_BYTES:
-        raise ValueError(f"a frame of {length} bytes is above {MAX_FRAME_BYTES}")
-    return length
-
-
-def decode_to_engine(body: bytes) -> ToEngine:
-    """The content of a frame that the front sent."""
-    return _to_engine.decode(body)
-
-
-def decode_from_engine(body: bytes) -> FromEngine:
-    """The content of a frame that an engine sent."""
-    return _from_engine.decode(body)

@@ -13,15 +13,26 @@ class Sequence:
         token_ids: Prompt, then continuation.
         num_computed_tokens: Tokens whose keys and values are in the cache.
         slot: Cache slot, None while waiting.
+        deadline: Time on the monotonic clock at which it ends; None is without end.
+        is_paused: Whether nothing is computed for it now.
     """
 
-    __slots__ = ("num_computed_tokens", "request", "slot", "token_ids")
+    __slots__ = (
+        "deadline",
+        "is_paused",
+        "num_computed_tokens",
+        "request",
+        "slot",
+        "token_ids",
+    )
 
-    def __init__(self, request: Submit) -> None:
+    def __init__(self, request: Submit, *, deadline: float | None = None) -> None:
         self.request = request
         self.token_ids = list(request.prompt_ids)
         self.num_computed_tokens = 0
         self.slot: int | None = None
+        self.deadline = deadline
+        self.is_paused = False
 
     @property
     def request_id(self) -> int:

@@ -7,6 +7,7 @@ handed out (docs/decisions/0030-slots-before-blocks.md).
 
 import heapq
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from service.engine.request import Sequence
@@ -66,7 +67,12 @@ class Scheduler:
     @property
     def has_work(self) -> bool:
         """Whether a step would compute anything."""
-        return bool(self._waiting or self._running)
+        return any(not sequence.is_paused for sequence in self.sequences())
+
+    def sequences(self) -> Iterator[Sequence]:
+        """All sequences, the running ones first."""
+        yield from self._running.values()
+        yield from self._waiting
 
     def add(self, sequence: Sequence) -> None:
         """Put a new sequence at the end of the queue."""
@@ -87,13 +93,17 @@ class Scheduler:
 
     def schedule(self) -> list[Chunk]:
         """The work of the next step: every sequence that is being continued, then prompts."""
-        while self._waiting and self._free_slots:
-            sequence = self._waiting.popleft()
+        for sequence in [sequence for sequence in self._waiting if not sequence.is_paused]:
+            if not self._free_slots:
+                break
+            self._waiting.remove(sequence)
             sequence.slot = heapq.heappop(self._free_slots)
             self._running[sequence.request_id] = sequence
         chunks: list[Chunk] = []
         prompt_budget = PROMPT_TOKENS_PER_STEP
         for sequence in self._running.values():
+            if sequence.is_paused:
+                continue
             pending = sequence.num_pending_tokens
             num_tokens = min(pending, PROMPT_CHUNK_TOKENS)
             if num_tokens > 1:

@@ -1,0 +1,57 @@
+"""How a message between the front and an engine process becomes bytes, and again a message.
+
+Torch-free. Frames on a socket pair: four bytes of length, then msgpack; never a pickle.
+"""
+
+import struct
+
+import msgspec
+
+from service.engine.messages import FromEngine, ToEngine
+
+__all__ = [
+    "LENGTH_BYTES",
+    "MAX_FRAME_BYTES",
+    "decode_from_engine",
+    "decode_to_engine",
+    "encode_frame",
+    "frame_length",
+]
+
+# A step of a full batch is some kilobytes and the longest prompt a few megabytes; more is a fault.
+MAX_FRAME_BYTES = 64 * 1024 * 1024
+_LENGTH = struct.Struct(">I")
+LENGTH_BYTES = _LENGTH.size
+
+_encoder = msgspec.msgpack.Encoder()
+_to_engine: msgspec.msgpack.Decoder[ToEngine] = msgspec.msgpack.Decoder(ToEngine)
+_from_engine: msgspec.msgpack.Decoder[FromEngine] = msgspec.msgpack.Decoder(FromEngine)
+
+
+def encode_frame(message: ToEngine | FromEngine) -> bytes:
+    """Length and content of one message."""
+    body = _encoder.encode(message)
+    assert len(body) <= MAX_FRAME_BYTES
+    return _LENGTH.pack(len(body)) + body
+
+
+def frame_length(prefix: bytes) -> int:
+    """Length of the content that follows a four-byte prefix.
+
+    Raises:
+        ValueError: It is above MAX_FRAME_BYTES, so the stream is not ours.
+    """
+    (length,) = _LENGTH.unpack(prefix)
+    if length > MAX_FRAME_BYTES:
+        raise ValueError(f"a frame of {length} bytes is above {MAX_FRAME_BYTES}")
+    return length
+
+
+def decode_to_engine(body: bytes) -> ToEngine:
+    """The content of a frame that the front sent."""
+    return _to_engine.decode(body)
+
+
+def decode_from_engine(body: bytes) -> FromEngine:
+    """The content of a frame that an engine sent."""
+    return _from_engine.decode(body)
