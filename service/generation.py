@@ -2,10 +2,23 @@
 
 import enum
 from dataclasses import dataclass
+from typing import TypeAlias
 
-from service.parameters import EffectiveParameters, RequestedParameters
+from service.parameters import EffectiveParameters, ModelDefaults, RequestedParameters
 
-__all__ = ["FinishReason", "GenerationRequest", "Summary", "TextPiece", "Timings", "Usage"]
+__all__ = [
+    "FinishReason",
+    "GenerationRequest",
+    "Rival",
+    "Summary",
+    "TextPiece",
+    "Timings",
+    "TokenReport",
+    "Usage",
+]
+
+# A token that might have come instead: its id, its bytes and its logprob.
+Rival: TypeAlias = tuple[int, bytes, float]
 
 
 class FinishReason(enum.StrEnum):
@@ -22,6 +35,7 @@ class GenerationRequest:
 
     Attributes:
         model: NAME or NAME@VERSION, None for the default.
+        defaults: What holds where the client set nothing; None means the model's own defaults.
         deadline: The call's own deadline as `time.monotonic` seconds, None where it has none.
     """
 
@@ -29,6 +43,7 @@ class GenerationRequest:
     prompt: str | None
     prompt_ids: tuple[int, ...] | None
     parameters: RequestedParameters
+    defaults: ModelDefaults | None = None
     timeout_seconds: float | None = None
     parse_special_tokens: bool = False
     deadline: float | None = None
@@ -36,7 +51,7 @@ class GenerationRequest:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens read and made."""
+    """Tokens read once for all choices, and tokens made for all of them together."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -58,21 +73,57 @@ class Timings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """What the last piece says of the whole request."""
+    """What the very last piece says of the whole request.
+
+    Attributes:
+        system_fingerprint: Executor, device and dtype that computed it, as in "eager-cpu-f32".
+    """
 
     id: str
     model: str
     model_version: str
+    system_fingerprint: str
     usage: Usage
     parameters: EffectiveParameters
     timings: Timings
 
 
 @dataclass(frozen=True, slots=True)
-class TextPiece:
-    """Text and tokens since the last piece; the last one has a reason and a summary."""
+class TokenReport:
+    """One token and how likely the model found it.
 
+    Attributes:
+        bytes: What it stands for, possibly a part of a character; empty for a control token.
+        logprob: The raw log-softmax, before any parameter changed it, at least -9999; None for the
+            first token of a prompt, which nothing precedes.
+        rank: 1 for the likeliest token, None where `logprob` is.
+        top: The likeliest tokens, likeliest first; the token itself may be among them.
+    """
+
+    token_id: int
+    bytes: bytes
+    logprob: float | None
+    rank: int | None
+    top: tuple[Rival, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TextPiece:
+    """Text and tokens of one choice since its last piece.
+
+    Each choice has one last piece, with its finish reason; the very last piece of the request has
+    the summary as well.
+
+    Attributes:
+        choice: Which continuation of the prompt, from 0.
+        reports: One for each of `token_ids` when logprobs were asked for, else none.
+        is_prompt: Whether this is the prompt itself, which comes first of each choice with echo.
+    """
+
+    choice: int
     text: str
     token_ids: tuple[int, ...]
+    reports: tuple[TokenReport, ...] = ()
     finish_reason: FinishReason | None = None
     summary: Summary | None = None
+    is_prompt: bool = False

@@ -17,10 +17,12 @@ __all__ = [
     "EffectiveParameters",
     "ModelDefaults",
     "RequestedParameters",
+    "check_num_choices",
     "resolve_parameters",
 ]
 
 DEFAULT_MAX_TOKENS = 128
+MAX_CHOICES = 128
 MAX_STOP_STRINGS = 4
 MAX_STOP_BYTES = 256
 MAX_STOP_TOKEN_IDS = 64
@@ -72,6 +74,8 @@ class EffectiveParameters:
     stop_token_ids: tuple[int, ...]
     n: int
     logit_bias: Mapping[int, float]
+    logprobs: int | None
+    echo: bool
     ignore_eos: bool
 
 
@@ -108,6 +112,7 @@ def resolve_parameters(
     Raises:
         RequestError: A value is out of range, too long for the context or not offered.
     """
+    check_num_choices(requested.n)
     _refuse_what_is_not_offered(requested)
     for rule in PARAMETER_RULES.values():
         value = getattr(requested, rule.name)
@@ -150,8 +155,24 @@ def resolve_parameters(
         stop_token_ids=requested.stop_token_ids or (),
         n=_or(requested.n, 1),
         logit_bias=dict(requested.logit_bias or {}),
+        logprobs=requested.logprobs,
+        echo=_or(requested.echo, False),
         ignore_eos=_or(requested.ignore_eos, False),
     )
+
+
+def check_num_choices(n: int | None, *, num_prompts: int = 1) -> None:
+    """Refuse more continuations in one request than are offered: n of each of its prompts.
+
+    Raises:
+        RequestError: naming n, or prompt where one continuation of each is too many already.
+    """
+    if num_prompts > MAX_CHOICES:
+        raise invalid_value("prompt", f"must be at most {MAX_CHOICES} texts, got {num_prompts}")
+    if n is not None and n * num_prompts > MAX_CHOICES:
+        raise invalid_value(
+            "n", f"times the number of prompts must be at most {MAX_CHOICES}, got {n * num_prompts}"
+        )
 
 
 def _or(value: T | None, default: T) -> T:

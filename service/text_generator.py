@@ -11,7 +11,7 @@ from contextlib import aclosing
 
 from model.tokenizer import TokenizerError
 from service.detokenizer import DecodedPiece, Detokenizer
-from service.engine.messages import EngineFinish, Submit
+from service.engine.messages import EngineFinish, Loaded, Submit
 from service.errors import ErrorKind, RequestError, invalid_value
 from service.generation import (
     FinishReason,
@@ -69,7 +69,7 @@ class TextGenerator:
         prompt_ids = await self._prompt_ids(request, model)
         parameters = resolve_parameters(
             request.parameters,
-            model.folder.defaults,
+            request.defaults or model.folder.defaults,
             num_prompt_tokens=len(prompt_ids),
             context_tokens=model.context_tokens,
             vocabulary_size=model.folder.vocabulary_size,
@@ -92,11 +92,16 @@ class TextGenerator:
                 piece, reason = _decode(detokenizer, batch.token_ids, batch.finish)
                 record.num_completion_tokens += len(piece.token_ids)
                 if reason is not None:
-                    summary = _summary(record, parameters, len(prompt_ids))
-                    yield TextPiece(piece.text, piece.token_ids, reason, summary)
+                    yield TextPiece(
+                        0,
+                        piece.text,
+                        piece.token_ids,
+                        finish_reason=reason,
+                        summary=_summary(record, parameters, len(prompt_ids), client.loaded),
+                    )
                     return
                 if piece.text or piece.token_ids:
-                    yield TextPiece(piece.text, piece.token_ids)
+                    yield TextPiece(0, piece.text, piece.token_ids)
 
     async def encode(
         self, text: str, model: ServedModel, *, parse_special_tokens: bool, field: str
@@ -219,7 +224,7 @@ def _decode(
 
 
 def _summary(
-    record: RequestRecord, parameters: EffectiveParameters, num_prompt_tokens: int
+    record: RequestRecord, parameters: EffectiveParameters, num_prompt_tokens: int, loaded: Loaded
 ) -> Summary:
     assert record.model is not None
     assert record.model_version is not None
@@ -228,6 +233,7 @@ def _summary(
         id=record.request_id,
         model=record.model,
         model_version=record.model_version,
+        system_fingerprint=f"eager-{loaded.device}-{loaded.dtype}",
         usage=Usage(num_prompt_tokens, record.num_completion_tokens),
         parameters=parameters,
         timings=Timings(

@@ -158,5 +158,7 @@ def _parameters(parameters: EffectiveParameters, *, with_seed: bool) -> pb.Sampl
         stop_token_ids=parameters.stop_token_ids,
         n=parameters.n,
         logit_bias=parameters.logit_bias,
+        logprobs=parameters.logprobs,
+        echo=parameters.echo,
         ignore_eos=parameters.ignore_eos,
     )

@@ -183,4 +183,5 @@ def _parameters(parameters: pb.SamplingParameters) -> dict[str, Any]:
         parameters, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
     )
     values["seed"] = int(values["seed"])
+    values.setdefault("logprobs", None)
     return values

@@ -72,6 +72,8 @@ def test_an_empty_request_resolves_to_the_models_defaults(server: Server, call: 
         "stop_token_ids": [],
         "n": 1,
         "logit_bias": {},
+        "logprobs": None,
+        "echo": False,
         "ignore_eos": False,
     }
 
