@@ -40,6 +40,18 @@ class ErrorKind(enum.Enum):
         "invalid_request_error",
         False,
     )
+    # What is no HTTP/1.1 that we read; gRPC has its own framing.
+    INVALID_HTTP = ("invalid_http", 400, "INVALID_ARGUMENT", "invalid_request_error", False)
+    HEADERS_TOO_LARGE = (
+        "headers_too_large",
+        431,
+        "RESOURCE_EXHAUSTED",
+        "invalid_request_error",
+        False,
+    )
+    URL_TOO_LONG = ("url_too_long", 414, "RESOURCE_EXHAUSTED", "invalid_request_error", False)
+    # It did not arrive whole in time.
+    REQUEST_TIMEOUT = ("request_timeout", 408, "DEADLINE_EXCEEDED", "timeout_error", True)
     UNSUPPORTED_MEDIA_TYPE = (
         "unsupported_media_type",
         415,
@@ -62,6 +74,7 @@ class ErrorKind(enum.Enum):
     CANCELLED = ("cancelled", 499, "CANCELLED", "cancelled", False)
     MODEL_LOADING = ("model_loading", 503, "UNAVAILABLE", "unavailable_error", True)
     DRAINING = ("draining", 503, "UNAVAILABLE", "unavailable_error", True)
+    TOO_MANY_CONNECTIONS = ("too_many_connections", 503, "UNAVAILABLE", "unavailable_error", True)
     ENGINE_UNAVAILABLE = ("engine_unavailable", 503, "UNAVAILABLE", "unavailable_error", True)
     NUMERICAL_ERROR = ("numerical_error", 500, "INTERNAL", "server_error", False)
     INTERNAL_ERROR = ("internal_error", 500, "INTERNAL", "server_error", False)
