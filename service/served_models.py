@@ -2,9 +2,11 @@
 
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
+from service.admission import Admission
 from service.engine.messages import Heartbeat, Load, StepOutput
 from service.engine_client import EngineClient
 from service.engine_supervisor import EngineState, EngineSupervisor
@@ -47,8 +49,13 @@ class ServedModel:
         self._settings = settings
         self._metrics = metrics
         self._on_change = on_change
+        self._num_holders = 0
         own = folder.artifact.config.max_position_embeddings
         self.context_tokens = min(own, settings.max_context_tokens or own)
+        max_requests = settings.max_running + settings.max_queued
+        self._admission = Admission(
+            max_requests=max_requests, max_tokens=max_requests * (self.context_tokens + 1)
+        )
         load = Load(
             directory=str(folder.artifact.directory),
             device=settings.device,
@@ -90,11 +97,24 @@ class ServedModel:
             load_seconds=round(loaded.load_seconds, 3),
         )
 
-    def admit(self) -> EngineClient:
-        """The engine, if it is there and has room for one more request.
+    @contextmanager
+    def held(self) -> Generator["ServedModel", None, None]:
+        """Keep the engine for as long as the block runs, even when another version takes over."""
+        self._num_holders += 1
+        try:
+            yield self
+        finally:
+            self._num_holders -= 1
+
+    @contextmanager
+    def admit(self, num_tokens: int) -> Generator[EngineClient, None, None]:
+        """Take on a request for as long as the block runs; its value is the engine to ask.
+
+        Args:
+            num_tokens: What the request may cost: its prompt and everything it may make.
 
         Raises:
-            RequestError: It is loading, lost or full.
+            RequestError: The engine is loading, lost or full, or the cost is above any limit.
         """
         client = self.supervisor.client
         if client is None:
@@ -107,15 +127,8 @@ class ServedModel:
                 "the engine was lost and is being restarted",
                 retry_after_seconds=2,
             )
-        limit = self._settings.max_running + self._settings.max_queued
-        if client.num_streams >= limit:
-            raise RequestError(
-                ErrorKind.SERVER_OVERLOADED,
-                f"the queue is full: {self._settings.max_running} requests run and "
-                f"{self._settings.max_queued} wait",
-                retry_after_seconds=1,
-            )
-        return client
+        with self._admission.enter(num_tokens):
+            yield client
 
     def _note_report(self, report: StepOutput | Heartbeat) -> None:
         name = self.folder.name
@@ -125,6 +138,7 @@ class ServedModel:
         if isinstance(report, StepOutput):
             self._metrics.batch_size.labels(name).observe(report.num_running)
             self._metrics.step_seconds.labels(name).observe(report.seconds)
+            self._admission.note_step(num_tokens=report.num_tokens, seconds=report.seconds)
 
     def _note_change(self) -> None:
         name = self.folder.name
@@ -151,6 +165,12 @@ class ServedModels:
     def all(self) -> list[ServedModel]:
         """The models, the default one first."""
         return list(self._models.values())
+
+    def fail_all(self, error: RequestError) -> None:
+        """End every running request of every engine with an error."""
+        for model in self.all:
+            if (client := model.supervisor.client) is not None:
+                client.fail_all(error)
 
     @property
     def default(self) -> ServedModel:

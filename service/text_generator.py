@@ -7,7 +7,7 @@ here otherwise is a fault of ours.
 import asyncio
 import time
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 
 from model.tokenizer import TokenizerError
 from service.detokenizer import DecodedPiece, Detokenizer
@@ -46,9 +46,7 @@ class TextGenerator:
 
     def end_all(self) -> None:
         """Tell every running request that the server is leaving."""
-        for model in self._models.all:
-            if (client := model.supervisor.client) is not None:
-                client.fail_all(_draining())
+        self._models.fail_all(_draining())
 
     async def stream(
         self, request: GenerationRequest, record: RequestRecord
@@ -64,44 +62,46 @@ class TextGenerator:
         """
         if self._is_draining:
             raise _draining()
-        model = self._models.find(request.model)
-        record.model, record.model_version = model.folder.name, model.folder.version
-        prompt_ids = await self._prompt_ids(request, model)
-        parameters = resolve_parameters(
-            request.parameters,
-            request.defaults or model.folder.defaults,
-            num_prompt_tokens=len(prompt_ids),
-            context_tokens=model.context_tokens,
-            vocabulary_size=model.folder.vocabulary_size,
-        )
-        deadline = _deadline(request, record)
-        client = model.admit()
-        record.num_prompt_tokens = len(prompt_ids)
-        detokenizer = Detokenizer(
-            model.folder.token_bytes,
-            stop=parameters.stop,
-            min_tokens=parameters.min_tokens,
-        )
-        submit = _submit(prompt_ids, parameters, model)
-        async with aclosing(client.stream(submit, deadline=deadline)) as batches:
-            async for batch in batches:
-                now = time.monotonic()
-                record.started_at = record.started_at or now
-                if batch.token_ids:
-                    record.first_token_at = record.first_token_at or now
-                piece, reason = _decode(detokenizer, batch.token_ids, batch.finish)
-                record.num_completion_tokens += len(piece.token_ids)
-                if reason is not None:
-                    yield TextPiece(
-                        0,
-                        piece.text,
-                        piece.token_ids,
-                        finish_reason=reason,
-                        summary=_summary(record, parameters, len(prompt_ids), client.loaded),
-                    )
-                    return
-                if piece.text or piece.token_ids:
-                    yield TextPiece(0, piece.text, piece.token_ids)
+        with ExitStack() as stack:
+            model = stack.enter_context(self._models.find(request.model).held())
+            record.model, record.model_version = model.folder.name, model.folder.version
+            prompt_ids = await self._prompt_ids(request, model)
+            parameters = resolve_parameters(
+                request.parameters,
+                request.defaults or model.folder.defaults,
+                num_prompt_tokens=len(prompt_ids),
+                context_tokens=model.context_tokens,
+                vocabulary_size=model.folder.vocabulary_size,
+            )
+            deadline = _deadline(request, record)
+            cost = len(prompt_ids) + parameters.max_tokens * parameters.n
+            client = stack.enter_context(model.admit(cost))
+            record.num_prompt_tokens = len(prompt_ids)
+            detokenizer = Detokenizer(
+                model.folder.token_bytes,
+                stop=parameters.stop,
+                min_tokens=parameters.min_tokens,
+            )
+            submit = _submit(prompt_ids, parameters, model)
+            async with aclosing(client.stream(submit, deadline=deadline)) as batches:
+                async for batch in batches:
+                    now = time.monotonic()
+                    record.started_at = record.started_at or now
+                    if batch.token_ids:
+                        record.first_token_at = record.first_token_at or now
+                    piece, reason = _decode(detokenizer, batch.token_ids, batch.finish)
+                    record.num_completion_tokens += len(piece.token_ids)
+                    if reason is not None:
+                        yield TextPiece(
+                            0,
+                            piece.text,
+                            piece.token_ids,
+                            finish_reason=reason,
+                            summary=_summary(record, parameters, len(prompt_ids), client.loaded),
+                        )
+                        return
+                    if piece.text or piece.token_ids:
+                        yield TextPiece(0, piece.text, piece.token_ids)
 
     async def encode(
         self, text: str, model: ServedModel, *, parse_special_tokens: bool, field: str
