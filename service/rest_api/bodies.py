@@ -8,9 +8,17 @@ from starlette.requests import ClientDisconnect, Request
 
 from service.errors import ErrorKind, RequestError, invalid_value, unsupported_parameter
 
-__all__ = ["MAX_BODY_BYTES", "JsonFields", "read_json_object"]
+__all__ = [
+    "MAX_BODY_BYTES",
+    "JsonFields",
+    "read_integers",
+    "read_json_object",
+    "wrong_type",
+]
 
 MAX_BODY_BYTES = 1024 * 1024
+# No route has as many; a body of a hundred thousand fields is not read one by one.
+MAX_FIELDS = 256
 _KINDS: dict[type, str] = {
     dict: "an object",
     list: "a list",
@@ -55,7 +63,13 @@ async def read_json_object(request: Request) -> Mapping[str, object]:
         raise RequestError(ErrorKind.INVALID_JSON, "the body is not valid JSON") from None
     if not isinstance(value, dict):
         raise RequestError(ErrorKind.INVALID_JSON, "the body must be a JSON object")
-    return cast("dict[str, object]", value)
+    values = cast("dict[str, object]", value)
+    if len(values) > MAX_FIELDS:
+        raise RequestError(
+            ErrorKind.INVALID_JSON,
+            f"the body must have at most {MAX_FIELDS} fields, got {len(values)}",
+        )
+    return values
 
 
 class JsonFields:
@@ -79,14 +93,14 @@ class JsonFields:
         value = self._values.pop(name, None)
         if value is None or isinstance(value, bool):
             return value
-        raise _wrong(name, "true or false", value)
+        raise wrong_type(name, "true or false", value)
 
     def string(self, name: str) -> str | None:
         """A string."""
         value = self._values.pop(name, None)
         if value is None or isinstance(value, str):
             return value
-        raise _wrong(name, "a string", value)
+        raise wrong_type(name, "a string", value)
 
     def integers(self, name: str) -> tuple[int, ...] | None:
         """A list of integers."""
@@ -94,8 +108,8 @@ class JsonFields:
         if value is None:
             return None
         if not isinstance(value, list):
-            raise _wrong(name, "a list of integers", value)
-        return tuple(_integer(name, item) for item in cast("list[object]", value))
+            raise wrong_type(name, "a list of integers", value)
+        return read_integers(name, cast("list[object]", value))
 
     def strings(self, name: str) -> tuple[str, ...] | None:
         """A string, or a list of strings."""
@@ -103,13 +117,26 @@ class JsonFields:
         if value is None or isinstance(value, str):
             return None if value is None else (value,)
         if not isinstance(value, list):
-            raise _wrong(name, "a string or a list of strings", value)
+            raise wrong_type(name, "a string or a list of strings", value)
         strings: list[str] = []
         for item in cast("list[object]", value):
             if not isinstance(item, str):
-                raise _wrong(name, "a list of strings", item)
+                raise wrong_type(name, "a list of strings", item)
             strings.append(item)
         return tuple(strings)
+
+    def fields(self, name: str) -> "JsonFields | None":
+        """An object, as fields of its own."""
+        value = self._values.pop(name, None)
+        if value is None:
+            return None
+        if not isinstance(value, dict):
+            raise wrong_type(name, "an object", value)
+        return JsonFields(cast("dict[str, object]", value))
+
+    def take(self, name: str) -> object:
+        """A value of any type; the caller looks at it."""
+        return self._values.pop(name, None)
 
     def biases(self, name: str) -> dict[int, float] | None:
         """An object whose keys are token ids in decimal and whose values are numbers."""
@@ -117,7 +144,7 @@ class JsonFields:
         if value is None:
             return None
         if not isinstance(value, dict):
-            raise _wrong(name, "an object from token ids to numbers", value)
+            raise wrong_type(name, "an object from token ids to numbers", value)
         biases: dict[int, float] = {}
         for key, item in cast("dict[str, object]", value).items():
             digits = key.removeprefix("-")
@@ -126,17 +153,40 @@ class JsonFields:
             biases[int(key)] = _number(name, item)
         return biases
 
-    def finish(self) -> None:
-        """Refuse what was not taken: a misspelt field would otherwise change nothing silently."""
+    @property
+    def untaken(self) -> tuple[str, ...]:
+        """Names of the fields that nobody asked for."""
+        return tuple(self._values)
+
+    def finish(self, *, inside: str | None = None) -> None:
+        """Refuse what was not taken: a misspelt field would otherwise change nothing silently.
+
+        Args:
+            inside: The field that holds these, where it is not the body itself.
+        """
         for name in self._values:
             shown = name if name.isascii() and name.isprintable() and len(name) <= 64 else "a field"
+            if inside is not None:
+                raise unsupported_parameter(inside, f"has no field {shown}")
             raise unsupported_parameter(shown, "is not a field of this request")
+
+
+def read_integers(name: str, items: list[object]) -> tuple[int, ...]:
+    """The items of a list that may hold nothing but integers.
+
+    Raises:
+        RequestError: naming the field and what is in it.
+    """
+    # The types of half a million ids in one pass; true is no integer here either.
+    if set(map(type, items)) <= {int}:
+        return tuple(cast("list[int]", items))
+    return tuple(_integer(name, item) for item in items)
 
 
 def _integer(name: str, value: object) -> int:
     if isinstance(value, int) and not isinstance(value, bool):
         return value
-    raise _wrong(name, "an integer", value)
+    raise wrong_type(name, "an integer", value)
 
 
 def _number(name: str, value: object) -> float:
@@ -145,8 +195,9 @@ def _number(name: str, value: object) -> float:
             return float(value)
         except OverflowError:
             raise invalid_value(name, "is too large for a number") from None
-    raise _wrong(name, "a number", value)
+    raise wrong_type(name, "a number", value)
 
 
-def _wrong(name: str, expected: str, value: object) -> RequestError:
+def wrong_type(name: str, expected: str, value: object) -> RequestError:
+    """The error of a field of another JSON type than the expected one."""
     return invalid_value(name, f"must be {expected}, got {_KINDS[type(value)]}")

@@ -1,13 +1,14 @@
-"""The answer of /v1/generate: read, generate and send under one span that a disconnect ends.
+"""The answer of a generating route: read, generate and send under one span that a disconnect ends.
 
-Headers of a stream go out with its first event or its first ping, so that what fails before has a
-real status; what fails later is an error event.
+How bodies and answers look is the route's own business (`Answer`); that closing the stream is the
+cancel, and that an early failure has a real status, is the same for all of them.
 """
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import aclosing
+from typing import Protocol
 
 import msgspec
 from starlette.requests import Request
@@ -15,119 +16,120 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from service.errors import ErrorKind, RequestError
-from service.generation import TextPiece
-from service.request_log import RequestLog, RequestRecord
+from service.generation import GenerationRequest
+from service.request_log import RequestLog
 from service.rest_api.bodies import read_json_object
-from service.rest_api.errors import error_body, error_response
-from service.rest_api.messages import event_object, generation_object, read_generate_body
+from service.rest_api.errors import error_response
+from service.rest_api.event_stream import EventStream
+from service.rest_api.prompt_batch import BatchPiece, continue_prompts
 from service.text_generator import TextGenerator
 
-__all__ = ["PING_SECONDS", "GenerationResponse"]
+__all__ = ["Answer", "GenerationResponse"]
 
 _logger = logging.getLogger(__name__)
 
-# Proxies close what is silent for longer.
-PING_SECONDS = 15.0
+
+class Answer(Protocol):
+    """How one request of a route is answered; it may remember what it has said."""
+
+    @property
+    def requests(self) -> tuple[GenerationRequest, ...]:
+        """What to continue: one for each prompt."""
+        ...
+
+    @property
+    def is_streamed(self) -> bool:
+        """Whether the answer is a stream of events."""
+        ...
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Headers of an answer that succeeds, beside the usual."""
+        ...
+
+    def event(self, piece: BatchPiece) -> object:
+        """The event that tells of a piece."""
+        ...
+
+    def last_events(self) -> Iterable[object]:
+        """What comes between the last piece and the end of the stream."""
+        ...
+
+    def whole(self, pieces: list[BatchPiece]) -> object:
+        """The body of an answer in one."""
+        ...
 
 
 class GenerationResponse(Response):
-    """Serves one request of /v1/generate, whole or as server-sent events."""
+    """Serves one request of a generating route, whole or as server-sent events.
+
+    Args:
+        generator: The core.
+        log: Where the request is noted.
+        route: What log and metrics call it.
+        request_id: What the client calls it.
+        read: Makes an answer from the fields of a body, or raises RequestError.
+    """
 
     def __init__(
         self,
         generator: TextGenerator,
         log: RequestLog,
         *,
+        route: str,
         request_id: str,
-        ping_seconds: float = PING_SECONDS,
+        read: Callable[[Mapping[str, object]], Answer],
     ) -> None:
         super().__init__()
         self._generator = generator
         self._log = log
+        self._route = route
         self._request_id = request_id
-        self._ping_seconds = ping_seconds
+        self._read = read
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the request."""
-        events = _EventWriter(send, ping_seconds=self._ping_seconds)
+        stream: EventStream | None = None
         try:
             with self._log.request(
-                protocol="rest", route="/v1/generate", request_id=self._request_id
+                protocol="rest", route=self._route, request_id=self._request_id
             ) as record:
-                body = read_generate_body(await read_json_object(Request(scope, receive)))
-                async with aclosing(self._generator.stream(body.request, record)) as pieces:
-                    if body.is_streamed:
-                        await _until_disconnected(receive, events.send_all(pieces))
+                answer = self._read(await read_json_object(Request(scope, receive)))
+                async with aclosing(
+                    continue_prompts(self._generator, answer.requests, record)
+                ) as pieces:
+                    if answer.is_streamed:
+                        stream = EventStream(send, headers=answer.headers)
+                        work = stream.send_all(_events(answer, pieces))
                     else:
-                        await _until_disconnected(receive, _send_whole(pieces, record, send))
+                        work = _send_whole(answer, pieces, send)
+                    await _until_disconnected(receive, work)
         except RequestError as error:
             if error.kind is ErrorKind.CANCELLED:
                 return
-            if events.has_started:
-                await events.send_error(error)
+            if stream is not None and stream.has_started:
+                await stream.send_error(error)
             else:
                 await error_response(error)(scope, receive, send)
         except Exception:
-            if not events.has_started:
+            if stream is None or not stream.has_started:
                 raise
             _logger.exception("request %s failed in its stream", self._request_id)
-            await events.send_error(RequestError(ErrorKind.INTERNAL_ERROR, "internal error"))
+            await stream.send_error(RequestError(ErrorKind.INTERNAL_ERROR, "internal error"))
 
 
-class _EventWriter:
-    """Server-sent events on one connection, with pings while nothing else is sent."""
-
-    def __init__(self, send: Send, *, ping_seconds: float) -> None:
-        self._send = send
-        self._ping_seconds = ping_seconds
-        self._lock = asyncio.Lock()
-        self._last_sent_at = asyncio.get_running_loop().time()
-        self.has_started = False
-
-    async def send_all(self, pieces: AsyncGenerator[TextPiece]) -> None:
-        """Send every piece, then the end."""
-        pinging = asyncio.create_task(self._ping())
-        try:
-            async for piece in pieces:
-                await self._write(b"data: " + msgspec.json.encode(event_object(piece)) + b"\n\n")
-        finally:
-            pinging.cancel()
-        await self._write(b"data: [DONE]\n\n", is_last=True)
-
-    async def send_error(self, error: RequestError) -> None:
-        """End a stream that has begun; without [DONE], which means success."""
-        body = msgspec.json.encode(error_body(error))
-        await self._write(b"data: " + body + b"\n\n", is_last=True)
-
-    async def _ping(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            await asyncio.sleep(self._last_sent_at + self._ping_seconds - loop.time())
-            if loop.time() - self._last_sent_at >= self._ping_seconds:
-                await self._write(b": ping\n\n")
-
-    async def _write(self, data: bytes, *, is_last: bool = False) -> None:
-        async with self._lock:
-            if not self.has_started:
-                self.has_started = True
-                await self._send(
-                    {
-                        "type": "http.response.start",
-                        "status": 200,
-                        "headers": [
-                            (b"content-type", b"text/event-stream; charset=utf-8"),
-                            (b"cache-control", b"no-cache"),
-                            (b"x-accel-buffering", b"no"),
-                        ],
-                    }
-                )
-            await self._send({"type": "http.response.body", "body": data, "more_body": not is_last})
-            self._last_sent_at = asyncio.get_running_loop().time()
+async def _events(answer: Answer, pieces: AsyncGenerator[BatchPiece]) -> AsyncIterator[object]:
+    async for piece in pieces:
+        yield answer.event(piece)
+    for event in answer.last_events():
+        yield event
 
 
-async def _send_whole(pieces: AsyncGenerator[TextPiece], record: RequestRecord, send: Send) -> None:
-    answer = generation_object([piece async for piece in pieces])
-    response = Response(msgspec.json.encode(answer), media_type="application/json")
+async def _send_whole(answer: Answer, pieces: AsyncGenerator[BatchPiece], send: Send) -> None:
+    body = answer.whole([piece async for piece in pieces])
+    response = Response(
+        msgspec.json.encode(body), media_type="application/json", headers=dict(answer.headers)
+    )
     await response({"type": "http"}, _nothing_to_receive, send)
 
 

@@ -3,51 +3,78 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-from service.generation import GenerationRequest, Summary, TextPiece
+from service.generation import GenerationRequest, Summary, TextPiece, TokenReport
 from service.model_facts import ModelFacts
 from service.parameters import EffectiveParameters, RequestedParameters
 from service.rest_api.bodies import JsonFields
+from service.rest_api.prompt_batch import BatchPiece
 
 __all__ = [
-    "GenerateBody",
-    "event_object",
-    "generation_object",
+    "NativeAnswer",
     "model_object",
     "read_generate_body",
+    "read_parameters",
 ]
 
 
 @dataclass(frozen=True, slots=True)
-class GenerateBody:
-    """A body of /v1/generate."""
+class NativeAnswer:
+    """How one body of /v1/generate is answered."""
 
     request: GenerationRequest
     is_streamed: bool
 
+    @property
+    def requests(self) -> tuple[GenerationRequest, ...]:
+        """The one prompt."""
+        return (self.request,)
 
-def read_generate_body(values: Mapping[str, object]) -> GenerateBody:
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """None beside the usual."""
+        return {}
+
+    def event(self, piece: BatchPiece) -> object:
+        """The piece as an event; the last one says what the request used."""
+        return _event_object(piece.piece)
+
+    def last_events(self) -> tuple[object, ...]:
+        """None: the last piece says it all."""
+        return ()
+
+    def whole(self, pieces: list[BatchPiece]) -> object:
+        """The whole answer."""
+        return _generation_object([piece.piece for piece in pieces])
+
+
+def read_generate_body(values: Mapping[str, object]) -> NativeAnswer:
     """Read the fields of /v1/generate.
 
     Raises:
         RequestError: A field is unknown or of the wrong type.
     """
     fields = JsonFields(values)
-    body = GenerateBody(
+    answer = NativeAnswer(
         request=GenerationRequest(
             model=fields.string("model"),
             prompt=fields.string("prompt"),
             prompt_ids=fields.integers("prompt_ids"),
-            parameters=_read_parameters(fields),
+            parameters=read_parameters(fields),
             timeout_seconds=fields.number("timeout_seconds"),
             parse_special_tokens=fields.boolean("parse_special_tokens") or False,
         ),
         is_streamed=fields.boolean("stream") or False,
     )
     fields.finish()
-    return body
+    return answer
 
 
-def _read_parameters(fields: JsonFields) -> RequestedParameters:
+def read_parameters(fields: JsonFields) -> RequestedParameters:
+    """The parameters that every generating route has, under their one name.
+
+    Raises:
+        RequestError: One is of the wrong type.
+    """
     return RequestedParameters(
         max_tokens=fields.integer("max_tokens"),
         min_tokens=fields.integer("min_tokens"),
@@ -69,9 +96,17 @@ def _read_parameters(fields: JsonFields) -> RequestedParameters:
     )
 
 
-def event_object(piece: TextPiece) -> dict[str, object]:
+def _event_object(piece: TextPiece) -> dict[str, object]:
     """One event of a stream; the last one says how the request ended and what it used."""
-    event: dict[str, object] = {"index": 0, "text": piece.text, "token_ids": piece.token_ids}
+    event: dict[str, object] = {
+        "index": piece.choice,
+        "text": piece.text,
+        "token_ids": piece.token_ids,
+    }
+    if piece.is_prompt:
+        event["is_prompt"] = True
+    if piece.reports:
+        event["logprobs"] = [_report_object(report) for report in piece.reports]
     if piece.finish_reason is not None:
         event["finish_reason"] = piece.finish_reason
     if piece.summary is not None:
@@ -79,23 +114,51 @@ def event_object(piece: TextPiece) -> dict[str, object]:
     return event
 
 
-def generation_object(pieces: list[TextPiece]) -> dict[str, object]:
+def _generation_object(pieces: list[TextPiece]) -> dict[str, object]:
     """The whole answer, from all pieces of the stream."""
     summary = pieces[-1].summary
     assert summary is not None
-    choice = {
-        "index": 0,
-        "text": "".join(piece.text for piece in pieces),
-        "token_ids": [token_id for piece in pieces for token_id in piece.token_ids],
-        "finish_reason": pieces[-1].finish_reason,
-    }
     values = _summary_object(summary)
+    choices = [
+        _choice_object(index, [piece for piece in pieces if piece.choice == index])
+        for index in range(summary.parameters.n)
+    ]
     return {
         "id": values.pop("id"),
         "model": values.pop("model"),
         "model_version": values.pop("model_version"),
-        "choices": [choice],
+        "choices": choices,
         **values,
+    }
+
+
+def _choice_object(index: int, pieces: list[TextPiece]) -> dict[str, object]:
+    choice: dict[str, object] = {
+        "index": index,
+        "text": "".join(piece.text for piece in pieces),
+        "token_ids": [token_id for piece in pieces for token_id in piece.token_ids],
+        "finish_reason": pieces[-1].finish_reason,
+    }
+    if reports := [report for piece in pieces for report in piece.reports]:
+        choice["logprobs"] = [_report_object(report) for report in reports]
+    return choice
+
+
+def _report_object(report: TokenReport) -> dict[str, object]:
+    return {
+        **_token_object(report.token_id, report.bytes, report.logprob),
+        "rank": report.rank,
+        "top": [_token_object(*rival) for rival in report.top],
+    }
+
+
+def _token_object(token_id: int, data: bytes, logprob: float | None) -> dict[str, object]:
+    return {
+        "id": token_id,
+        # A part of a character shows as U+FFFD; its bytes tell which part.
+        "text": data.decode("utf-8", "replace"),
+        "bytes": list(data),
+        "logprob": logprob,
     }
 
 
@@ -125,6 +188,7 @@ def _summary_object(summary: Summary) -> dict[str, object]:
         "id": summary.id,
         "model": summary.model,
         "model_version": summary.model_version,
+        "system_fingerprint": summary.system_fingerprint,
         "usage": {
             "prompt_tokens": usage.prompt_tokens,
             "completion_tokens": usage.completion_tokens,

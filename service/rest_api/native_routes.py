@@ -10,7 +10,7 @@ from service.model_facts import facts_of
 from service.request_log import RequestLog
 from service.rest_api.bodies import JsonFields, read_json_object
 from service.rest_api.generation_response import GenerationResponse
-from service.rest_api.messages import model_object
+from service.rest_api.messages import model_object, read_generate_body
 from service.rest_api.openapi import DETOKENIZE, GENERATE, GET_MODEL, LIST_MODELS, TOKENIZE
 from service.served_models import ServedModels
 from service.text_generator import TextGenerator
@@ -26,7 +26,13 @@ def native_router(generator: TextGenerator, models: ServedModels, log: RequestLo
     @router.post("/v1/generate", response_model=None, openapi_extra=GENERATE, tags=["text"])
     async def generate(request: Request) -> Response:
         """Continue a text, whole or as server-sent events."""
-        return GenerationResponse(generator, log, request_id=request.state.request_id)
+        return GenerationResponse(
+            generator,
+            log,
+            route="/v1/generate",
+            request_id=request.state.request_id,
+            read=read_generate_body,
+        )
 
     @router.post("/v1/tokenize", response_model=None, openapi_extra=TOKENIZE, tags=["tokens"])
     async def tokens(request: Request) -> Response:
