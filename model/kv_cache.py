@@ -1,103 +1,106 @@
-"""Keys and values of the tokens already computed, one contiguous row of slots per layer.
+"""Keys and values of the tokens already computed, in blocks that rows address by tables.
 
-Knows positions and slots only; who owns a slot is the scheduler's business. Shape letters as in
-``transformer.py``: B rows, T new tokens, S tokens of one row so far, K key-value heads, D head
-width.
+Knows blocks and positions only; who owns a block is the scheduler's business, and reading is
+`paged_attention.py`'s. Shape letters as in ``transformer.py``; P places of the pool (blocks times
+tokens of a block).
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Tensor
 
 from model.config import ModelConfig
 
-__all__ = ["CachedRows", "KVCache"]
+__all__ = ["CacheRow", "KVCache"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheRow:
+    """Some new tokens of one sequence.
+
+    Attributes:
+        block_ids: Blocks of the sequence in the order of its positions; they reach at least to the
+            last new token. More than one sequence may read a block; one that is written to must be
+            in one row of a batch only.
+        start: Tokens of the sequence that are in the cache already.
+        num_new: Tokens to add, at least one.
+    """
+
+    block_ids: Sequence[int]
+    start: int
+    num_new: int
 
 
 class KVCache:
-    """Cache for ``num_slots`` sequences of at most ``max_tokens`` tokens each.
-
-    A row reads the tokens that it has written and nothing else, so what an earlier owner left in
-    a slot, NaN included, cannot reach a later one.
+    """A pool of ``num_blocks`` blocks of ``block_tokens`` tokens, for all layers.
 
     Attributes:
-        num_slots: Sequences that fit at once.
-        max_tokens: Tokens that fit in one slot.
-        keys: Tensor [num_slots, K, max_tokens, D] of each layer; rotated.
-        values: Tensor [num_slots, K, max_tokens, D] of each layer.
+        num_blocks: Blocks.
+        block_tokens: Tokens in a block.
+        keys: Tensor [K, P, D] of each layer; rotated.
+        values: Tensor [K, P, D] of each layer.
     """
 
     def __init__(
         self,
         config: ModelConfig,
         *,
-        num_slots: int,
-        max_tokens: int,
+        num_blocks: int,
+        block_tokens: int,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
     ) -> None:
-        self.num_slots = num_slots
-        self.max_tokens = max_tokens
-        shape = (num_slots, config.num_key_value_heads, max_tokens, config.head_dim)
+        if num_blocks < 1:
+            raise ValueError(f"num_blocks must be at least 1, got {num_blocks}")
+        if block_tokens < 1:
+            raise ValueError(f"block_tokens must be at least 1, got {block_tokens}")
+        self.num_blocks = num_blocks
+        self.block_tokens = block_tokens
+        shape = (config.num_key_value_heads, num_blocks * block_tokens, config.head_dim)
         self.keys = [
             torch.zeros(shape, dtype=dtype, device=device) for _ in range(config.num_hidden_layers)
         ]
         self.values = [torch.zeros_like(keys) for keys in self.keys]
 
-    def rows(self, slots_B: Tensor, start_positions_B: Tensor, *, num_new: int) -> "CachedRows":
-        """Work out, once for all layers, where the next ``num_new`` tokens of each row go.
+    @property
+    def num_bytes(self) -> int:
+        """Memory of the pool."""
+        return sum(t.numel() * t.element_size() for t in (*self.keys, *self.values))
 
-        Args:
-            slots_B: Slot of each row; no slot twice, unless nobody reads what these rows give.
-            start_positions_B: Tokens of each row that its slot already holds.
-            num_new: Tokens T that each row adds.
+    def places(self, row: CacheRow) -> list[int]:
+        """Where the new tokens of a row go in the pool.
 
         Raises:
-            ValueError: A row would not fit its slot.
+            ValueError: The table is too short, or names a block that does not exist.
         """
-        starts = cast("list[int]", start_positions_B.tolist())
-        if max(starts) + num_new > self.max_tokens:
+        end = row.start + row.num_new
+        if row.start < 0 or row.num_new < 1:
+            raise ValueError(f"a row needs new tokens, got {row.num_new} from {row.start} on")
+        if end > len(row.block_ids) * self.block_tokens:
             raise ValueError(
-                f"a slot holds at most {self.max_tokens} tokens, got {max(starts) + num_new}"
+                f"{len(row.block_ids)} blocks hold {len(row.block_ids) * self.block_tokens} "
+                f"tokens, got {end}"
             )
-        device = start_positions_B.device
-        return CachedRows(
-            kv_cache=self,
-            slots_B=slots_B,
-            positions_BT=start_positions_B[:, None] + torch.arange(num_new, device=device),
-            slots=tuple(cast("list[int]", slots_B.tolist())),
-            lengths=tuple(start + num_new for start in starts),
-        )
+        for block_id in row.block_ids:
+            if not 0 <= block_id < self.num_blocks:
+                raise ValueError(f"block ids must lie in 0..{self.num_blocks - 1}, got {block_id}")
+        return [
+            row.block_ids[position // self.block_tokens] * self.block_tokens
+            + position % self.block_tokens
+            for position in range(row.start, end)
+        ]
 
+    def write(self, layer: int, places_N: Tensor, keys_KND: Tensor, values_KND: Tensor) -> None:
+        """Store the new tokens of one layer at the places of the pool."""
+        self.keys[layer].index_copy_(1, places_N, keys_KND)
+        self.values[layer].index_copy_(1, places_N, values_KND)
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CachedRows:
-    """The rows of one batch in a cache.
-
-    Attributes:
-        kv_cache: The cache.
-        slots_B: Slot of each row.
-        positions_BT: Positions of the new tokens.
-        slots: Slot of each row, again as numbers: views need them.
-        lengths: Tokens S of each row, the new ones included.
-    """
-
-    kv_cache: KVCache
-    slots_B: Tensor
-    positions_BT: Tensor
-    slots: tuple[int, ...]
-    lengths: tuple[int, ...]
-
-    def write(self, layer: int, k_BKTD: Tensor, v_BKTD: Tensor) -> None:
-        """Store the new tokens of one layer."""
-        slots_BT = self.slots_B[:, None].expand_as(self.positions_BT)
-        self.kv_cache.keys[layer][slots_BT, :, self.positions_BT] = k_BKTD.transpose(1, 2)
-        self.kv_cache.values[layer][slots_BT, :, self.positions_BT] = v_BKTD.transpose(1, 2)
-
-    def read(self, layer: int, row: int) -> tuple[Tensor, Tensor]:
-        """Keys and values [1, K, S, D] of one row so far, as views."""
-        slot, length = self.slots[row], self.lengths[row]
-        keys, values = self.kv_cache.keys[layer], self.kv_cache.values[layer]
-        return keys[slot : slot + 1, :, :length], values[slot : slot + 1, :, :length]
+    def clear(self, block_ids: Iterable[int]) -> None:
+        """Write zeros over some blocks, in all layers."""
+        ids = torch.tensor(sorted(set(block_ids)), dtype=torch.long, device=self.keys[0].device)
+        for tensor in (*self.keys, *self.values):
+            heads, _, width = tensor.shape
+            blocks = tensor.view(heads, self.num_blocks, self.block_tokens, width)
+            blocks.index_fill_(1, ids, 0)

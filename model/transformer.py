@@ -2,8 +2,8 @@
 
 Pre-norm blocks of grouped-query attention with rotary positions and a SwiGLU layer; no bias. The
 parameter names are those of Hugging Face's ``LlamaForCausalLM``, so a state dict is a file format.
-Shape letters: B rows, T new tokens, S tokens of a row so far, H query heads, K key-value heads,
-D head width, C hidden width, V vocabulary. Suffixes of names say which, in order.
+Shape letters: B rows, T new tokens, H query heads, K key-value heads, D head width, C hidden width,
+V vocabulary. Suffixes of names say which, in order.
 
 Sources: Touvron et al. 2023 (Llama), Vaswani et al. 2017 (attention), Su et al. 2021 (rotary
 positions), Zhang and Sennrich 2019 (RMSNorm), Shazeer 2020 (SwiGLU), Ainslie et al. 2023 (GQA).
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.config import ModelConfig
-from model.kv_cache import CachedRows, KVCache
+from model.paged_attention import CachedBatch
 
 __all__ = ["Transformer"]
 
@@ -35,7 +35,7 @@ class Attention(nn.Module):
         self.o_proj = nn.Linear(query_width, config.hidden_size, bias=False)
 
     def forward(
-        self, x_BTC: Tensor, rotation: tuple[Tensor, Tensor], cached: CachedRows | None
+        self, x_BTC: Tensor, rotation: tuple[Tensor, Tensor], cached: CachedBatch | None
     ) -> Tensor:
         batch, num_new, _ = x_BTC.shape
         heads, kv_heads = self.config.num_attention_heads, self.config.num_key_value_heads
@@ -48,15 +48,8 @@ class Attention(nn.Module):
             dropout = self.dropout if self.training else 0.0
             out_BHTD = _attend(q_BHTD, k_BKTD, v_BKTD, dropout=dropout)
         else:
-            cached.write(self.layer, k_BKTD, v_BKTD)
-            # Row by row: each reads its own tokens in place. On the CPU this takes a third of the
-            # time of gathering all rows into one padded batch.
-            out_BHTD = torch.cat(
-                [
-                    _attend(q_BHTD[row : row + 1], *cached.read(self.layer, row))
-                    for row in range(batch)
-                ]
-            )
+            # The rows of the batch stand one after another in a single one.
+            out_BHTD = cached.attend(self.layer, q_BHTD[0], k_BKTD[0], v_BKTD[0])[None]
         return self.o_proj(out_BHTD.transpose(1, 2).reshape(batch, num_new, heads * width))
 
 
@@ -85,7 +78,7 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(
-        self, x_BTC: Tensor, rotation: tuple[Tensor, Tensor], cached: CachedRows | None
+        self, x_BTC: Tensor, rotation: tuple[Tensor, Tensor], cached: CachedBatch | None
     ) -> Tensor:
         attended_BTC = self.self_attn(self.input_layernorm(x_BTC), rotation, cached)
         x_BTC = x_BTC + self.dropout(attended_BTC)
@@ -152,68 +145,46 @@ class Transformer(nn.Module):
                 drawn = torch.empty(parameter.shape).normal_(0.0, std, generator=generator)
                 parameter.copy_(drawn)
 
-    def hidden_states(
-        self,
-        token_ids_BT: Tensor,
-        *,
-        kv_cache: KVCache | None = None,
-        slots_B: Tensor | None = None,
-        start_positions_B: Tensor | None = None,
-    ) -> Tensor:
+    def hidden_states(self, token_ids_BT: Tensor, *, cached: CachedBatch | None = None) -> Tensor:
         """Normalised hidden states [B, T, C] of the last layer; arguments as ``forward``."""
-        cached = None
-        if kv_cache is None:
-            positions = slice(token_ids_BT.shape[1])
-            num_tokens = token_ids_BT.shape[1]
-        else:
-            assert slots_B is not None, "a cache needs the slot of each row"
-            assert start_positions_B is not None, "a cache needs the start of each row"
-            cached = kv_cache.rows(slots_B, start_positions_B, num_new=token_ids_BT.shape[1])
-            # [B, 1, T]: one rotation for all heads of a row.
-            positions = cached.positions_BT[:, None]
-            num_tokens = max(cached.lengths)
+        num_tokens = token_ids_BT.shape[1] if cached is None else cached.num_keys
         if num_tokens > self.config.max_position_embeddings:
             raise ValueError(
                 f"a sequence has at most {self.config.max_position_embeddings} tokens "
                 f"(max_position_embeddings), got {num_tokens}"
             )
+        positions = slice(num_tokens) if cached is None else cached.positions_N
         x_BTC = self.dropout(self.model.embed_tokens(token_ids_BT))
         rotation = (self.cos_PD[positions].to(x_BTC.dtype), self.sin_PD[positions].to(x_BTC.dtype))
         for block in self.model.layers:
+            if cached is not None:
+                cached.keep_hidden_states(x_BTC[0])
             x_BTC = block(x_BTC, rotation, cached)
-        return self.model.norm(x_BTC)
+        x_BTC = self.model.norm(x_BTC)
+        if cached is not None:
+            cached.keep_hidden_states(x_BTC[0])
+        return x_BTC
 
-    def forward(
-        self,
-        token_ids_BT: Tensor,
-        *,
-        kv_cache: KVCache | None = None,
-        slots_B: Tensor | None = None,
-        start_positions_B: Tensor | None = None,
-    ) -> Tensor:
+    def logits(self, hidden_C: Tensor) -> Tensor:
+        """Logits [..., V] of normalised hidden states [..., C]."""
+        return F.linear(hidden_C, self.output_weight)
+
+    def forward(self, token_ids_BT: Tensor, *, cached: CachedBatch | None = None) -> Tensor:
         """Logits [B, T, V] of the token after each of ``token_ids_BT``.
 
-        Without a cache every row starts at position 0 and attends to itself, causally. With one,
-        row b writes its T tokens at ``start_positions_B[b]`` onwards of slot ``slots_B[b]`` and
-        attends to everything before; rows may have different starts. The cache is for inference:
+        Without a cache every row starts at position 0 and attends to itself, causally. With one, B
+        is 1 and T are the new tokens of all the batch's rows, one after another; each is stored
+        and attends to everything before it in its own sequence. The cache is for inference:
         gradients do not flow through it.
 
         Args:
             token_ids_BT: Ids below ``vocab_size``, T at least 1.
-            kv_cache: Of the same configuration, device and number type; it is written to.
-            slots_B: Slot of each row; needed with a cache.
-            start_positions_B: Tokens of each row that its slot already holds; needed with a cache.
+            cached: Rows of a cache of the same configuration, device and number type.
 
         Raises:
-            ValueError: A row becomes longer than its slot or than ``max_position_embeddings``.
+            ValueError: A row becomes longer than ``max_position_embeddings``.
         """
-        hidden_BTC = self.hidden_states(
-            token_ids_BT,
-            kv_cache=kv_cache,
-            slots_B=slots_B,
-            start_positions_B=start_positions_B,
-        )
-        return F.linear(hidden_BTC, self.output_weight)
+        return self.logits(self.hidden_states(token_ids_BT, cached=cached))
 
 
 def _rotation_tables(config: ModelConfig) -> tuple[Tensor, Tensor]:
@@ -229,23 +200,15 @@ def _rotation_tables(config: ModelConfig) -> tuple[Tensor, Tensor]:
     return angles_PD.cos(), angles_PD.sin()
 
 
-def _attend(q_BHTD: Tensor, k_BKSD: Tensor, v_BKSD: Tensor, *, dropout: float = 0.0) -> Tensor:
-    """Attention [B, H, T, D] of the last T of S tokens to themselves and all before them."""
-    num_new, num_tokens = q_BHTD.shape[2], k_BKSD.shape[2]
-    is_causal, visible_TS = True, None
-    if num_new < num_tokens:
-        is_causal = False
-        if num_new > 1:
-            visible_TS = torch.ones(num_new, num_tokens, dtype=torch.bool, device=q_BHTD.device)
-            visible_TS = visible_TS.tril(num_tokens - num_new)
+def _attend(q_BHTD: Tensor, k_BKTD: Tensor, v_BKTD: Tensor, *, dropout: float) -> Tensor:
+    """Attention [B, H, T, D] of each token to itself and all before it."""
     return F.scaled_dot_product_attention(
         q_BHTD,
-        k_BKSD,
-        v_BKSD,
-        attn_mask=visible_TS,
+        k_BKTD,
+        v_BKTD,
         dropout_p=dropout,
-        is_causal=is_causal,
-        enable_gqa=q_BHTD.shape[1] != k_BKSD.shape[1],
+        is_causal=True,
+        enable_gqa=q_BHTD.shape[1] != k_BKTD.shape[1],
     )
 
 

@@ -10,14 +10,12 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from model.kv_cache import KVCache
 from model.transformer import Transformer
+from service.engine.eager_executor import DEFAULT_BLOCK_TOKENS, EagerExecutor
+from service.engine.executor import ChunkInput, LogitsWanted
 from service.engine.scheduler import Chunk
 
 __all__ = ["Runner", "TokenRunner", "resolve_device", "resolve_dtype"]
-
-# f32 products give a row the same bits for every batch size that is a multiple of this.
-ROWS_MULTIPLE = 4
 
 
 class TokenRunner(Protocol):
@@ -33,7 +31,7 @@ class TokenRunner(Protocol):
 
 
 class Runner:
-    """A transformer with its cache.
+    """An executor of which each slot owns as many blocks as the longest sequence needs.
 
     Args:
         model: In evaluation mode, on its device.
@@ -42,72 +40,39 @@ class Runner:
     """
 
     def __init__(self, model: Transformer, *, num_slots: int, max_tokens: int) -> None:
-        self._model = model
-        weight = model.output_weight
-        self._device = weight.device
-        # One slot more takes the rows that only fill a batch up to a round size.
-        self._padding_slot = num_slots
-        self._cache = KVCache(
-            model.config,
-            num_slots=num_slots + 1,
-            max_tokens=max_tokens,
-            dtype=weight.dtype,
-            device=weight.device,
-        )
+        self._blocks_per_slot = -(-max_tokens // DEFAULT_BLOCK_TOKENS)
+        self._executor = EagerExecutor(model, num_blocks=num_slots * self._blocks_per_slot)
 
     @property
     def kv_cache_bytes(self) -> int:
         """Memory of the cache."""
-        tensors = (*self._cache.keys, *self._cache.values)
-        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+        return self._executor.kv_cache_bytes
 
-    @torch.inference_mode()
     def logits(self, chunks: list[Chunk]) -> dict[int, Tensor]:
-        """Compute the chunks; logits [V] in f32 on the CPU by request id, for the last ones.
+        """Compute the chunks; logits [V] in f32 on the CPU by request id, for the last ones."""
+        computed = self._executor.compute([self._input(chunk) for chunk in chunks])
+        logits_RV = computed.logits_RV.cpu()
+        return {
+            chunk.sequence.request_id: logits_RV[rows][0]
+            for chunk, rows in zip(chunks, computed.rows, strict=True)
+            if chunk.is_last
+        }
 
-        Sequences with one token to go form one batch; a longer piece of a prompt is computed by
-        itself, since its length is its own.
-        """
-        singles = [chunk for chunk in chunks if chunk.num_tokens == 1]
-        groups = [[chunk] for chunk in chunks if chunk.num_tokens > 1]
-        if singles:
-            groups.append(singles)
-        logits: dict[int, Tensor] = {}
-        for group in groups:
-            rows_BV = self._forward(group)
-            for row, chunk in enumerate(group):
-                if chunk.is_last:
-                    logits[chunk.sequence.request_id] = rows_BV[row]
-        return logits
-
-    @torch.inference_mode()
     def clear_slot(self, slot: int) -> None:
-        """Write zeros over a slot: a masked NaN would still poison its next owner's sums."""
-        for tensor in (*self._cache.keys, *self._cache.values):
-            tensor[slot].zero_()
+        """Write zeros over a slot."""
+        self._executor.clear_blocks(self._blocks(slot))
 
-    def _forward(self, group: list[Chunk]) -> Tensor:
-        """Logits [B, V] after the last token of each chunk of equal length."""
-        tokens: list[list[int]] = []
-        slots: list[int] = []
-        starts: list[int] = []
-        for chunk in group:
-            assert chunk.sequence.slot is not None
-            tokens.append(chunk.sequence.token_ids[chunk.start : chunk.start + chunk.num_tokens])
-            slots.append(chunk.sequence.slot)
-            starts.append(chunk.start)
-        if group[0].num_tokens == 1:
-            for _ in range(-len(group) % ROWS_MULTIPLE):
-                tokens.append([0])
-                slots.append(self._padding_slot)
-                starts.append(0)
-        logits_BTV = self._model(
-            torch.tensor(tokens, device=self._device),
-            kv_cache=self._cache,
-            slots_B=torch.tensor(slots, device=self._device),
-            start_positions_B=torch.tensor(starts, device=self._device),
+    def _blocks(self, slot: int) -> range:
+        return range(slot * self._blocks_per_slot, (slot + 1) * self._blocks_per_slot)
+
+    def _input(self, chunk: Chunk) -> ChunkInput:
+        assert chunk.sequence.slot is not None
+        return ChunkInput(
+            token_ids=chunk.sequence.token_ids[chunk.start : chunk.start + chunk.num_tokens],
+            start=chunk.start,
+            block_ids=self._blocks(chunk.sequence.slot),
+            logits=LogitsWanted.LAST if chunk.is_last else LogitsWanted.NONE,
         )
-        return logits_BTV[:, -1].float().cpu()
 
 
 def resolve_device(name: str) -> torch.device:

@@ -155,7 +155,9 @@ def test_a_poisoned_request_ends_alone_and_its_slot_is_clean_for_the_next(
     ends: dict[int, EngineFinish | None] = {}
     for step in range(12):
         if step == 4:
-            runner._cache.values[0][1] = math.nan  # pyright: ignore[reportPrivateUsage]
+            cache = runner._executor._cache  # pyright: ignore[reportPrivateUsage]
+            second = slice(cache.values[0].shape[1] // 3, 2 * cache.values[0].shape[1] // 3)
+            cache.values[0][:, second] = math.nan
         for output in engine.step().outputs:
             tokens[output.request_id] += output.token_ids
             ends[output.request_id] = output.finish
