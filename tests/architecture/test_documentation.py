@@ -14,7 +14,10 @@ import pytest
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?://|mailto:|#)([^)#\s]+)[^)]*\)")
 INLINE_TARGET = re.compile(r"`make ([a-z-]+)`")
-GROUPS_OF_COMMANDS = {"nextword-train": ("evaluate",)}
+GROUPS_OF_COMMANDS = {
+    "nextword-train": ("evaluate",),
+    "nextword": ("generate", "tokens", "models", "health", "bench"),
+}
 
 
 @pytest.fixture(scope="session")

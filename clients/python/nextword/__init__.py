@@ -1,1 +1,81 @@
-"""What programs need to talk to a Nextword server; `nextword.v1` holds the gRPC messages."""
+"""What programs need to talk to a Nextword server; `nextword.v1` holds the gRPC messages.
+
+Names are loaded when they are first used: the server imports `nextword.v1` and nothing else of it.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nextword.answers import (
+        Choice,
+        Generation,
+        Model,
+        Summary,
+        TextPiece,
+        Timings,
+        Token,
+        Usage,
+    )
+    from nextword.client import Client, TextStream
+    from nextword.errors import (
+        AddressError,
+        AuthenticationError,
+        ConnectionFailedError,
+        DeadlineExceededError,
+        InvalidRequestError,
+        NextwordError,
+        NotFoundError,
+        OverloadedError,
+        ProtocolError,
+        ServerFaultError,
+        StatusError,
+        UnavailableError,
+    )
+    from nextword.request import SamplingParameters
+
+__all__ = [
+    "AddressError",
+    "AuthenticationError",
+    "Choice",
+    "Client",
+    "ConnectionFailedError",
+    "DeadlineExceededError",
+    "Generation",
+    "InvalidRequestError",
+    "Model",
+    "NextwordError",
+    "NotFoundError",
+    "OverloadedError",
+    "ProtocolError",
+    "SamplingParameters",
+    "ServerFaultError",
+    "StatusError",
+    "Summary",
+    "TextPiece",
+    "TextStream",
+    "Timings",
+    "Token",
+    "UnavailableError",
+    "Usage",
+]
+
+_ANSWERS = {"Choice", "Generation", "Model", "Summary", "TextPiece", "Timings", "Token", "Usage"}
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name."""
+    if name not in __all__:
+        raise AttributeError(f"module 'nextword' has no attribute {name!r}")
+    match name:
+        case "Client" | "TextStream":
+            module = "nextword.client"
+        case "SamplingParameters":
+            module = "nextword.request"
+        case _:
+            module = "nextword.answers" if name in _ANSWERS else "nextword.errors"
+    return getattr(import_module(module), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,130 @@
+"""What a server answers, as values that know no protocol."""
+
+from dataclasses import dataclass
+
+from nextword.request import SamplingParameters
+
+__all__ = ["Choice", "Generation", "Model", "Summary", "TextPiece", "Timings", "Token", "Usage"]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens read and made for one request."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Where the time went in the server, in seconds since it received the request."""
+
+    queue_seconds: float
+    first_token_seconds: float | None
+    total_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What concerns a whole request; it comes with the last piece of a stream.
+
+    Attributes:
+        id: The request's id, as in the server's log.
+        model: Name of the model that answered.
+        model_version: Its version.
+        usage: Tokens read and made.
+        parameters: What was in force, the seed that was drawn included.
+        timings: Where the time went.
+    """
+
+    id: str
+    model: str
+    model_version: str
+    usage: Usage
+    parameters: SamplingParameters
+    timings: Timings
+
+
+@dataclass(frozen=True, slots=True)
+class TextPiece:
+    """One piece of a continuation, as it was made.
+
+    Attributes:
+        index: Which continuation it belongs to.
+        text: Whole characters, perhaps none.
+        token_ids: The tokens that made it.
+        finish_reason: Why the continuation ended (``end_of_text``, ``stop``, ``length``); on its
+            last piece only.
+        summary: What concerns the request; on the very last piece only.
+    """
+
+    index: int
+    text: str
+    token_ids: tuple[int, ...]
+    finish_reason: str | None = None
+    summary: Summary | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One whole continuation."""
+
+    index: int
+    text: str
+    token_ids: tuple[int, ...]
+    finish_reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """A whole answer: the continuations in order, and what concerns all of them."""
+
+    choices: tuple[Choice, ...]
+    summary: Summary
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One token of a text.
+
+    Attributes:
+        id: Its number in the vocabulary.
+        text: What it stands for; a character split over tokens shows as U+FFFD in each of them.
+        start: Where it begins in the text's UTF-8 bytes.
+        end: Where it ends, exclusive.
+    """
+
+    id: int
+    text: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A served model.
+
+    Attributes:
+        id: Its name, as requests give it.
+        version: Its version.
+        is_default: Whether requests that name no model go to it.
+        is_ready: Whether it can answer now.
+        created: When it was published, in seconds since 1970.
+        context_tokens: Longest prompt, in tokens.
+        vocabulary_size: Number of token ids.
+        num_parameters: Number of trained values.
+        default_parameters: What an empty request gets.
+        card: The model card in Markdown, where one model was asked for.
+    """
+
+    id: str
+    version: str
+    is_default: bool
+    is_ready: bool
+    created: int
+    context_tokens: int
+    vocabulary_size: int
+    num_parameters: int
+    default_parameters: SamplingParameters
+    card: str = ""

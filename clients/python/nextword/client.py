@@ -1,0 +1,205 @@
+"""The client for programs: one shape over both protocols, chosen by the URL's scheme."""
+
+from collections.abc import Generator, Sequence
+from types import TracebackType
+from typing import Protocol, Self
+
+from nextword.address import DEFAULT_REST_URL, Address, parse_address
+from nextword.answers import Choice, Generation, Model, Summary, TextPiece, Token
+from nextword.errors import ProtocolError
+from nextword.request import GenerationRequest, SamplingParameters
+
+__all__ = ["Client", "TextStream"]
+
+
+class Transport(Protocol):
+    """What a client needs of a protocol."""
+
+    def generate(self, request: GenerationRequest) -> Generation: ...
+
+    def stream(self, request: GenerationRequest) -> Generator[TextPiece, None, None]: ...
+
+    def tokenize(self, text: str, *, model: str | None) -> tuple[Token, ...]: ...
+
+    def detokenize(self, ids: Sequence[int], *, model: str | None) -> str: ...
+
+    def list_models(self) -> tuple[Model, ...]: ...
+
+    def get_model(self, model: str) -> Model: ...
+
+    def close(self) -> None: ...
+
+
+class Client:
+    """Calls to one server. Use it in a `with` block, or close it.
+
+    Args:
+        url: ``http://`` or ``https://`` for REST, ``grpc://`` for gRPC.
+        timeout_seconds: How long a call may take that generates nothing.
+
+    Raises:
+        AddressError: The URL is none of a server.
+    """
+
+    def __init__(self, url: str = DEFAULT_REST_URL, *, timeout_seconds: float = 30.0) -> None:
+        address = parse_address(url)
+        self._transport = _transport(address, timeout_seconds)
+        self.url = address.url
+
+    def generate(
+        self,
+        prompt: str | Sequence[int],
+        *,
+        parameters: SamplingParameters | None = None,
+        model: str | None = None,
+        timeout_seconds: float = 600.0,
+        parse_special_tokens: bool = False,
+    ) -> Generation:
+        """Continue a text, and wait for the whole answer.
+
+        Args:
+            prompt: A text, or token ids that are taken as they are.
+            parameters: How tokens are chosen.
+            model: NAME or NAME@VERSION; None is the server's default model.
+            timeout_seconds: When the server gives up.
+            parse_special_tokens: Whether names of control tokens in the text are those tokens.
+
+        Raises:
+            NextwordError: Any of `nextword.errors`.
+        """
+        return self._transport.generate(
+            GenerationRequest(
+                prompt=prompt,
+                parameters=parameters or SamplingParameters(),
+                model=model,
+                timeout_seconds=timeout_seconds,
+                parse_special_tokens=parse_special_tokens,
+            )
+        )
+
+    def stream(
+        self,
+        prompt: str | Sequence[int],
+        *,
+        parameters: SamplingParameters | None = None,
+        model: str | None = None,
+        timeout_seconds: float = 600.0,
+        parse_special_tokens: bool = False,
+    ) -> "TextStream":
+        """Continue a text piece by piece; arguments and errors are those of `generate`.
+
+        The request is sent when the first piece is asked for. Closing the stream cancels it.
+        """
+        return TextStream(
+            self._transport.stream(
+                GenerationRequest(
+                    prompt=prompt,
+                    parameters=parameters or SamplingParameters(),
+                    model=model,
+                    timeout_seconds=timeout_seconds,
+                    parse_special_tokens=parse_special_tokens,
+                )
+            )
+        )
+
+    def tokenize(self, text: str, *, model: str | None = None) -> tuple[Token, ...]:
+        """The tokens of a text."""
+        return self._transport.tokenize(text, model=model)
+
+    def detokenize(self, ids: Sequence[int], *, model: str | None = None) -> str:
+        """The text of token ids."""
+        return self._transport.detokenize(ids, model=model)
+
+    def list_models(self) -> tuple[Model, ...]:
+        """The served models, the default one first."""
+        return self._transport.list_models()
+
+    def get_model(self, model: str) -> Model:
+        """One model, with its card."""
+        return self._transport.get_model(model)
+
+    def close(self) -> None:
+        """Close the connections; streams that still run end."""
+        self._transport.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class TextStream:
+    """The pieces of a continuation as they are made. Use it in a `with` block, or close it."""
+
+    def __init__(self, pieces: Generator[TextPiece, None, None]) -> None:
+        self._pieces = pieces
+        self._summary: Summary | None = None
+
+    @property
+    def summary(self) -> Summary | None:
+        """What concerns the whole request; None until the last piece has come."""
+        return self._summary
+
+    def read_all(self) -> Generation:
+        """Wait for the pieces that have not been taken yet, and put them together.
+
+        Raises:
+            NextwordError: Any of `nextword.errors`.
+        """
+        pieces = list(self)
+        if self._summary is None:
+            raise ProtocolError("the stream ended without its summary")
+        indices = sorted({piece.index for piece in pieces})
+        choices = (_choice(index, [p for p in pieces if p.index == index]) for index in indices)
+        return Generation(choices=tuple(choices), summary=self._summary)
+
+    def close(self) -> None:
+        """Cancel the request, unless it has ended; the server computes no further token of it."""
+        self._pieces.close()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> TextPiece:
+        piece = next(self._pieces)
+        self._summary = piece.summary or self._summary
+        return piece
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _choice(index: int, pieces: Sequence[TextPiece]) -> Choice:
+    return Choice(
+        index=index,
+        text="".join(piece.text for piece in pieces),
+        token_ids=tuple(token_id for piece in pieces for token_id in piece.token_ids),
+        finish_reason=pieces[-1].finish_reason or "",
+    )
+
+
+def _transport(address: Address, timeout_seconds: float) -> Transport:
+    # Each protocol's library takes a tenth of a second to import; a program needs one of them.
+    match address.protocol:
+        case "rest":
+            from nextword.rest_transport import RestTransport
+
+            return RestTransport(address, timeout_seconds=timeout_seconds)
+        case "grpc":
+            from nextword.grpc_transport import GrpcTransport
+
+            return GrpcTransport(address, timeout_seconds=timeout_seconds)

@@ -1,0 +1,69 @@
+"""`nextword models`: which models a server has."""
+
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from nextword.answers import Model
+from nextword.command_line.options import DEFAULT_REST_URL, JsonOption, UrlOption
+from nextword.command_line.terminal_text import visible
+
+__all__ = ["models"]
+
+
+def models(
+    name: Annotated[
+        str | None, typer.Argument(help="NAME or NAME@VERSION: print this model's card.")
+    ] = None,
+    url: UrlOption = DEFAULT_REST_URL,
+    as_json: JsonOption = False,
+) -> None:
+    """List the served models, or show the card of one."""
+    from nextword.client import Client
+
+    with Client(url) as client:
+        if name is not None:
+            model = client.get_model(name)
+            print(json.dumps(asdict(model)) if as_json else visible(model.card))
+            return
+        found = client.list_models()
+    if as_json:
+        print(json.dumps([asdict(model) for model in found]))
+    else:
+        _print_table(found)
+
+
+def _print_table(found: tuple[Model, ...]) -> None:
+    from nextword.command_line.tables import new_table, print_table
+
+    numbers = ("parameters", "context", "vocabulary")
+    table = new_table("model", *numbers, "published", "state", "defaults", numbers=numbers)
+    for model in found:
+        created = datetime.fromtimestamp(model.created, UTC)
+        state = "ready" if model.is_ready else "not ready"
+        table.add_row(
+            f"{model.id}@{model.version}",
+            _short(model.num_parameters),
+            str(model.context_tokens),
+            str(model.vocabulary_size),
+            f"{created:%Y-%m-%d}",
+            f"{state}, default" if model.is_default else state,
+            _defaults(model),
+        )
+    print_table(table)
+
+
+def _short(number: int) -> str:
+    for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:.1f} {letter}"
+    return str(number)
+
+
+def _defaults(model: Model) -> str:
+    given = model.default_parameters.given()
+    shown = ("max_tokens", "temperature", "top_k", "top_p", "min_p", "repetition_penalty")
+    return " ".join(f"{name}={given[name]}" for name in shown if name in given)

@@ -1,0 +1,221 @@
+"""gRPC's messages to and from the client's values, and the details of its errors."""
+
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+
+import grpc
+from google.rpc import error_details_pb2, status_pb2
+
+from nextword.answers import Choice, Generation, Model, Summary, TextPiece, Timings, Token, Usage
+from nextword.errors import ErrorFacts, InvalidRequestError, StatusError, status_error, status_of
+from nextword.request import GenerationRequest, SamplingParameters
+from nextword.v1 import text_generation_pb2 as pb
+
+__all__ = [
+    "DETAILS_KEY",
+    "fill_request",
+    "read_error",
+    "read_generation",
+    "read_model",
+    "read_piece",
+    "read_token",
+]
+
+DETAILS_KEY = "grpc-status-details-bin"
+
+# The HTTP status beside each gRPC status, for errors whose code is not in the table.
+_HTTP_STATUSES = {
+    "INVALID_ARGUMENT": 400,
+    "FAILED_PRECONDITION": 400,
+    "OUT_OF_RANGE": 400,
+    "UNAUTHENTICATED": 401,
+    "PERMISSION_DENIED": 403,
+    "NOT_FOUND": 404,
+    "UNIMPLEMENTED": 404,
+    "RESOURCE_EXHAUSTED": 429,
+    "CANCELLED": 499,
+    "UNAVAILABLE": 503,
+    "DEADLINE_EXCEEDED": 504,
+}
+
+
+def fill_request(
+    message: pb.GenerateTextRequest | pb.StreamGenerateTextRequest, request: GenerationRequest
+) -> None:
+    """Write a request into a message of either call.
+
+    Raises:
+        InvalidRequestError: A value does not fit into its field.
+    """
+    if isinstance(request.prompt, str):
+        with _values_fit("prompt", request.prompt):
+            message.prompt = request.prompt
+    else:
+        with _values_fit("prompt_ids", request.prompt):
+            message.prompt_ids.ids.extend(request.prompt)
+    if request.model is not None:
+        with _values_fit("model", request.model):
+            message.model = request.model
+    if request.parse_special_tokens:
+        message.parse_special_tokens = True
+    message.timeout_seconds = request.timeout_seconds
+    _fill_parameters(message.parameters, request.parameters)
+
+
+def read_piece(message: pb.StreamGenerateTextResponse) -> TextPiece:
+    """One message of a stream."""
+    return TextPiece(
+        index=message.index,
+        text=message.text,
+        token_ids=tuple(message.token_ids),
+        finish_reason=_finish_reason(message.finish_reason),
+        summary=_summary(message.summary) if message.HasField("summary") else None,
+    )
+
+
+def read_generation(message: pb.GenerateTextResponse) -> Generation:
+    """A whole answer."""
+    choices = (
+        Choice(
+            index=choice.index,
+            text=choice.text,
+            token_ids=tuple(choice.token_ids),
+            finish_reason=_finish_reason(choice.finish_reason) or "",
+        )
+        for choice in message.choices
+    )
+    return Generation(choices=tuple(choices), summary=_summary(message))
+
+
+def read_token(token: pb.Token) -> Token:
+    """One token of a text."""
+    return Token(id=token.id, text=token.text, start=token.start, end=token.end)
+
+
+def read_model(model: pb.Model, *, card: str = "") -> Model:
+    """One served model."""
+    return Model(
+        id=model.id,
+        version=model.version,
+        is_default=model.is_default,
+        is_ready=model.is_ready,
+        created=model.created,
+        context_tokens=model.context_tokens,
+        vocabulary_size=model.vocabulary_size,
+        num_parameters=model.num_parameters,
+        default_parameters=_parameters(model.default_parameters),
+        card=card,
+    )
+
+
+def read_error(
+    code: grpc.StatusCode, message: str, details: bytes, *, request_id: str | None
+) -> StatusError:
+    """The error of a status with details, as the table has it.
+
+    Args:
+        code: The call's status.
+        message: Its text.
+        details: A serialized google.rpc.Status, empty where there is none.
+        request_id: The request's id as the initial metadata have it.
+    """
+    word, field, retry_after = code.name.lower(), None, None
+    metadata: Mapping[str, str] = {}
+    info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+    retry, asked = error_details_pb2.RetryInfo(), error_details_pb2.RequestInfo()
+    for packed in status_pb2.Status.FromString(details).details:
+        if packed.Unpack(info):
+            word, metadata = info.reason.lower(), dict(info.metadata)
+        elif packed.Unpack(bad):
+            field = next((item.field for item in bad.field_violations), None)
+        elif packed.Unpack(retry):
+            retry_after = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
+        elif packed.Unpack(asked):
+            request_id = asked.request_id
+    facts = ErrorFacts(
+        code=word,
+        status=status_of(word, otherwise=_HTTP_STATUSES.get(code.name, 500)),
+        field=field,
+        retry_after_seconds=retry_after,
+        request_id=request_id,
+        metadata=metadata,
+    )
+    return status_error(message, facts=facts)
+
+
+def _finish_reason(number: pb.FinishReason.ValueType) -> str | None:
+    if number == pb.FINISH_REASON_UNSPECIFIED:
+        return None
+    return pb.FinishReason.Name(number).removeprefix("FINISH_REASON_").lower()
+
+
+def _summary(message: pb.StreamSummary | pb.GenerateTextResponse) -> Summary:
+    timings = message.timings
+    return Summary(
+        id=message.id,
+        model=message.model,
+        model_version=message.model_version,
+        usage=Usage(
+            prompt_tokens=message.usage.prompt_tokens,
+            completion_tokens=message.usage.completion_tokens,
+            total_tokens=message.usage.total_tokens,
+        ),
+        parameters=_parameters(message.parameters),
+        timings=Timings(
+            queue_seconds=timings.queue_seconds,
+            first_token_seconds=(
+                timings.first_token_seconds if timings.HasField("first_token_seconds") else None
+            ),
+            total_seconds=timings.total_seconds,
+        ),
+    )
+
+
+def _fill_parameters(message: pb.SamplingParameters, parameters: SamplingParameters) -> None:
+    for name, value in parameters.given().items():
+        with _values_fit(name, value):
+            match name:
+                case "stop":
+                    message.stop.extend(parameters.stop or ())
+                case "stop_token_ids":
+                    message.stop_token_ids.extend(parameters.stop_token_ids or ())
+                case "logit_bias":
+                    message.logit_bias.update(parameters.logit_bias or {})
+                case _:
+                    setattr(message, name, value)
+
+
+@contextmanager
+def _values_fit(name: str, value: object) -> Generator[None, None, None]:
+    """Say which field a value does not fit into: protobuf does not."""
+    try:
+        yield
+    except (TypeError, ValueError):
+        shown = repr(value)[:80]
+        raise InvalidRequestError(
+            f"{name} does not fit into its field: {shown}",
+            facts=ErrorFacts(code="invalid_value", status=400, field=name),
+        ) from None
+
+
+def _parameters(message: pb.SamplingParameters) -> SamplingParameters:
+    has = message.HasField
+    return SamplingParameters(
+        max_tokens=message.max_tokens if has("max_tokens") else None,
+        min_tokens=message.min_tokens if has("min_tokens") else None,
+        temperature=message.temperature if has("temperature") else None,
+        top_k=message.top_k if has("top_k") else None,
+        top_p=message.top_p if has("top_p") else None,
+        min_p=message.min_p if has("min_p") else None,
+        repetition_penalty=message.repetition_penalty if has("repetition_penalty") else None,
+        presence_penalty=message.presence_penalty if has("presence_penalty") else None,
+        frequency_penalty=message.frequency_penalty if has("frequency_penalty") else None,
+        seed=message.seed if has("seed") else None,
+        stop=tuple(message.stop),
+        stop_token_ids=tuple(message.stop_token_ids),
+        n=message.n if has("n") else None,
+        logit_bias=dict(message.logit_bias),
+        logprobs=message.logprobs if has("logprobs") else None,
+        echo=message.echo if has("echo") else None,
+        ignore_eos=message.ignore_eos if has("ignore_eos") else None,
+    )

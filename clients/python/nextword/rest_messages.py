@@ -1,0 +1,198 @@
+"""REST's JSON to and from the client's values; knows no network library."""
+
+from collections.abc import Mapping
+
+from nextword.answers import (
+    Choice,
+    Generation,
+    Model,
+    Summary,
+    TextPiece,
+    Timings,
+    Token,
+    Usage,
+)
+from nextword.errors import ErrorFacts, ProtocolError, StatusError, status_error, status_of
+from nextword.json_fields import JsonFields, read_json_object
+from nextword.request import GenerationRequest, SamplingParameters
+
+__all__ = [
+    "read_error",
+    "read_generation",
+    "read_model",
+    "read_piece",
+    "read_tokens",
+    "request_body",
+]
+
+
+def request_body(request: GenerationRequest, *, is_streamed: bool) -> dict[str, object]:
+    """The body of /v1/generate."""
+    prompt = request.prompt
+    body = request.parameters.given()
+    if request.parameters.logit_bias is not None:
+        # JSON has no other keys than strings.
+        biases = request.parameters.logit_bias.items()
+        body["logit_bias"] = {str(token_id): bias for token_id, bias in biases}
+    body |= {"prompt": prompt} if isinstance(prompt, str) else {"prompt_ids": list(prompt)}
+    if request.model is not None:
+        body["model"] = request.model
+    if request.parse_special_tokens:
+        body["parse_special_tokens"] = True
+    if is_streamed:
+        body["stream"] = True
+    return body | {"timeout_seconds": request.timeout_seconds}
+
+
+def read_piece(payload: bytes) -> TextPiece:
+    """One event of a stream.
+
+    Raises:
+        StatusError: The event is the error that ends the stream.
+        ProtocolError: It is no event of ours.
+    """
+    event = read_json_object(payload)
+    if event.has("error"):
+        raise _error(event.object("error"), status=None, headers={})
+    return TextPiece(
+        index=event.integer("index"),
+        text=event.text("text"),
+        token_ids=event.integers("token_ids"),
+        finish_reason=event.optional_text("finish_reason"),
+        summary=_summary(event) if event.has("usage") else None,
+    )
+
+
+def read_generation(body: bytes) -> Generation:
+    """A whole answer of /v1/generate.
+
+    Raises:
+        ProtocolError: It is none.
+    """
+    answer = read_json_object(body)
+    choices = (
+        Choice(
+            index=choice.integer("index"),
+            text=choice.text("text"),
+            token_ids=choice.integers("token_ids"),
+            finish_reason=choice.text("finish_reason"),
+        )
+        for choice in answer.objects("choices")
+    )
+    return Generation(choices=tuple(choices), summary=_summary(answer))
+
+
+def read_tokens(body: bytes) -> tuple[Token, ...]:
+    """An answer of /v1/tokenize.
+
+    Raises:
+        ProtocolError: It is none.
+    """
+    return tuple(
+        Token(
+            id=token.integer("id"),
+            text=token.text("text"),
+            start=token.integer("start"),
+            end=token.integer("end"),
+        )
+        for token in read_json_object(body).objects("tokens")
+    )
+
+
+def read_model(model: JsonFields) -> Model:
+    """One object of /v1/models.
+
+    Raises:
+        ProtocolError: It is none of ours.
+    """
+    return Model(
+        id=model.text("id"),
+        version=model.text("version"),
+        is_default=model.boolean("is_default"),
+        is_ready=model.boolean("is_ready"),
+        created=model.integer("created"),
+        context_tokens=model.integer("context_tokens"),
+        vocabulary_size=model.integer("vocabulary_size"),
+        num_parameters=model.integer("num_parameters"),
+        default_parameters=_parameters(model.object("default_parameters")),
+        card=model.optional_text("card") or "",
+    )
+
+
+def read_error(status: int, body: bytes, headers: Mapping[str, str]) -> StatusError:
+    """The error in an answer that is not a success; other people's servers shape it otherwise."""
+    try:
+        return _error(read_json_object(body).object("error"), status=status, headers=headers)
+    except ProtocolError:
+        facts = _facts(f"http_{status}", status, None, headers=headers)
+        return status_error(f"the server answered with HTTP status {status}", facts=facts)
+
+
+def _error(error: JsonFields, *, status: int | None, headers: Mapping[str, str]) -> StatusError:
+    try:
+        code = error.text("code")
+    except ProtocolError:
+        # vLLM and llama.cpp send the status as a number here.
+        code = f"http_{status or 500}"
+    # Within a stream there is no status of its own: the code's row has it.
+    facts = _facts(code, status, error.optional_text("param"), headers=headers)
+    return status_error(error.text("message"), facts=facts)
+
+
+def _facts(
+    code: str, status: int | None, field: str | None, *, headers: Mapping[str, str]
+) -> ErrorFacts:
+    return ErrorFacts(
+        code=code,
+        status=status_of(code, otherwise=500) if status is None else status,
+        field=field,
+        retry_after_seconds=_seconds(headers.get("retry-after")),
+        request_id=headers.get("x-request-id"),
+    )
+
+
+def _seconds(value: str | None) -> float | None:
+    """Retry-After in its form of seconds; a date is none that our servers send."""
+    return float(value) if value is not None and value.isdecimal() else None
+
+
+def _summary(values: JsonFields) -> Summary:
+    usage, timings = values.object("usage"), values.object("timings")
+    return Summary(
+        id=values.text("id"),
+        model=values.text("model"),
+        model_version=values.text("model_version"),
+        usage=Usage(
+            prompt_tokens=usage.integer("prompt_tokens"),
+            completion_tokens=usage.integer("completion_tokens"),
+            total_tokens=usage.integer("total_tokens"),
+        ),
+        parameters=_parameters(values.object("parameters")),
+        timings=Timings(
+            queue_seconds=timings.number("queue_seconds"),
+            first_token_seconds=timings.optional_number("first_token_seconds"),
+            total_seconds=timings.number("total_seconds"),
+        ),
+    )
+
+
+def _parameters(values: JsonFields) -> SamplingParameters:
+    return SamplingParameters(
+        max_tokens=values.optional_integer("max_tokens"),
+        min_tokens=values.optional_integer("min_tokens"),
+        temperature=values.optional_number("temperature"),
+        top_k=values.optional_integer("top_k"),
+        top_p=values.optional_number("top_p"),
+        min_p=values.optional_number("min_p"),
+        repetition_penalty=values.optional_number("repetition_penalty"),
+        presence_penalty=values.optional_number("presence_penalty"),
+        frequency_penalty=values.optional_number("frequency_penalty"),
+        seed=values.optional_integer("seed"),
+        stop=values.texts("stop") if values.has("stop") else (),
+        stop_token_ids=values.integers("stop_token_ids") if values.has("stop_token_ids") else (),
+        n=values.optional_integer("n"),
+        logit_bias=values.biases("logit_bias") if values.has("logit_bias") else {},
+        logprobs=values.optional_integer("logprobs"),
+        echo=values.optional_boolean("echo"),
+        ignore_eos=values.optional_boolean("ignore_eos"),
+    )
