@@ -18,7 +18,8 @@ def error_body(error: RequestError) -> dict[str, dict[str, object]]:
             "type": error.kind.error_type,
             "param": error.field,
             "code": error.kind.code,
-            **error.metadata,
+            # All of them are counts; gRPC can carry them as strings only.
+            **{name: int(value) for name, value in error.metadata.items()},
         }
     }
 

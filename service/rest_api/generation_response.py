@@ -47,6 +47,10 @@ class Answer(Protocol):
         """Headers of an answer that succeeds, beside the usual."""
         ...
 
+    def restate(self, error: RequestError) -> RequestError:
+        """An error of the core in the words of this route."""
+        ...
+
     def event(self, piece: BatchPiece) -> object:
         """The event that tells of a piece."""
         ...
@@ -89,6 +93,7 @@ class GenerationResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the request."""
+        answer: Answer | None = None
         stream: EventStream | None = None
         try:
             with self._log.request(
@@ -107,10 +112,11 @@ class GenerationResponse(Response):
         except RequestError as error:
             if error.kind is ErrorKind.CANCELLED:
                 return
+            told = error if answer is None else answer.restate(error)
             if stream is not None and stream.has_started:
-                await stream.send_error(error)
+                await stream.send_error(told)
             else:
-                await error_response(error)(scope, receive, send)
+                await error_response(told)(scope, receive, send)
         except Exception:
             if stream is None or not stream.has_started:
                 raise

@@ -3,15 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
+from service.errors import RequestError
 from service.generation import GenerationRequest, Summary, TextPiece, TokenReport
-from service.model_facts import ModelFacts
-from service.parameters import EffectiveParameters, RequestedParameters
+from service.parameters import RequestedParameters
 from service.rest_api.bodies import JsonFields
 from service.rest_api.prompt_batch import BatchPiece
 
 __all__ = [
     "NativeAnswer",
-    "model_object",
     "read_generate_body",
     "read_parameters",
 ]
@@ -33,6 +32,10 @@ class NativeAnswer:
     def headers(self) -> Mapping[str, str]:
         """None beside the usual."""
         return {}
+
+    def restate(self, error: RequestError) -> RequestError:
+        """As it is: the core's words are this route's."""
+        return error
 
     def event(self, piece: BatchPiece) -> object:
         """The piece as an event; the last one says what the request used."""
@@ -162,26 +165,6 @@ def _token_object(token_id: int, data: bytes, logprob: float | None) -> dict[str
     }
 
 
-def model_object(facts: ModelFacts, *, card: str | None = None) -> dict[str, object]:
-    """A model, in OpenAI's shape with our facts beside it."""
-    values: dict[str, object] = {
-        "id": facts.id,
-        "object": "model",
-        "created": facts.created,
-        "owned_by": "nextword",
-        "version": facts.version,
-        "is_default": facts.is_default,
-        "is_ready": facts.is_ready,
-        "context_tokens": facts.context_tokens,
-        "vocabulary_size": facts.vocabulary_size,
-        "num_parameters": facts.num_parameters,
-        "default_parameters": _parameters_object(facts.default_parameters, with_seed=False),
-    }
-    if card is not None:
-        values["card"] = card
-    return values
-
-
 def _summary_object(summary: Summary) -> dict[str, object]:
     usage = summary.usage
     return {
@@ -194,13 +177,6 @@ def _summary_object(summary: Summary) -> dict[str, object]:
             "completion_tokens": usage.completion_tokens,
             "total_tokens": usage.total_tokens,
         },
-        "parameters": _parameters_object(summary.parameters, with_seed=True),
+        "parameters": asdict(summary.parameters),
         "timings": asdict(summary.timings),
     }
-
-
-def _parameters_object(parameters: EffectiveParameters, *, with_seed: bool) -> dict[str, object]:
-    values = asdict(parameters)
-    if not with_seed:
-        del values["seed"]
-    return values

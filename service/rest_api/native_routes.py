@@ -1,4 +1,4 @@
-"""The native routes: generate, tokenize, detokenize, models."""
+"""The native routes: generate, tokenize, detokenize, models, and the page that lists all routes."""
 
 import msgspec
 from fastapi import APIRouter
@@ -10,8 +10,9 @@ from service.model_facts import facts_of
 from service.request_log import RequestLog
 from service.rest_api.bodies import JsonFields, read_json_object
 from service.rest_api.generation_response import GenerationResponse
-from service.rest_api.messages import model_object, read_generate_body
-from service.rest_api.openapi import DETOKENIZE, GENERATE, GET_MODEL, LIST_MODELS, TOKENIZE
+from service.rest_api.messages import read_generate_body
+from service.rest_api.model_messages import detailed_model_object, model_object
+from service.rest_api.openapi import openapi_page
 from service.served_models import ServedModels
 from service.text_generator import TextGenerator
 from service.tokenization import detokenize, tokenize
@@ -23,7 +24,7 @@ def native_router(generator: TextGenerator, models: ServedModels, log: RequestLo
     """The routes under /v1 of our own making."""
     router = APIRouter()
 
-    @router.post("/v1/generate", response_model=None, openapi_extra=GENERATE, tags=["text"])
+    @router.post("/v1/generate", response_model=None)
     async def generate(request: Request) -> Response:
         """Continue a text, whole or as server-sent events."""
         return GenerationResponse(
@@ -34,7 +35,7 @@ def native_router(generator: TextGenerator, models: ServedModels, log: RequestLo
             read=read_generate_body,
         )
 
-    @router.post("/v1/tokenize", response_model=None, openapi_extra=TOKENIZE, tags=["tokens"])
+    @router.post("/v1/tokenize", response_model=None)
     async def tokens(request: Request) -> Response:
         """The tokens of a text."""
         with log.request(
@@ -49,7 +50,7 @@ def native_router(generator: TextGenerator, models: ServedModels, log: RequestLo
             found = await tokenize(model, text)
             return _json({"count": len(found), "tokens": found})
 
-    @router.post("/v1/detokenize", response_model=None, openapi_extra=DETOKENIZE, tags=["tokens"])
+    @router.post("/v1/detokenize", response_model=None)
     async def text(request: Request) -> Response:
         """The text of token ids."""
         with log.request(
@@ -63,23 +64,26 @@ def native_router(generator: TextGenerator, models: ServedModels, log: RequestLo
                 raise invalid_value("ids", "must be given")
             return _json({"text": await detokenize(model, ids)})
 
-    @router.get("/v1/models", response_model=None, openapi_extra=LIST_MODELS, tags=["models"])
+    @router.get("/v1/models", response_model=None)
     async def list_models(request: Request) -> Response:
         """The served models, the default one first."""
         with log.request(protocol="rest", route="/v1/models", request_id=request.state.request_id):
             data = [model_object(facts_of(model, models)) for model in models.all]
             return _json({"object": "list", "data": data})
 
-    @router.get(
-        "/v1/models/{model_id}", response_model=None, openapi_extra=GET_MODEL, tags=["models"]
-    )
+    @router.get("/v1/models/{model_id}", response_model=None)
     async def get_model(request: Request, model_id: str) -> Response:
         """One model, with its card."""
         with log.request(
             protocol="rest", route="/v1/models/{model_id}", request_id=request.state.request_id
         ):
             model = models.find(model_id)
-            return _json(model_object(facts_of(model, models), card=model.folder.card))
+            return _json(detailed_model_object(facts_of(model, models), card=model.folder.card))
+
+    @router.get("/openapi.json", response_model=None)
+    async def page(request: Request) -> Response:
+        """What this server offers, for tools."""
+        return _json(openapi_page())
 
     return router
 

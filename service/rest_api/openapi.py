@@ -1,91 +1,240 @@
-"""What the OpenAPI page says of bodies and answers; the parameters come from their one table."""
+"""The OpenAPI page: every route, its bodies, its answers and its errors."""
 
-from service.parameter_rules import PARAMETER_RULES, Kind, ParameterRule
+from service.errors import ErrorKind
+from service.rest_api.openapi_answers import ANSWER_SCHEMAS, reference
+from service.rest_api.openapi_requests import (
+    COMPLETIONS_BODY,
+    DETOKENIZE_BODY,
+    GENERATE_BODY,
+    TOKENIZE_BODY,
+    Schema,
+)
 
-__all__ = ["DETOKENIZE", "GENERATE", "GET_MODEL", "LIST_MODELS", "TOKENIZE"]
+__all__ = ["openapi_page"]
 
-Schema = dict[str, object]
+_PROBE_CODES = {"200": "It is.", "503": "It is not; the status says why."}
+# What the server may answer to whatever is asked of it.
+_ANYWHERE = (
+    ErrorKind.INVALID_HTTP,
+    ErrorKind.INVALID_VALUE,
+    ErrorKind.UNKNOWN_URL,
+    ErrorKind.METHOD_NOT_ALLOWED,
+    ErrorKind.REQUEST_TIMEOUT,
+    ErrorKind.URL_TOO_LONG,
+    ErrorKind.HEADERS_TOO_LARGE,
+    ErrorKind.INTERNAL_ERROR,
+    ErrorKind.TOO_MANY_CONNECTIONS,
+)
+_OF_BODIES = (
+    *_ANYWHERE,
+    ErrorKind.INVALID_JSON,
+    ErrorKind.UNSUPPORTED_PARAMETER,
+    ErrorKind.REQUEST_TOO_LARGE,
+    ErrorKind.UNSUPPORTED_MEDIA_TYPE,
+    ErrorKind.MODEL_NOT_FOUND,
+)
+_OF_GENERATION = (
+    *_OF_BODIES,
+    ErrorKind.CONTEXT_LENGTH_EXCEEDED,
+    ErrorKind.SERVER_OVERLOADED,
+    ErrorKind.DEADLINE_EXCEEDED,
+    ErrorKind.MODEL_LOADING,
+    ErrorKind.DRAINING,
+    ErrorKind.ENGINE_UNAVAILABLE,
+    ErrorKind.NUMERICAL_ERROR,
+)
 
-_TYPES: dict[Kind, Schema] = {
-    "integer": {"type": "integer"},
-    "number": {"type": "number"},
-    "boolean": {"type": "boolean"},
-    "strings": {"type": "array", "items": {"type": "string"}},
-    "integers": {"type": "array", "items": {"type": "integer"}},
-    "bias": {"type": "object", "additionalProperties": {"type": "number"}},
-}
+
+def _json(schema: Schema, **more: object) -> Schema:
+    return {"application/json": {"schema": schema, **more}}
 
 
-def _parameter(rule: ParameterRule) -> Schema:
-    schema: Schema = {**_TYPES[rule.kind], "description": rule.description}
-    if rule.kind in ("integer", "number") and rule.minimum is not None:
-        schema["exclusiveMinimum" if rule.above_minimum else "minimum"] = rule.minimum
-        schema["maximum"] = rule.maximum
-    return schema
+def _errors(kinds: tuple[ErrorKind, ...]) -> Schema:
+    responses: Schema = {}
+    for status in sorted({kind.http_status for kind in kinds}):
+        codes = [kind.code for kind in kinds if kind.http_status == status]
+        responses[str(status)] = {
+            "description": "Codes: " + ", ".join(codes) + ".",
+            "content": _json(reference("Error")),
+        }
+    return responses
 
 
-def _body(properties: dict[str, Schema], required: list[str], example: Schema) -> Schema:
-    schema: Schema = {
-        "type": "object",
-        "properties": properties,
-        "required": required,
-        "additionalProperties": False,
+def _post(
+    tag: str,
+    summary: str,
+    *,
+    body: Schema,
+    examples: dict[str, Schema],
+    content: Schema,
+    headers: Schema | None = None,
+    errors: tuple[ErrorKind, ...] = _OF_BODIES,
+) -> Schema:
+    named = {name: {"value": example} for name, example in examples.items()}
+    answer: Schema = {"description": "It is done.", "content": content}
+    if headers is not None:
+        answer["headers"] = headers
+    return {
+        "tags": [tag],
+        "summary": summary,
+        "requestBody": {"required": True, "content": _json(body, examples=named)},
+        "responses": {"200": answer, **_errors(errors)},
     }
-    content = {"application/json": {"schema": schema, "example": example}}
-    return {"required": True, "content": content}
 
 
-def _operation(description: str, *, body: Schema | None = None) -> Schema:
-    operation: Schema = {"responses": {"200": {"description": description}}}
-    if body is not None:
-        operation["requestBody"] = body
+def _get(
+    tag: str,
+    summary: str,
+    *,
+    content: Schema,
+    parameters: list[Schema] | None = None,
+    errors: tuple[ErrorKind, ...] = _ANYWHERE,
+) -> Schema:
+    operation: Schema = {
+        "tags": [tag],
+        "summary": summary,
+        "responses": {"200": {"description": "It is here.", "content": content}, **_errors(errors)},
+    }
+    if parameters is not None:
+        operation["parameters"] = parameters
     return operation
 
 
-_MODEL: Schema = {
-    "type": "string",
-    "description": "NAME or NAME@VERSION; by default the server's default model.",
+def _probe(summary: str) -> Schema:
+    answers: Schema = {
+        code: {"description": description, "content": _json(reference("Probe"))}
+        for code, description in _PROBE_CODES.items()
+    }
+    return {"tags": ["operation"], "summary": summary, "responses": answers}
+
+
+def _events(whole: str, event: str) -> Schema:
+    """A body in one, or events whose data are objects of a schema of their own."""
+    return {
+        **_json(reference(whole)),
+        "text/event-stream": {
+            "schema": {
+                "type": "string",
+                "description": f"Lines `data: ` with one {event} each; after an error one Error "
+                "and nothing more, else `data: [DONE]` at the end.",
+            },
+            "x-event-schema": reference(event),
+        },
+    }
+
+
+_MODEL_ID: Schema = {
+    "name": "model_id",
+    "in": "path",
+    "required": True,
+    "description": "NAME or NAME@VERSION.",
+    "schema": {"type": "string"},
+}
+_PATHS: dict[str, dict[str, Schema]] = {
+    "/v1/generate": {
+        "post": _post(
+            "text",
+            "Continue a text, whole or as server-sent events.",
+            body=GENERATE_BODY,
+            examples={
+                "a continuation": {
+                    "prompt": "Once upon a time",
+                    "max_tokens": 20,
+                    "temperature": 0.8,
+                    "top_k": 50,
+                },
+                "words as they are made": {"prompt": "The wolf said", "stream": True, "seed": 7},
+                "token ids": {"prompt_ids": [1, 2, 3], "max_tokens": 4, "ignore_eos": True},
+            },
+            content=_events("Generation", "GenerationEvent"),
+            errors=_OF_GENERATION,
+        )
+    },
+    "/v1/completions": {
+        "post": _post(
+            "OpenAI",
+            "Continue texts as OpenAI's completions do.",
+            body=COMPLETIONS_BODY,
+            examples={
+                "a completion": {"prompt": "Once upon a time", "max_tokens": 12, "seed": 7},
+                "two texts": {"prompt": ["The wolf", "The fox"], "max_tokens": 4, "stop": "\n"},
+                "chunks": {
+                    "prompt": "Once",
+                    "stream": True,
+                    "stream_options": {"include_usage": True},
+                },
+            },
+            content=_events("Completion", "CompletionEvent"),
+            headers={
+                "x-ignored-parameters": {
+                    "description": "Fields of the body that had no effect, if there were any.",
+                    "schema": {"type": "string"},
+                }
+            },
+            errors=_OF_GENERATION,
+        )
+    },
+    "/v1/tokenize": {
+        "post": _post(
+            "tokens",
+            "The tokens of a text, with the bytes that each stands for.",
+            body=TOKENIZE_BODY,
+            examples={"a text": {"text": "Once upon"}},
+            content=_json(reference("Tokens")),
+        )
+    },
+    "/v1/detokenize": {
+        "post": _post(
+            "tokens",
+            "The text of token ids.",
+            body=DETOKENIZE_BODY,
+            examples={"three tokens": {"ids": [1, 2, 3]}},
+            content=_json(reference("Text")),
+        )
+    },
+    "/v1/models": {
+        "get": _get(
+            "models",
+            "The served models, the default one first; OpenAI's clients read it too.",
+            content=_json(reference("Models")),
+        )
+    },
+    "/v1/models/{model_id}": {
+        "get": _get(
+            "models",
+            "One model, with its card and limits.",
+            content=_json(reference("Model")),
+            parameters=[_MODEL_ID],
+            errors=(*_ANYWHERE, ErrorKind.MODEL_NOT_FOUND),
+        )
+    },
+    "/livez": {"get": _probe("Whether waiting makes sense; restart the server when it is not.")},
+    "/readyz": {"get": _probe("Whether new requests are taken.")},
+    "/startupz": {"get": _probe("Whether loading has ended once.")},
+    "/health": {"get": _probe("The same as /readyz.")},
+    "/metrics": {
+        "get": _get(
+            "operation",
+            "Figures for Prometheus.",
+            content={
+                "text/plain": {"schema": {"type": "string"}},
+                "application/openmetrics-text": {"schema": {"type": "string"}},
+            },
+        )
+    },
+    "/openapi.json": {"get": _get("operation", "This page.", content=_json({"type": "object"}))},
 }
 
-GENERATE = _operation(
-    "The continuation; with stream true as server-sent events.",
-    body=_body(
-        {
-            "model": _MODEL,
-            "prompt": {"type": "string", "description": "The text to continue."},
-            "prompt_ids": {
-                "type": "array",
-                "items": {"type": "integer"},
-                "description": "Token ids to continue, instead of a text.",
-            },
-            **{rule.name: _parameter(rule) for rule in PARAMETER_RULES.values()},
-            "stream": {"type": "boolean", "description": "Send text as it is made."},
-            "timeout_seconds": {
-                "type": "number",
-                "exclusiveMinimum": 0,
-                "maximum": 86400,
-                "description": "When to give up; by default 600.",
-            },
-            "parse_special_tokens": {
-                "type": "boolean",
-                "description": "Read control tokens' strings in the prompt as those tokens.",
-            },
+
+def openapi_page() -> Schema:
+    """The whole page."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Nextword",
+            "version": "1",
+            "description": "Next words of small language models. gRPC offers the same: see proto/.",
         },
-        [],
-        {"prompt": "Once upon a time", "max_tokens": 20, "temperature": 0.8, "top_k": 50},
-    ),
-)
-TOKENIZE = _operation(
-    "The tokens, with the bytes of the text that each stands for.",
-    body=_body({"model": _MODEL, "text": {"type": "string"}}, ["text"], {"text": "Once upon"}),
-)
-DETOKENIZE = _operation(
-    "The text.",
-    body=_body(
-        {"model": _MODEL, "ids": {"type": "array", "items": {"type": "integer"}}},
-        ["ids"],
-        {"ids": [1, 2, 3]},
-    ),
-)
-LIST_MODELS = _operation("The models.")
-GET_MODEL = _operation("The model.")
+        "paths": _PATHS,
+        "components": {"schemas": ANSWER_SCHEMAS},
+    }

@@ -21,6 +21,7 @@ from service.request_ids import clean_request_id
 from service.request_log import RequestLog
 from service.rest_api.errors import error_response
 from service.rest_api.native_routes import native_router
+from service.rest_api.openai_routes import openai_router
 from service.served_models import ServedModels
 from service.text_generator import TextGenerator
 
@@ -38,8 +39,9 @@ def create_app(
     metrics: Metrics,
 ) -> ASGIApp:
     """The whole REST surface."""
-    app = FastAPI(title="Nextword", version="1", docs_url=None, redoc_url=None)
+    app = FastAPI(openapi_url=None)
     app.include_router(native_router(generator, models, log))
+    app.include_router(openai_router(generator, log))
 
     async def livez(request: Request) -> Response:
         """200 while waiting makes sense; restart the server when it is not."""

@@ -181,6 +181,7 @@ def test_models_are_listed_in_openais_shape_with_our_facts(server: Server) -> No
     assert "seed" not in model["default_parameters"]
     one = server.get("/v1/models/tiny@1").json()
     assert one.pop("card").startswith("# tiny")
+    assert one.pop("limits")["max_prompt_tokens"] == 4096
     assert one == model
 
 
@@ -213,19 +214,6 @@ def test_bad_token_requests_name_the_field(
     response = server.post(path, body)
     assert response.status_code in (400, 404)
     assert response.json()["error"]["param"] == field
-
-
-def test_the_openapi_page_describes_every_route_and_its_examples_pass(server: Server) -> None:
-    """Interfaces 28."""
-    page = server.get("/openapi.json").json()
-    assert {"/v1/generate", "/v1/tokenize", "/v1/detokenize", "/v1/models", "/metrics"} <= set(
-        page["paths"]
-    )
-    for path, operations in page["paths"].items():
-        for method, operation in operations.items():
-            if method == "post":
-                example = operation["requestBody"]["content"]["application/json"]["example"]
-                assert server.post(path, example).status_code == 200, path
 
 
 def test_probes_say_that_the_server_is_up(server: Server) -> None:
