@@ -1,33 +1,34 @@
 """The REST application, and the HTTP server that runs it on our own loop with our own signals."""
 
 import contextlib
-import logging
+import functools
 import socket
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from typing import cast
 
 import msgspec
 import uvicorn
 from fastapi import FastAPI
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from service.errors import ErrorKind, RequestError
-from service.health import Health, Stage, Verdict
+from service.health import Health, Verdict
 from service.metrics import Metrics
-from service.request_ids import clean_request_id
 from service.request_log import RequestLog
+from service.rest_api.connections import Connections
+from service.rest_api.envelope import Envelope
 from service.rest_api.errors import error_response
+from service.rest_api.http_protocol import HttpProtocol
 from service.rest_api.native_routes import native_router
 from service.rest_api.openai_routes import openai_router
 from service.served_models import ServedModels
 from service.text_generator import TextGenerator
+from service.transport_limits import TransportLimits
 
 __all__ = ["HttpServer", "create_app"]
-
-_logger = logging.getLogger(__name__)
 
 
 def create_app(
@@ -81,7 +82,11 @@ def create_app(
         )
         return error_response(RequestError(kind, message), headers=error.headers)
 
-    return _Envelope(app, health)
+    return Envelope(app, health)
+
+
+def _ignore(reason: str) -> None:
+    del reason
 
 
 class HttpServer:
@@ -90,13 +95,32 @@ class HttpServer:
     Args:
         app: What to serve.
         listener: A bound socket.
+        limits: What a connection may cost.
+        on_refusal: Called with the reason of each refusal that no application sees.
     """
 
-    def __init__(self, app: ASGIApp, listener: socket.socket) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        listener: socket.socket,
+        *,
+        limits: TransportLimits | None = None,
+        on_refusal: Callable[[str], None] = _ignore,
+    ) -> None:
+        limits = limits or TransportLimits()
         self._listener = listener
+        protocol = functools.partial(
+            HttpProtocol,
+            limits=limits,
+            connections=Connections(limits.max_connections),
+            on_refusal=on_refusal,
+        )
         self._server = _QuietServer(
             uvicorn.Config(
                 app,
+                # uvicorn only ever calls it.
+                http=cast("type[HttpProtocol]", protocol),
+                ws="none",
                 log_config=None,
                 log_level="warning",
                 access_log=False,
@@ -119,42 +143,6 @@ class _QuietServer(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         yield
-
-
-class _Envelope:
-    """What every answer has: a request id, our error body, and a farewell while draining."""
-
-    def __init__(self, app: ASGIApp, health: Health) -> None:
-        self._app = app
-        self._health = health
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        request_id = clean_request_id(Headers(scope=scope).get("x-request-id"))
-        scope.setdefault("state", {})["request_id"] = request_id
-        has_started = False
-
-        async def send_with_headers(message: Message) -> None:
-            nonlocal has_started
-            if message["type"] == "http.response.start":
-                has_started = True
-                headers = MutableHeaders(scope=message)
-                headers["x-request-id"] = request_id
-                if self._health.stage is Stage.DRAINING:
-                    headers["connection"] = "close"
-            await send(message)
-
-        try:
-            await self._app(scope, receive, send_with_headers)
-        except Exception:
-            _logger.exception("request %s failed", request_id)
-            if has_started:
-                # Half an answer cannot be taken back; the server closes the connection.
-                raise
-            error = RequestError(ErrorKind.INTERNAL_ERROR, "internal error")
-            await error_response(error)(scope, receive, send_with_headers)
 
 
 def _probe(verdict: Verdict) -> Response:

@@ -1,0 +1,41 @@
+"""What one client may cost either transport before any request of its is judged.
+
+The defaults are those of the settings; tests shorten the times.
+"""
+
+from dataclasses import dataclass
+
+__all__ = ["MAX_MESSAGE_BYTES", "TransportLimits"]
+
+# The same for a REST body and a gRPC message.
+MAX_MESSAGE_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransportLimits:
+    """Limits of connections, receipt and delivery.
+
+    Attributes:
+        max_connections: Open REST connections; above, the longest idle one makes room, else 503.
+        max_open_requests: Requests of both protocols that have not ended, whatever they ask for.
+        receive_timeout_seconds: A request must have arrived whole, counted from its first byte.
+        idle_timeout_seconds: Longest silence between two requests of one connection.
+        stall_timeout_seconds: A client that takes nothing for so long is let go.
+        ping_seconds: A silent stream of events gets a comment so often.
+        max_head_bytes: Request line and headers together.
+        max_num_headers: Headers of one request.
+        max_url_bytes: Path and query.
+        max_connection_age_seconds: A gRPC connection is asked to leave after so long, its calls
+            end in peace; 0 means never.
+    """
+
+    max_connections: int = 1024
+    max_open_requests: int = 1024
+    receive_timeout_seconds: float = 10.0
+    idle_timeout_seconds: float = 75.0
+    stall_timeout_seconds: float = 30.0
+    ping_seconds: float = 15.0
+    max_head_bytes: int = 32 * 1024
+    max_num_headers: int = 128
+    max_url_bytes: int = 8 * 1024
+    max_connection_age_seconds: float = 0.0
