@@ -9,6 +9,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from service.stop_strings import StopStrings
+
 __all__ = ["DecodedPiece", "Detokenizer"]
 
 
@@ -18,8 +20,9 @@ class DecodedPiece:
 
     Attributes:
         text: Whole characters.
-        token_ids: Tokens of which at least the first byte lies in text delivered so far.
-        is_stopped: Whether a stop string came; everything after it is gone.
+        token_ids: Tokens of which at least the first byte lies in text delivered so far, and
+            those without any text.
+        is_stopped: Whether a stop string came; everything from its beginning on is gone.
     """
 
     text: str
@@ -27,12 +30,22 @@ class DecodedPiece:
     is_stopped: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _HeldToken:
+    """A token not delivered yet; its text begins at this character of the whole text."""
+
+    token_id: int
+    start: int
+    has_text: bool
+
+
 class Detokenizer:
     """The text side of one continuation.
 
     Args:
         token_bytes: Bytes of a token id.
-        stop: Strings that end the text before them.
+        stop: Strings that end the text before them; where several end with one character, the
+            longest.
         min_tokens: Tokens before which no stop string counts.
     """
 
@@ -44,71 +57,66 @@ class Detokenizer:
         min_tokens: int = 0,
     ) -> None:
         self._token_bytes = token_bytes
-        self._stop = tuple(stop)
-        self._longest_stop = max(map(len, self._stop), default=0)
+        self._stop = StopStrings(stop) if stop else None
         self._min_tokens = min_tokens
         # Python's incremental decoder keeps an unfinished character (at most 3 bytes) and replaces
         # what can become none exactly as decoding everything at once does.
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._held_text = ""
         self._num_tokens = 0
-        # Tokens not delivered yet, with where their text begins, counted in characters from the
-        # start of the held text.
-        self._held_ids: deque[tuple[int, int]] = deque()
+        # Characters decoded so far; the last of them are held, the others were delivered.
+        self._num_characters = 0
+        self._held_text: list[str] = []
+        self._held_tokens: deque[_HeldToken] = deque()
 
     def push(self, token_ids: Sequence[int]) -> DecodedPiece:
         """Take tokens; give what can be delivered now."""
         for token_id in token_ids:
-            start = len(self._held_text)
-            self._held_ids.append((token_id, start))
-            self._held_text += self._decoder.decode(self._token_bytes(token_id))
+            data = self._token_bytes(token_id)
+            self._held_tokens.append(_HeldToken(token_id, self._num_characters, bool(data)))
             self._num_tokens += 1
-            stopped = self._find_stop(start)
-            if stopped is not None:
-                return stopped
-        return self._release(len(self._held_text) - self._num_possible_stop_characters())
+            stop_start = self._read(self._decoder.decode(data))
+            if stop_start is not None:
+                return self._release(stop_start, is_stopped=True)
+        num_possible = 0 if self._stop is None else self._stop.num_possible_characters
+        return self._release(self._num_characters - num_possible)
 
     def finish(self) -> DecodedPiece:
         """The end of the tokens: give everything, an unfinished character as U+FFFD."""
-        start = len(self._held_text)
-        self._held_text += self._decoder.decode(b"", final=True)
-        stopped = self._find_stop(start)
-        if stopped is not None:
-            return stopped
-        piece = self._release(len(self._held_text))
-        rest = tuple(token_id for token_id, _ in self._held_ids)
-        self._held_ids.clear()
+        stop_start = self._read(self._decoder.decode(b"", final=True))
+        if stop_start is not None:
+            return self._release(stop_start, is_stopped=True)
+        piece = self._release(self._num_characters)
+        rest = tuple(token.token_id for token in self._held_tokens)
+        self._held_tokens.clear()
         return DecodedPiece(piece.text, piece.token_ids + rest)
 
-    def _find_stop(self, num_old: int) -> DecodedPiece | None:
-        """The last piece if a stop string is complete, of which only the end can be new."""
-        if not self._stop or self._num_tokens < self._min_tokens:
+    def _read(self, text: str) -> int | None:
+        """Append to the text; where a stop string that counts begins, if one is complete now."""
+        if self._stop is None:
+            self._held_text.append(text)
+            self._num_characters += len(text)
             return None
-        places = [
-            self._held_text.find(text, max(0, num_old - len(text) + 1)) for text in self._stop
-        ]
-        found = [place for place in places if place >= 0]
-        if not found:
-            return None
-        piece = self._release(min(found))
-        return DecodedPiece(piece.text, piece.token_ids, is_stopped=True)
+        for character in text:
+            self._held_text.append(character)
+            self._num_characters += 1
+            length = self._stop.read(character)
+            if length and self._num_tokens >= self._min_tokens:
+                return self._num_characters - length
+        return None
 
-    def _num_possible_stop_characters(self) -> int:
-        """Length of the longest end of the text that begins a stop string."""
-        longest = min(self._longest_stop - 1, len(self._held_text))
-        for length in range(longest, 0, -1):
-            end = self._held_text[-length:]
-            if any(text.startswith(end) for text in self._stop):
-                return length
-        return 0
-
-    def _release(self, num_characters: int) -> DecodedPiece:
-        text, self._held_text = (
-            self._held_text[:num_characters],
-            self._held_text[num_characters:],
-        )
+    def _release(self, end: int, *, is_stopped: bool = False) -> DecodedPiece:
+        """The text up to a character, and the tokens whose text begins before it."""
+        held = "".join(self._held_text)
+        start = self._num_characters - len(held)
+        assert end >= start  # whatever may become a stop string was held
+        text, rest = held[: end - start], held[end - start :]
+        self._held_text = [rest]
         ids: list[int] = []
-        while self._held_ids and self._held_ids[0][1] < num_characters:
-            ids.append(self._held_ids.popleft()[0])
-        self._held_ids = deque((token, start - num_characters) for token, start in self._held_ids)
-        return DecodedPiece(text, tuple(ids))
+        while self._held_tokens and _is_before(self._held_tokens[0], end):
+            ids.append(self._held_tokens.popleft().token_id)
+        return DecodedPiece(text, tuple(ids), is_stopped)
+
+
+def _is_before(token: _HeldToken, end: int) -> bool:
+    # A token without text lies between two characters.
+    return token.start < end or (token.start == end and not token.has_text)

@@ -6,15 +6,12 @@ It knows one life of one process: when that ends, every stream ends with an erro
 
 import asyncio
 import itertools
-from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable
 
 import msgspec
 
 from service.engine.frames import encode_frame
 from service.engine.messages import (
-    Cancel,
-    EngineFinish,
     Heartbeat,
     Loaded,
     LoadFailed,
@@ -25,37 +22,11 @@ from service.engine.messages import (
 )
 from service.engine_launch import EngineConnection
 from service.errors import ErrorKind, RequestError
+from service.token_stream import TokenStream
 
-__all__ = ["EngineClient", "TokenBatch"]
+__all__ = ["EngineClient"]
 
 SHUTDOWN_SECONDS = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class TokenBatch:
-    """Tokens of one request since the last batch.
-
-    Attributes:
-        token_ids: In order; none in a first batch, which says that the request entered the batch.
-        finish: Set on the last batch.
-    """
-
-    token_ids: list[int]
-    finish: EngineFinish | None
-
-
-@dataclass(slots=True)
-class _Stream:
-    """What has arrived for one request and was not taken yet.
-
-    It holds at most a context's worth of ids however slow its reader is, and the engine never waits
-    for a reader.
-    """
-
-    arrived: asyncio.Event = field(default_factory=asyncio.Event)
-    token_ids: list[int] = field(default_factory=list[int])
-    finish: EngineFinish | None = None
-    error: RequestError | None = None
 
 
 class EngineClient:
@@ -83,7 +54,7 @@ class EngineClient:
         self.last_heard_at = self.step_changed_at = asyncio.get_running_loop().time()
         self._connection = connection
         self._on_report = on_report
-        self._streams: dict[int, _Stream] = {}
+        self._streams: dict[int, TokenStream] = {}
         self._numbers = itertools.count(1)
         self._lost: RequestError | None = None
         self._receiving = asyncio.create_task(self._receive(), name="engine-receive")
@@ -94,48 +65,48 @@ class EngineClient:
         return self._connection.process.pid
 
     @property
+    def system_fingerprint(self) -> str:
+        """Executor, device and dtype that compute its tokens, as in "eager-cpu-f32"."""
+        dtype = self.loaded.dtype.replace("float", "f")
+        return f"{self.loaded.executor}-{self.loaded.device}-{dtype}"
+
+    @property
     def num_streams(self) -> int:
-        """Requests whose streams are open."""
+        """Requests that the engine computes for readers."""
         return len(self._streams)
 
-    async def stream(self, request: Submit, *, deadline: float) -> AsyncGenerator[TokenBatch]:
-        """Tokens of a request as they are made; closing the generator cancels it.
+    def open(self, request: Submit, *, deadline: float) -> TokenStream:
+        """Submit a request; the block of the stream that comes back is the request's life.
 
         Args:
-            request: Its ``request_id`` is replaced by a fresh number.
+            request: Its ``request_id`` is replaced by a fresh number, its timeout by what is left
+                until the deadline.
             deadline: Loop time at which the engine drops it.
 
         Raises:
-            RequestError: The engine is lost, the deadline passed, or the request failed in it.
+            RequestError: The engine is lost.
         """
         if self._lost is not None:
             raise self._lost
         number = next(self._numbers)
-        stream = self._streams[number] = _Stream()
-        timer = asyncio.get_running_loop().call_at(deadline, self._expire, number)
-        try:
-            self._send(msgspec.structs.replace(request, request_id=number))
-            finish = None
-            while finish is None:
-                await stream.arrived.wait()
-                stream.arrived.clear()
-                if stream.error is not None:
-                    raise stream.error
-                token_ids, stream.token_ids = stream.token_ids, []
-                finish = stream.finish
-                yield TokenBatch(token_ids, finish)
-        finally:
-            timer.cancel()
-            del self._streams[number]
-            if stream.finish is None:
-                self._send(Cancel(number))
+        timeout = max(deadline - asyncio.get_running_loop().time(), 0.0)
+        request = msgspec.structs.replace(request, request_id=number, timeout_seconds=timeout)
+        stream = self._streams[number] = TokenStream(
+            request,
+            deadline=deadline,
+            send=self._send,
+            on_over=lambda: self._forget(number),
+        )
+        self._send(request)
+        return stream
+
+    def _forget(self, number: int) -> None:
+        del self._streams[number]
 
     def fail_all(self, error: RequestError) -> None:
-        """End every open stream with an error; the engine drops their requests."""
-        for stream in self._streams.values():
-            if stream.finish is None:
-                stream.error = error
-                stream.arrived.set()
+        """End every stream that the engine computes with an error; it drops their requests."""
+        for stream in list(self._streams.values()):
+            stream.fail(error)
 
     async def wait_lost(self) -> None:
         """Return when the process is gone."""
@@ -180,30 +151,11 @@ class EngineClient:
     def _deliver(self, step: StepOutput) -> None:
         for number in step.started_ids:
             if (stream := self._streams.get(number)) is not None:
-                stream.arrived.set()
+                stream.note_started()
         for output in step.outputs:
             # A request that was cancelled meanwhile has no stream any more.
-            if (stream := self._streams.get(output.request_id)) is None:
-                continue
-            stream.token_ids += output.token_ids
-            stream.finish = output.finish
-            if output.finish is EngineFinish.NUMERICAL_ERROR:
-                stream.error = RequestError(
-                    ErrorKind.NUMERICAL_ERROR, "the model's numbers became unusable"
-                )
-            elif output.finish is EngineFinish.INTERNAL_ERROR:
-                stream.error = RequestError(ErrorKind.INTERNAL_ERROR, "internal error")
-            stream.arrived.set()
-
-    def _expire(self, number: int) -> None:
-        stream = self._streams.get(number)
-        if stream is not None and stream.finish is None:
-            # The slot is freed now, however long the reader takes to come back for the error.
-            self._send(Cancel(number))
-            stream.error = RequestError(
-                ErrorKind.DEADLINE_EXCEEDED, "the deadline passed before the text was complete"
-            )
-            stream.arrived.set()
+            if (stream := self._streams.get(output.request_id)) is not None:
+                stream.deliver(output)
 
     def _lose(self) -> None:
         if self._lost is None:

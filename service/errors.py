@@ -66,9 +66,17 @@ class ErrorKind(enum.Enum):
         "invalid_request_error",
         False,
     )
+    INVALID_API_KEY = ("invalid_api_key", 401, "UNAUTHENTICATED", "authentication_error", False)
     UNKNOWN_URL = ("unknown_url", 404, "UNIMPLEMENTED", "not_found_error", False)
     MODEL_NOT_FOUND = ("model_not_found", 404, "NOT_FOUND", "not_found_error", False)
     SERVER_OVERLOADED = ("server_overloaded", 429, "RESOURCE_EXHAUSTED", "overloaded_error", True)
+    RATE_LIMIT_EXCEEDED = (
+        "rate_limit_exceeded",
+        429,
+        "RESOURCE_EXHAUSTED",
+        "rate_limit_error",
+        True,
+    )
     DEADLINE_EXCEEDED = ("deadline_exceeded", 504, "DEADLINE_EXCEEDED", "timeout_error", False)
     # The client went away: seen in log and metrics only.
     CANCELLED = ("cancelled", 499, "CANCELLED", "cancelled", False)
@@ -76,6 +84,8 @@ class ErrorKind(enum.Enum):
     DRAINING = ("draining", 503, "UNAVAILABLE", "unavailable_error", True)
     TOO_MANY_CONNECTIONS = ("too_many_connections", 503, "UNAVAILABLE", "unavailable_error", True)
     ENGINE_UNAVAILABLE = ("engine_unavailable", 503, "UNAVAILABLE", "unavailable_error", True)
+    # A stream whose reader took nothing for long gave its place to others.
+    READER_TOO_SLOW = ("reader_too_slow", 503, "UNAVAILABLE", "unavailable_error", True)
     NUMERICAL_ERROR = ("numerical_error", 500, "INTERNAL", "server_error", False)
     INTERNAL_ERROR = ("internal_error", 500, "INTERNAL", "server_error", False)
 
@@ -98,6 +108,7 @@ class RequestError(Exception):
         field: Name of the field at fault, None where none is.
         retry_after_seconds: When to come back, for kinds that can be retried.
         metadata: Facts beside the message, as gRPC's ErrorInfo carries them.
+        quota: Which allowance is used up, for RATE_LIMIT_EXCEEDED; gRPC's QuotaFailure names it.
     """
 
     def __init__(
@@ -108,6 +119,7 @@ class RequestError(Exception):
         field: str | None = None,
         retry_after_seconds: int | None = None,
         metadata: Mapping[str, str] | None = None,
+        quota: str | None = None,
     ) -> None:
         super().__init__(message)
         self.kind = kind
@@ -115,6 +127,7 @@ class RequestError(Exception):
         self.field = field
         self.retry_after_seconds = retry_after_seconds
         self.metadata = dict(metadata or {})
+        self.quota = quota
 
 
 def invalid_value(field: str, message: str) -> RequestError:

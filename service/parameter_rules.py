@@ -5,7 +5,7 @@ from typing import Literal
 
 from service.errors import invalid_value
 
-__all__ = ["PARAMETER_RULES", "Kind", "ParameterRule"]
+__all__ = ["MAX_CHOICES", "PARAMETER_RULES", "Kind", "ParameterRule"]
 
 Kind = Literal["integer", "number", "boolean", "strings", "integers", "bias"]
 
@@ -54,6 +54,8 @@ class ParameterRule:
 
 
 _INT32_MAX = 2**31 - 1
+# Continuations of one call: n times the number of its prompts.
+MAX_CHOICES = 128
 
 PARAMETER_RULES = {
     rule.name: rule
@@ -61,10 +63,10 @@ PARAMETER_RULES = {
         ParameterRule(
             name="max_tokens",
             kind="integer",
-            minimum=1,
+            minimum=0,
             maximum=_INT32_MAX,
-            description="Tokens to make at most; by default the model's, at most what the context "
-            "leaves.",
+            description="Tokens to make at most, 0 only with echo; by default the model's, at most "
+            "what the context leaves.",
         ),
         ParameterRule(
             name="min_tokens",
@@ -147,8 +149,9 @@ PARAMETER_RULES = {
             name="n",
             kind="integer",
             minimum=1,
-            maximum=1,
-            description="Continuations of the prompt; only 1 is offered so far.",
+            maximum=MAX_CHOICES,
+            description="Continuations of the prompt; each draws its own random numbers from the "
+            "one seed. By default 1.",
         ),
         ParameterRule(
             name="logit_bias",
@@ -158,10 +161,17 @@ PARAMETER_RULES = {
             description="Up to 300 token ids and what is added to their logits.",
         ),
         ParameterRule(
-            name="logprobs", kind="integer", description="Not offered so far: refused when set."
+            name="logprobs",
+            kind="integer",
+            minimum=0,
+            maximum=20,
+            description="Reports the logarithm of each token's probability, before any other "
+            "parameter changed it, and those of this many likeliest tokens; by default none.",
         ),
         ParameterRule(
-            name="echo", kind="boolean", description="Not offered so far: refused when true."
+            name="echo",
+            kind="boolean",
+            description="Whether the answer begins with the prompt; by default false.",
         ),
         ParameterRule(
             name="ignore_eos",

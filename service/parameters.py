@@ -5,12 +5,12 @@ back what is in force (`EffectiveParameters`), or a RequestError naming the fiel
 """
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import TypeVar
 
 from service.errors import ErrorKind, RequestError, invalid_value, unsupported_parameter
-from service.parameter_rules import PARAMETER_RULES
+from service.parameter_rules import MAX_CHOICES, PARAMETER_RULES
 
 __all__ = [
     "DEFAULT_MAX_TOKENS",
@@ -18,15 +18,17 @@ __all__ = [
     "ModelDefaults",
     "RequestedParameters",
     "check_num_choices",
+    "check_token_ids",
     "resolve_parameters",
 ]
 
 DEFAULT_MAX_TOKENS = 128
-MAX_CHOICES = 128
 MAX_STOP_STRINGS = 4
 MAX_STOP_BYTES = 256
 MAX_STOP_TOKEN_IDS = 64
 MAX_LOGIT_BIAS_ENTRIES = 300
+# Tokens and rivals with logprobs in one answer: some tens of megabytes of JSON.
+MAX_REPORTS = 2**18
 # Seeds drawn here survive JSON readers that keep numbers as doubles.
 DRAWN_SEED_BITS = 53
 
@@ -112,14 +114,13 @@ def resolve_parameters(
     Raises:
         RequestError: A value is out of range, too long for the context or not offered.
     """
-    check_num_choices(requested.n)
     _refuse_what_is_not_offered(requested)
     for rule in PARAMETER_RULES.values():
         value = getattr(requested, rule.name)
         if rule.kind in ("integer", "number") and value is not None:
             rule.check(value)
     _check_stop(requested.stop or ())
-    _check_ids(requested.stop_token_ids or (), vocabulary_size=vocabulary_size)
+    _check_stop_ids(requested.stop_token_ids or (), vocabulary_size=vocabulary_size)
     _check_bias(requested.logit_bias or {}, vocabulary_size=vocabulary_size)
     room = context_tokens - num_prompt_tokens + 1
     max_tokens = min(defaults.max_tokens, room)
@@ -133,11 +134,15 @@ def resolve_parameters(
             field="max_tokens",
             metadata={"n_prompt": str(num_prompt_tokens), "n_ctx": str(context_tokens)},
         )
+    if max_tokens == 0 and not requested.echo:
+        raise invalid_value("max_tokens", "must be at least 1 without echo, got 0")
     min_tokens = _or(requested.min_tokens, 0)
     if min_tokens > max_tokens:
         raise invalid_value(
             "min_tokens", f"must be at most max_tokens {max_tokens}, got {min_tokens}"
         )
+    num_reported = max_tokens + (num_prompt_tokens if requested.echo else 0)
+    _check_num_reports(requested, num_reported_tokens=num_reported)
     top_k = _or(requested.top_k, defaults.top_k)
     return EffectiveParameters(
         max_tokens=max_tokens,
@@ -162,7 +167,7 @@ def resolve_parameters(
 
 
 def check_num_choices(n: int | None, *, num_prompts: int = 1) -> None:
-    """Refuse more continuations in one request than are offered: n of each of its prompts.
+    """Refuse more continuations in one call than are offered: n of each of its prompts.
 
     Raises:
         RequestError: naming n, or prompt where one continuation of each is too many already.
@@ -173,6 +178,19 @@ def check_num_choices(n: int | None, *, num_prompts: int = 1) -> None:
         raise invalid_value(
             "n", f"times the number of prompts must be at most {MAX_CHOICES}, got {n * num_prompts}"
         )
+
+
+def check_token_ids(field: str, ids: Iterable[int], *, vocabulary_size: int) -> None:
+    """Refuse ids that the model does not have.
+
+    Raises:
+        RequestError: naming the field, the range and the first such id.
+    """
+    for token_id in ids:
+        if not 0 <= token_id < vocabulary_size:
+            raise invalid_value(
+                field, f"must hold ids from 0 to {vocabulary_size - 1}, got {token_id}"
+            )
 
 
 def _or(value: T | None, default: T) -> T:
@@ -188,29 +206,40 @@ def _refuse_what_is_not_offered(requested: RequestedParameters) -> None:
         raise unsupported_parameter("echo", "is not offered")
 
 
+def _check_num_reports(requested: RequestedParameters, *, num_reported_tokens: int) -> None:
+    if requested.logprobs is None:
+        return
+    num_reports = _or(requested.n, 1) * num_reported_tokens * (1 + requested.logprobs)
+    if num_reports > MAX_REPORTS:
+        raise invalid_value(
+            "logprobs",
+            f"of all tokens and their rivals, times n, must be at most {MAX_REPORTS} in one "
+            f"answer, got {num_reports}",
+        )
+
+
 def _check_stop(stop: tuple[str, ...]) -> None:
     if len(stop) > MAX_STOP_STRINGS:
         raise invalid_value(
             "stop", f"must hold at most {MAX_STOP_STRINGS} strings, got {len(stop)}"
         )
     for text in stop:
-        size = len(text.encode("utf-8"))
+        try:
+            size = len(text.encode("utf-8"))
+        except UnicodeEncodeError:
+            raise invalid_value("stop", "holds a lone surrogate, which is no character") from None
         if not 1 <= size <= MAX_STOP_BYTES:
             raise invalid_value(
                 "stop", f"must hold strings of 1 to {MAX_STOP_BYTES} bytes, got one of {size}"
             )
 
 
-def _check_ids(ids: tuple[int, ...], *, vocabulary_size: int) -> None:
+def _check_stop_ids(ids: tuple[int, ...], *, vocabulary_size: int) -> None:
     if len(ids) > MAX_STOP_TOKEN_IDS:
         raise invalid_value(
             "stop_token_ids", f"must hold at most {MAX_STOP_TOKEN_IDS} ids, got {len(ids)}"
         )
-    for token_id in ids:
-        if not 0 <= token_id < vocabulary_size:
-            raise invalid_value(
-                "stop_token_ids", f"must hold ids from 0 to {vocabulary_size - 1}, got {token_id}"
-            )
+    check_token_ids("stop_token_ids", ids, vocabulary_size=vocabulary_size)
 
 
 def _check_bias(bias: Mapping[int, float], *, vocabulary_size: int) -> None:
@@ -218,11 +247,8 @@ def _check_bias(bias: Mapping[int, float], *, vocabulary_size: int) -> None:
         raise invalid_value(
             "logit_bias", f"must hold at most {MAX_LOGIT_BIAS_ENTRIES} entries, got {len(bias)}"
         )
-    for token_id, value in bias.items():
-        if not 0 <= token_id < vocabulary_size:
-            raise invalid_value(
-                "logit_bias", f"must hold ids from 0 to {vocabulary_size - 1}, got {token_id}"
-            )
+    check_token_ids("logit_bias", bias, vocabulary_size=vocabulary_size)
+    for value in bias.values():
         PARAMETER_RULES["logit_bias"].check(value)
 
 

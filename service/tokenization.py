@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from model.tokenizer import TokenizerError
 from service.errors import invalid_value
+from service.model_store import ModelFolder
+from service.parameters import check_token_ids
 from service.served_models import ServedModel
 
 __all__ = ["TextToken", "detokenize", "tokenize"]
@@ -36,11 +38,16 @@ async def detokenize(model: ServedModel, ids: Sequence[int]) -> str:
     Raises:
         RequestError: An id is not in the vocabulary.
     """
-    vocabulary = model.folder.tokenizer.vocab_size
-    for token_id in ids:
-        if not 0 <= token_id < vocabulary:
-            raise invalid_value("ids", f"must hold ids from 0 to {vocabulary - 1}, got {token_id}")
-    return await asyncio.to_thread(model.folder.tokenizer.decode, list(ids))
+    folder = model.folder
+    check_token_ids("ids", ids, vocabulary_size=folder.vocabulary_size)
+    return await asyncio.to_thread(_detokenize, folder, ids)
+
+
+def _detokenize(folder: ModelFolder, ids: Sequence[int]) -> str:
+    data = b"".join(folder.token_bytes(token_id) for token_id in ids)
+    if folder.tokenizer.strips_leading_space:
+        data = data.removeprefix(b" ")
+    return data.decode("utf-8", "replace")
 
 
 def _tokenize(model: ServedModel, text: str) -> list[TextToken]:

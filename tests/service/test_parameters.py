@@ -62,25 +62,6 @@ def test_top_k_that_removes_nothing_is_off() -> None:
     assert resolve(RequestedParameters(top_k=19)).top_k == 19
 
 
-def test_every_error_has_one_row_and_every_message_begins_with_its_field() -> None:
-    """The table of hazards.md: statuses of both protocols go together."""
-    pairs = {
-        "INVALID_ARGUMENT": {400, 415},
-        "NOT_FOUND": {404},
-        "UNIMPLEMENTED": {404, 405},
-        "RESOURCE_EXHAUSTED": {413, 429},
-        "DEADLINE_EXCEEDED": {504},
-        "CANCELLED": {499},
-        "UNAVAILABLE": {503},
-        "INTERNAL": {500},
-    }
-    assert len({kind.code for kind in ErrorKind}) == len(ErrorKind)
-    for kind in ErrorKind:
-        assert kind.http_status in pairs[kind.grpc_status], kind
-        assert kind.is_retryable == (kind.http_status in (429, 503)), kind
-        assert kind.code == kind.name.lower()
-
-
 def test_settings_come_from_flag_then_environment_then_default() -> None:
     """Interfaces 50."""
     environment = {"NEXTWORD_REST_PORT": "9000", "NEXTWORD_GRPC_PORT": "9001"}

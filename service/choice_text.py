@@ -1,0 +1,112 @@
+"""One choice of a request: tokens of the engine in, pieces for the client out.
+
+It holds a token's report back together with the token.
+"""
+
+import codecs
+from collections import deque
+from collections.abc import Generator, Sequence
+
+from service.detokenizer import Detokenizer
+from service.engine.messages import EngineFinish, TokenLogprob
+from service.generation import FinishReason, TextPiece, TokenReport
+from service.model_store import ModelFolder
+from service.parameters import EffectiveParameters
+from service.token_stream import TokenBatch
+
+__all__ = ["ChoiceText", "prompt_pieces"]
+
+PROMPT_PIECE_TOKENS = 256
+
+# The other ways in which an engine ends a request are errors and end its stream.
+_REASONS = {
+    EngineFinish.END_OF_TEXT: FinishReason.END_OF_TEXT,
+    EngineFinish.STOP: FinishReason.STOP,
+    EngineFinish.LENGTH: FinishReason.LENGTH,
+}
+
+
+class ChoiceText:
+    """The text of one choice.
+
+    Args:
+        choice: Its number, from 0.
+        folder: The model's folder, which knows the bytes of tokens.
+        parameters: Of the request.
+
+    Attributes:
+        is_finished: Whether its last piece was given.
+    """
+
+    def __init__(self, choice: int, folder: ModelFolder, parameters: EffectiveParameters) -> None:
+        self.is_finished = False
+        self._choice = choice
+        self._folder = folder
+        self._has_reports = parameters.logprobs is not None
+        self._held_reports: deque[TokenReport] = deque()
+        self._detokenizer = Detokenizer(
+            folder.token_bytes, stop=parameters.stop, min_tokens=parameters.min_tokens
+        )
+
+    def take(self, batch: TokenBatch) -> TextPiece | None:
+        """The piece that a batch completes; None when nothing can be delivered yet."""
+        assert not self.is_finished
+        if self._has_reports:
+            self._held_reports += [
+                _report(self._folder, token_id, logprob, self._folder.token_bytes(token_id))
+                for token_id, logprob in zip(batch.token_ids, batch.logprobs, strict=True)
+            ]
+        decoded = self._detokenizer.push(batch.token_ids)
+        text, token_ids, is_stopped = decoded.text, decoded.token_ids, decoded.is_stopped
+        if batch.finish is not None and not is_stopped:
+            rest = self._detokenizer.finish()
+            text, token_ids = text + rest.text, token_ids + rest.token_ids
+            is_stopped = rest.is_stopped
+        reason = None
+        if is_stopped:
+            reason = FinishReason.STOP
+        elif batch.finish is not None:
+            reason = _REASONS[batch.finish]
+        self.is_finished = reason is not None
+        if not text and not token_ids and reason is None:
+            return None
+        num_reports = len(token_ids) if self._has_reports else 0
+        reports = tuple(self._held_reports.popleft() for _ in range(num_reports))
+        return TextPiece(self._choice, text, token_ids, reports, finish_reason=reason)
+
+
+def prompt_pieces(
+    folder: ModelFolder,
+    prompt_ids: Sequence[int],
+    logprobs: Sequence[TokenLogprob | None] | None,
+) -> Generator[TextPiece]:
+    """The prompt as the model reads it, which comes before each choice that echoes it.
+
+    It comes in parts that take little time each, however long it is; they are those of choice 0.
+
+    Args:
+        logprobs: One for each id when they were asked for, None for the first.
+    """
+    # The first space of a text is notation of some tokenizers, whichever token brings it.
+    strips = folder.tokenizer.strips_leading_space
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    for start in range(0, len(prompt_ids), PROMPT_PIECE_TOKENS):
+        ids = tuple(prompt_ids[start : start + PROMPT_PIECE_TOKENS])
+        text, reports = "", list[TokenReport]()
+        for index, token_id in enumerate(ids, start):
+            data = folder.token_bytes(token_id)
+            if strips and data:
+                data, strips = data.removeprefix(b" "), False
+            text += decoder.decode(data, final=index == len(prompt_ids) - 1)
+            if logprobs is not None:
+                reports.append(_report(folder, token_id, logprobs[index], data))
+        yield TextPiece(0, text, ids, tuple(reports), is_prompt=True)
+
+
+def _report(
+    folder: ModelFolder, token_id: int, logprob: TokenLogprob | None, data: bytes
+) -> TokenReport:
+    if logprob is None:
+        return TokenReport(token_id, data, None, None)
+    top = tuple((rival, folder.token_bytes(rival), value) for rival, value in logprob.top)
+    return TokenReport(token_id, data, logprob.logprob, logprob.rank, top)

@@ -1,0 +1,171 @@
+"""A request that was accepted, with its place in the queue: run it for its pieces."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from types import TracebackType
+from typing import Self
+
+from service.choice_text import ChoiceText, prompt_pieces
+from service.engine.messages import Submit, TokenLogprob
+from service.engine_client import EngineClient
+from service.generation import Summary, TextPiece, Timings, Usage
+from service.parameters import EffectiveParameters
+from service.request_log import RequestRecord
+from service.served_models import ServedModel
+from service.token_stream import TokenBatch, TokenStream
+
+__all__ = ["PreparedGeneration"]
+
+
+class PreparedGeneration:
+    """One accepted request; the end of its block gives back what it holds.
+
+    Args:
+        model: The model, held by `held`.
+        client: Its engine, as admitted by `held`.
+        prompt_ids: What to continue.
+        parameters: What is in force.
+        deadline: Loop time at which it ends with an error.
+        record: Filled in on the way.
+        held: Closed at the end.
+
+    Attributes:
+        model_name: Name of the model.
+        model_version: Its version.
+        system_fingerprint: Executor, device and dtype that compute it.
+        num_prompt_tokens: Length of the prompt.
+        parameters: What is in force.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: ServedModel,
+        client: EngineClient,
+        prompt_ids: list[int],
+        parameters: EffectiveParameters,
+        deadline: float,
+        record: RequestRecord,
+        held: ExitStack,
+    ) -> None:
+        self.model_name = model.folder.name
+        self.model_version = model.folder.version
+        self.system_fingerprint = client.system_fingerprint
+        self.num_prompt_tokens = len(prompt_ids)
+        self.parameters = parameters
+        self._folder = model.folder
+        self._client = client
+        self._prompt_ids = prompt_ids
+        self._deadline = deadline
+        self._record = record
+        self._held = held
+        self._choices = [
+            ChoiceText(choice, model.folder, parameters) for choice in range(parameters.n)
+        ]
+        # Choices whose prompt was not echoed yet.
+        self._unechoed = set(range(parameters.n)) if parameters.echo else set[int]()
+        # The prompt's pieces; None until they can be made.
+        self._echo: list[TextPiece] | None = None if parameters.echo else []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._held.close()
+
+    async def pieces(self) -> AsyncGenerator[TextPiece]:
+        """Submit it; the continuations as they are made. Closing the generator cancels it.
+
+        Raises:
+            RequestError: It failed, its deadline passed, or the engine was lost.
+        """
+        submit = self._submit()
+        # What came of other choices before the prompt's logprobs, which each echo needs.
+        early: list[TokenBatch] = []
+        with self._client.open(submit, deadline=self._deadline) as stream:
+            try:
+                async for batch in stream:
+                    early.append(batch)
+                    if self._echo is None:
+                        if submit.prompt_logprobs and batch.prompt_logprobs is None:
+                            continue
+                        await self._make_echo(batch.prompt_logprobs)
+                    ready, early = early, []
+                    for each in ready:
+                        for piece in self._pieces_of(each, stream):
+                            yield piece
+            finally:
+                self._record.started_at = self._record.started_at or stream.started_at
+        assert not early
+
+    async def _make_echo(self, logprobs: list[TokenLogprob | None] | None) -> None:
+        self._echo = []
+        for piece in prompt_pieces(self._folder, self._prompt_ids, logprobs):
+            self._echo.append(piece)
+            # A long prompt with its logprobs takes a while; others have their turn.
+            await asyncio.sleep(0)
+
+    def _pieces_of(self, batch: TokenBatch, stream: TokenStream) -> Iterator[TextPiece]:
+        if batch.token_ids:
+            self._record.first_token_at = self._record.first_token_at or time.monotonic()
+        if batch.choice in self._unechoed:
+            self._unechoed.remove(batch.choice)
+            for piece in self._echo or ():
+                yield replace(piece, choice=batch.choice)
+        choice = self._choices[batch.choice]
+        piece = choice.take(batch)
+        if piece is None:
+            return
+        self._record.num_completion_tokens += len(piece.token_ids)
+        if choice.is_finished:
+            stream.cancel_choice(batch.choice)
+            if all(each.is_finished for each in self._choices):
+                piece = replace(piece, summary=self._summary())
+        yield piece
+
+    def _summary(self) -> Summary:
+        record = self._record
+        return Summary(
+            id=record.request_id,
+            model=self.model_name,
+            model_version=self.model_version,
+            system_fingerprint=self.system_fingerprint,
+            usage=Usage(self.num_prompt_tokens, record.num_completion_tokens),
+            parameters=self.parameters,
+            timings=Timings(
+                record.since_received(record.started_at) or 0.0,
+                record.since_received(record.first_token_at),
+                time.monotonic() - record.received_at,
+            ),
+        )
+
+    def _submit(self) -> Submit:
+        parameters = self.parameters
+        return Submit(
+            request_id=0,
+            prompt_ids=self._prompt_ids,
+            max_tokens=parameters.max_tokens,
+            min_tokens=parameters.min_tokens,
+            temperature=parameters.temperature,
+            top_k=parameters.top_k,
+            top_p=parameters.top_p,
+            min_p=parameters.min_p,
+            repetition_penalty=parameters.repetition_penalty,
+            presence_penalty=parameters.presence_penalty,
+            frequency_penalty=parameters.frequency_penalty,
+            seed=parameters.seed,
+            end_token_ids=() if parameters.ignore_eos else self._folder.end_token_ids,
+            stop_token_ids=parameters.stop_token_ids,
+            logit_bias=tuple(parameters.logit_bias.items()),
+            num_choices=parameters.n,
+            logprobs=parameters.logprobs,
+            prompt_logprobs=parameters.echo and parameters.logprobs is not None,
+        )

@@ -1,0 +1,71 @@
+"""What a request asks to continue, as token ids that fit the model."""
+
+import asyncio
+
+from model.tokenizer import TokenizerError
+from service.errors import ErrorKind, RequestError, invalid_value
+from service.generation import GenerationRequest
+from service.parameters import check_token_ids
+from service.served_models import ServedModel
+
+__all__ = ["read_prompt"]
+
+# Shorter texts are tokenized in less time than a thread takes to start.
+INLINE_TEXT_CHARACTERS = 2048
+
+
+async def read_prompt(request: GenerationRequest, model: ServedModel) -> list[int]:
+    """The ids of a prompt, at least one and at most the context.
+
+    Raises:
+        RequestError: There is none, there are two, it is too long or holds what cannot be.
+    """
+    if (request.prompt is None) == (request.prompt_ids is None):
+        raise invalid_value("prompt", "or prompt_ids must be given, and not both")
+    if request.prompt_ids is not None:
+        field = "prompt_ids"
+        if not request.prompt_ids:
+            raise invalid_value(field, "must hold at least one id")
+        # Counted before anything looks at each of them.
+        _check_length(field, len(request.prompt_ids), model)
+        check_token_ids(field, request.prompt_ids, vocabulary_size=model.folder.vocabulary_size)
+        return list(request.prompt_ids)
+    assert request.prompt is not None
+    field = "prompt"
+    if not request.prompt:
+        raise invalid_value(field, "must not be empty")
+    # No token is longer, so a text of more bytes cannot fit; counting its tokens exactly would
+    # only cost time.
+    _check_length(
+        field, len(request.prompt) // model.folder.max_token_bytes, model, how_exact="at least "
+    )
+    ids = [
+        *model.folder.tokenizer.prefix_ids,
+        *await _encode(request.prompt, model, parse_special_tokens=request.parse_special_tokens),
+    ]
+    if not ids:
+        raise invalid_value(field, "gives no tokens")
+    _check_length(field, len(ids), model)
+    return ids
+
+
+async def _encode(text: str, model: ServedModel, *, parse_special_tokens: bool) -> list[int]:
+    """The ids of a text, computed beside the event loop when it is long."""
+    encode = model.folder.tokenizer.encode
+    try:
+        if len(text) <= INLINE_TEXT_CHARACTERS:
+            return encode(text, parse_special_tokens=parse_special_tokens)
+        return await asyncio.to_thread(encode, text, parse_special_tokens=parse_special_tokens)
+    except TokenizerError as error:
+        raise invalid_value("prompt", "holds a lone surrogate, which is no character") from error
+
+
+def _check_length(field: str, num_tokens: int, model: ServedModel, *, how_exact: str = "") -> None:
+    if num_tokens > model.context_tokens:
+        raise RequestError(
+            ErrorKind.CONTEXT_LENGTH_EXCEEDED,
+            f"{field} must be at most {model.context_tokens} tokens, the model's context; got "
+            f"{how_exact}{num_tokens}",
+            field=field,
+            metadata={"n_prompt": str(num_tokens), "n_ctx": str(model.context_tokens)},
+        )
