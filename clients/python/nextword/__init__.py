@@ -11,10 +11,12 @@ if TYPE_CHECKING:
         Choice,
         Generation,
         Model,
+        RivalToken,
         Summary,
         TextPiece,
         Timings,
         Token,
+        TokenLogprob,
         Usage,
     )
     from nextword.client import Client, TextStream
@@ -48,6 +50,7 @@ __all__ = [
     "NotFoundError",
     "OverloadedError",
     "ProtocolError",
+    "RivalToken",
     "SamplingParameters",
     "ServerFaultError",
     "StatusError",
@@ -56,11 +59,10 @@ __all__ = [
     "TextStream",
     "Timings",
     "Token",
+    "TokenLogprob",
     "UnavailableError",
     "Usage",
 ]
-
-_ANSWERS = {"Choice", "Generation", "Model", "Summary", "TextPiece", "Timings", "Token", "Usage"}
 
 
 def __getattr__(name: str) -> object:
@@ -73,7 +75,7 @@ def __getattr__(name: str) -> object:
         case "SamplingParameters":
             module = "nextword.request"
         case _:
-            module = "nextword.answers" if name in _ANSWERS else "nextword.errors"
+            module = "nextword.errors" if name.endswith("Error") else "nextword.answers"
     return getattr(import_module(module), name)
 
 

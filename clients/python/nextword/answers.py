@@ -4,7 +4,18 @@ from dataclasses import dataclass
 
 from nextword.request import SamplingParameters
 
-__all__ = ["Choice", "Generation", "Model", "Summary", "TextPiece", "Timings", "Token", "Usage"]
+__all__ = [
+    "Choice",
+    "Generation",
+    "Model",
+    "RivalToken",
+    "Summary",
+    "TextPiece",
+    "Timings",
+    "Token",
+    "TokenLogprob",
+    "Usage",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +37,45 @@ class Timings:
 
 
 @dataclass(frozen=True, slots=True)
+class RivalToken:
+    """One of the likeliest tokens at a place.
+
+    Attributes:
+        id: Its number in the vocabulary.
+        text: What it stands for, with U+FFFD for bytes that are no whole character.
+        bytes: The bytes it stands for.
+        logprob: Natural logarithm of its probability before any sampling parameter.
+    """
+
+    id: int
+    text: str
+    bytes: bytes
+    logprob: float
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """How likely a token was where it stands.
+
+    Attributes:
+        id: Its number in the vocabulary.
+        text: What it stands for, with U+FFFD for bytes that are no whole character.
+        bytes: The bytes it stands for.
+        logprob: Natural logarithm of its probability before any sampling parameter; None for the
+            first token of a prompt.
+        rank: Its place among all tokens, from 1.
+        top: The likeliest tokens at that place, as many as were asked for.
+    """
+
+    id: int
+    text: str
+    bytes: bytes
+    logprob: float | None
+    rank: int | None
+    top: tuple[RivalToken, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
     """What concerns a whole request; it comes with the last piece of a stream.
 
@@ -36,6 +86,7 @@ class Summary:
         usage: Tokens read and made.
         parameters: What was in force, the seed that was drawn included.
         timings: Where the time went.
+        system_fingerprint: What computed it, such as executor and number type.
     """
 
     id: str
@@ -44,6 +95,7 @@ class Summary:
     usage: Usage
     parameters: SamplingParameters
     timings: Timings
+    system_fingerprint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +109,8 @@ class TextPiece:
         finish_reason: Why the continuation ended (``end_of_text``, ``stop``, ``length``); on its
             last piece only.
         summary: What concerns the request; on the very last piece only.
+        is_prompt: Whether it is the prompt, which an answer with `echo` begins with.
+        logprobs: How likely each of the tokens was, where that was asked for.
     """
 
     index: int
@@ -64,16 +118,19 @@ class TextPiece:
     token_ids: tuple[int, ...]
     finish_reason: str | None = None
     summary: Summary | None = None
+    is_prompt: bool = False
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One whole continuation."""
+    """One whole continuation; its fields are those of its pieces, put together."""
 
     index: int
     text: str
     token_ids: tuple[int, ...]
     finish_reason: str
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

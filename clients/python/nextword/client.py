@@ -189,6 +189,7 @@ def _choice(index: int, pieces: Sequence[TextPiece]) -> Choice:
         text="".join(piece.text for piece in pieces),
         token_ids=tuple(token_id for piece in pieces for token_id in piece.token_ids),
         finish_reason=pieces[-1].finish_reason or "",
+        logprobs=tuple(entry for piece in pieces for entry in piece.logprobs),
     )
 
 

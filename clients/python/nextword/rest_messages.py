@@ -6,10 +6,12 @@ from nextword.answers import (
     Choice,
     Generation,
     Model,
+    RivalToken,
     Summary,
     TextPiece,
     Timings,
     Token,
+    TokenLogprob,
     Usage,
 )
 from nextword.errors import ErrorFacts, ProtocolError, StatusError, status_error, status_of
@@ -17,6 +19,7 @@ from nextword.json_fields import JsonFields, read_json_object
 from nextword.request import GenerationRequest, SamplingParameters
 
 __all__ = [
+    "raise_error_event",
     "read_error",
     "read_generation",
     "read_model",
@@ -52,15 +55,26 @@ def read_piece(payload: bytes) -> TextPiece:
         ProtocolError: It is no event of ours.
     """
     event = read_json_object(payload)
-    if event.has("error"):
-        raise _error(event.object("error"), status=None, headers={})
+    raise_error_event(event)
     return TextPiece(
         index=event.integer("index"),
         text=event.text("text"),
         token_ids=event.integers("token_ids"),
         finish_reason=event.optional_text("finish_reason"),
         summary=_summary(event) if event.has("usage") else None,
+        is_prompt=event.optional_boolean("is_prompt") or False,
+        logprobs=_logprobs(event),
     )
+
+
+def raise_error_event(event: JsonFields) -> None:
+    """Raise the error that an event of a stream tells, if it tells one.
+
+    Raises:
+        StatusError: It does.
+    """
+    if event.has("error"):
+        raise _error(event.object("error"), status=None, headers={})
 
 
 def read_generation(body: bytes) -> Generation:
@@ -76,6 +90,7 @@ def read_generation(body: bytes) -> Generation:
             text=choice.text("text"),
             token_ids=choice.integers("token_ids"),
             finish_reason=choice.text("finish_reason"),
+            logprobs=_logprobs(choice),
         )
         for choice in answer.objects("choices")
     )
@@ -173,6 +188,31 @@ def _summary(values: JsonFields) -> Summary:
             first_token_seconds=timings.optional_number("first_token_seconds"),
             total_seconds=timings.number("total_seconds"),
         ),
+        system_fingerprint=values.optional_text("system_fingerprint") or "",
+    )
+
+
+def _logprobs(values: JsonFields) -> tuple[TokenLogprob, ...]:
+    if not values.has("logprobs"):
+        return ()
+    return tuple(
+        TokenLogprob(
+            id=entry.integer("id"),
+            text=entry.text("text"),
+            bytes=bytes(entry.integers("bytes")),
+            logprob=entry.optional_number("logprob"),
+            rank=entry.optional_integer("rank"),
+            top=tuple(
+                RivalToken(
+                    id=rival.integer("id"),
+                    text=rival.text("text"),
+                    bytes=bytes(rival.integers("bytes")),
+                    logprob=rival.number("logprob"),
+                )
+                for rival in entry.objects("top")
+            ),
+        )
+        for entry in values.objects("logprobs")
     )
 
 

@@ -3,20 +3,15 @@
 import json
 import time
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
 from urllib.parse import quote
 
 import httpx2
 
 from nextword.address import Address
 from nextword.answers import Generation, Model, TextPiece, Token
-from nextword.errors import (
-    ConnectionFailedError,
-    DeadlineExceededError,
-    ErrorFacts,
-    ProtocolError,
-)
+from nextword.errors import ProtocolError
 from nextword.event_stream import EventReader
+from nextword.http_errors import deadline_passed, translated
 from nextword.json_fields import read_json_object
 from nextword.request import GenerationRequest
 from nextword.rest_messages import (
@@ -64,7 +59,7 @@ class RestTransport:
         body = json.dumps(request_body(request, is_streamed=True))
         reader = EventReader()
         with (
-            self._translated(seconds),
+            translated(self._url, seconds=seconds),
             self._http.stream(
                 "POST",
                 f"{self._url}/v1/generate",
@@ -81,7 +76,7 @@ class RestTransport:
                         return
                     yield read_piece(payload)
                 if time.monotonic() > ends_at:
-                    raise _deadline_passed(request.timeout_seconds)
+                    raise deadline_passed(request.timeout_seconds)
         raise ProtocolError("the stream ended in the middle")
 
     def tokenize(self, text: str, *, model: str | None) -> tuple[Token, ...]:
@@ -116,7 +111,7 @@ class RestTransport:
         seconds: float | None = None,
     ) -> bytes:
         seconds = self._timeout_seconds if seconds is None else seconds
-        with self._translated(seconds):
+        with translated(self._url, seconds=seconds):
             response = self._http.request(
                 method,
                 self._url + path,
@@ -128,27 +123,6 @@ class RestTransport:
             raise read_error(response.status_code, response.content, response.headers)
         return response.content
 
-    @contextmanager
-    def _translated(self, seconds: float) -> Generator[None, None, None]:
-        """Turn the HTTP library's errors into ours."""
-        try:
-            yield
-        except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
-            reason = str(error) or "no answer in time"
-            raise ConnectionFailedError(f"nobody answers at {self._url}: {reason}") from None
-        except httpx2.TimeoutException:
-            raise _deadline_passed(seconds) from None
-        except httpx2.HTTPError as error:
-            reason = str(error) or type(error).__name__
-            raise ConnectionFailedError(f"the connection to {self._url} broke: {reason}") from None
-
 
 def _for(model: str | None) -> dict[str, object]:
     return {} if model is None else {"model": model}
-
-
-def _deadline_passed(seconds: float) -> DeadlineExceededError:
-    return DeadlineExceededError(
-        f"no end within {seconds:g} seconds, and no word from the server about it",
-        facts=ErrorFacts(code="deadline_exceeded", status=504),
-    )

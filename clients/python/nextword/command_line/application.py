@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from nextword.command_line.bench import bench
 from nextword.command_line.exit_codes import ExitCode, describe, exit_code_of
 from nextword.command_line.generate import generate
 from nextword.command_line.health import health
@@ -29,7 +30,7 @@ _application = typer.Typer(
     help="Ask a Nextword server for the next words of a text.",
     epilog=_EPILOG,
 )
-for _command in (generate, tokens, models, health):
+for _command in (generate, tokens, models, health, bench):
     _application.command(epilog=_EPILOG)(_command)
 
 

@@ -2,6 +2,7 @@
 
 from enum import IntEnum
 
+from nextword.bench.plan import PlanError
 from nextword.errors import (
     AddressError,
     ConnectionFailedError,
@@ -38,7 +39,7 @@ def exit_code_of(error: NextwordError) -> ExitCode:
             return ExitCode.TIME_OVER
         case ProtocolError() | ServerFaultError():
             return ExitCode.FAILED
-        case AddressError() | StatusError():
+        case AddressError() | PlanError() | StatusError():
             return ExitCode.WRONG_REQUEST
         case _:
             return ExitCode.FAILED

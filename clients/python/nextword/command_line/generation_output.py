@@ -24,7 +24,11 @@ def print_generation(stream: TextStream) -> ExitCode:
     summary = asdict(generation.summary)
     answer = {name: summary.pop(name) for name in ("id", "model", "model_version")}
     choices = [asdict(choice) for choice in generation.choices]
-    print(json.dumps({**answer, "choices": choices, **summary}))
+    for choice in choices:
+        if not choice["logprobs"]:
+            del choice["logprobs"]
+    # The bytes of a token are a list of numbers in JSON.
+    print(json.dumps({**answer, "choices": choices, **summary}, default=list))
     return ExitCode.DONE
 
 

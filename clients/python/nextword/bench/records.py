@@ -1,0 +1,91 @@
+"""What was seen of one request: when which tokens came, and how it ended."""
+
+import time
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
+from itertools import pairwise
+
+from nextword.bench.plan import Plan
+
+__all__ = ["RequestRecord", "verify"]
+
+
+@dataclass(slots=True)
+class RequestRecord:
+    """One request as its client saw it; times are of `time.perf_counter`, in seconds.
+
+    Attributes:
+        started_at: When it was sent.
+        arrivals: When tokens came, and how many came together. Where a server tells no ids, each
+            event with text counts as one here.
+        ended_at: When it ended.
+        num_tokens: Token ids that came; None where the server tells none.
+        num_used_tokens: Tokens made, in the server's own count.
+        num_prompt_tokens: Tokens of the prompt, in the server's own count.
+        error_code: Why it failed; None while it has not.
+        error: One line about that.
+    """
+
+    started_at: float = dataclass_field(default_factory=time.perf_counter)
+    arrivals: list[tuple[float, int]] = dataclass_field(default_factory=list[tuple[float, int]])
+    ended_at: float | None = None
+    num_tokens: int | None = None
+    num_used_tokens: int | None = None
+    num_prompt_tokens: int | None = None
+    finish_reason: str | None = None
+    error_code: str | None = None
+    error: str = ""
+
+    def note_tokens(self, count: int) -> None:
+        """Tokens came just now."""
+        self.arrivals.append((time.perf_counter(), count))
+
+    def fail(self, code: str, message: str) -> None:
+        """It failed; the first reason stays."""
+        if self.error_code is None:
+            self.error_code, self.error = code, message
+
+    @property
+    def is_ok(self) -> bool:
+        """Whether it ended, and without a failure."""
+        return self.ended_at is not None and self.error_code is None
+
+    @property
+    def first_token_seconds(self) -> float | None:
+        """From sending it to its first token."""
+        return self.arrivals[0][0] - self.started_at if self.arrivals else None
+
+    @property
+    def gaps_seconds(self) -> list[float]:
+        """One for each token after the first arrival; what came together shares its wait."""
+        return [
+            (at - before) / count
+            for (before, _), (at, count) in pairwise(self.arrivals)
+            for _ in range(count)
+        ]
+
+
+def verify(record: RequestRecord, plan: Plan) -> None:
+    """Fail a request that ended well and yet did not bring exactly the tokens asked for."""
+    if record.error_code is not None:
+        return
+    counted = record.num_used_tokens
+    if counted is None:
+        record.fail("no_usage", "the server tells no usage, so its tokens cannot be counted")
+    elif counted != plan.max_tokens or record.num_tokens not in (None, plan.max_tokens):
+        ids = "no ids" if record.num_tokens is None else f"{record.num_tokens} ids"
+        record.fail(
+            "wrong_token_count",
+            f"asked for {plan.max_tokens} tokens, got {ids} and a usage of {counted} "
+            f"(finish reason {record.finish_reason})",
+        )
+    elif record.finish_reason != "length":
+        record.fail("wrong_finish_reason", f"ended with {record.finish_reason}, not with length")
+    elif not record.arrivals:
+        record.fail("no_tokens", "the stream brought no tokens before its end")
+    elif plan.api == "native" and record.num_prompt_tokens != plan.num_prompt_tokens:
+        record.fail(
+            "wrong_token_count",
+            f"sent {plan.num_prompt_tokens} prompt ids, the server counts "
+            f"{record.num_prompt_tokens}",
+        )

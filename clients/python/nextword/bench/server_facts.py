@@ -1,0 +1,74 @@
+"""What a load test must know of a server before it begins."""
+
+from dataclasses import dataclass
+
+import httpx2
+
+from nextword.address import Address
+from nextword.bench.plan import Plan, PlanError, check_fits
+from nextword.client import Client
+from nextword.http_errors import translated
+from nextword.json_fields import read_json_object
+from nextword.rest_messages import read_error
+
+__all__ = ["ServerFacts", "ask_server"]
+
+ASK_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFacts:
+    """A server that is measured.
+
+    Attributes:
+        url: Where it is.
+        model: The model that is asked.
+        model_version: Its version, where the server has such a thing.
+        vocabulary_size: Number of token ids, where it tells it.
+        context_tokens: Longest prompt, where it tells it.
+    """
+
+    url: str
+    model: str
+    model_version: str | None = None
+    vocabulary_size: int | None = None
+    context_tokens: int | None = None
+
+
+def ask_server(address: Address, plan: Plan) -> ServerFacts:
+    """Find the model that will be asked.
+
+    Raises:
+        PlanError: The plan does not fit to it.
+        NextwordError: The server does not answer, or does not have the model.
+    """
+    if plan.api == "openai":
+        return _ask_openai(address, plan)
+    with Client(address.url, timeout_seconds=ASK_SECONDS) as client:
+        model = client.list_models()[0] if plan.model is None else client.get_model(plan.model)
+    check_fits(plan, context_tokens=model.context_tokens)
+    return ServerFacts(
+        url=address.url,
+        model=model.id,
+        model_version=model.version,
+        vocabulary_size=model.vocabulary_size,
+        context_tokens=model.context_tokens,
+    )
+
+
+def _ask_openai(address: Address, plan: Plan) -> ServerFacts:
+    with (
+        translated(address.url, seconds=ASK_SECONDS),
+        httpx2.Client(trust_env=not address.is_loopback, timeout=ASK_SECONDS) as http,
+    ):
+        response = http.get(f"{address.url}/v1/models")
+    if response.status_code != 200:
+        raise read_error(response.status_code, response.content, response.headers)
+    served = [model.text("id") for model in read_json_object(response.content).objects("data")]
+    if not served:
+        raise PlanError(f"{address.url} serves no model")
+    if plan.model is not None and plan.model not in served:
+        raise PlanError(
+            f"{address.url} does not list --model {plan.model}; it lists {', '.join(served)}"
+        )
+    return ServerFacts(url=address.url, model=plan.model or served[0])

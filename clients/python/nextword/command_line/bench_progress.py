@@ -1,0 +1,100 @@
+"""The live line of a level: bar, requests, tokens/s of the last seconds, failures, time left."""
+
+import asyncio
+import sys
+import time
+from collections import deque
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from nextword.bench.closed_loop import Measurement
+from nextword.bench.plan import Plan
+
+__all__ = ["LevelProgress"]
+
+_PAUSE_SECONDS = 0.25
+_RATE_SECONDS = 3.0
+
+
+class LevelProgress:
+    """Draws one level on the standard error; a line at its start where that is no terminal.
+
+    Args:
+        plan: What is measured.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            TextColumn("{task.fields[figures]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            console=Console(stderr=True),
+            auto_refresh=False,
+            transient=True,
+        )
+        self._watching: asyncio.Task[None] | None = None
+
+    def follow(self, measured: Measurement) -> None:
+        """Draw this measurement as it grows."""
+        level = measured.level
+        name = f"{level.address.protocol}, {level.label}"
+        if not self._progress.console.is_terminal:
+            print(f"{name}: {level.address.url} ...", file=sys.stderr, flush=True)
+            return
+        self._progress.start()
+        self._watching = asyncio.create_task(self._watch(measured, name))
+
+    async def _watch(self, measured: Measurement, name: str) -> None:
+        total = self._plan.num_requests if self._plan.seconds is None else self._plan.seconds
+        task = self._progress.add_task(f"{name}, warming up", total=total, figures="")
+        recent: deque[tuple[float, int]] = deque()
+        while True:
+            if not measured.is_warming_up:
+                self._progress.update(
+                    task,
+                    description=name,
+                    completed=self._done(measured),
+                    figures=_figures(measured, recent),
+                )
+            self._progress.refresh()
+            await asyncio.sleep(_PAUSE_SECONDS)
+
+    def _done(self, measured: Measurement) -> float:
+        if self._plan.seconds is None:
+            return sum(1 for record in measured.records if record.ended_at is not None)
+        return min(time.perf_counter() - measured.started_at, self._plan.seconds)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+            self._progress.stop()
+
+
+def _figures(measured: Measurement, recent: deque[tuple[float, int]]) -> str:
+    """Requests and tokens so far, and the rate of the last seconds."""
+    num_tokens = sum(count for record in measured.records for _, count in record.arrivals)
+    now = time.perf_counter()
+    recent.append((now, num_tokens))
+    while now - recent[0][0] > _RATE_SECONDS:
+        recent.popleft()
+    seconds = now - recent[0][0]
+    rate = (num_tokens - recent[0][1]) / seconds if seconds > 0 else 0.0
+    num_ended = sum(1 for record in measured.records if record.ended_at is not None)
+    num_failed = sum(1 for record in measured.records if record.error_code is not None)
+    failed = f", {num_failed} failed" if num_failed else ""
+    return f"{num_ended} requests{failed}, {rate:.0f} tokens/s"
