@@ -16,6 +16,7 @@ SETUP_FILES := pyproject.toml clients/python/pyproject.toml constraints.txt setu
 .DEFAULT_GOAL := help
 .PHONY: help install install-dev serve train test proto clean
 .PHONY: check check-lint check-format check-stubs check-types check-constraints
+.PHONY: campaign-sampler
 
 help: ## Show this list
 	@echo "Nextword: train a small language model on your text, and serve its next words."
@@ -79,6 +80,11 @@ check-types: install-dev
 
 proto: install-dev ## Write the Python stubs of proto/ again
 	@$(BIN)/python proto/generate.py
+
+campaign-sampler: install-dev ## Drawn tokens against exact probabilities, then a bent sampler
+	@$(BIN)/python -m campaigns.sampler $(ARGS)
+	@echo "Control:"; if $(BIN)/python -m campaigns.sampler --control; \
+	then echo "the bent sampler went unnoticed" >&2; exit 1; fi
 
 check-constraints: install-dev ## Resolve constraints.txt for every platform (10 minutes, network)
 	@$(BIN)/python setup/check_constraints.py

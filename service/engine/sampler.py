@@ -1,117 +1,184 @@
-"""From one row of logits to the next token, in the order that the documentation states.
+"""From rows of logits to the next tokens, for a whole batch, in the order of the documentation.
 
 Penalties, bias and bans, temperature, top-k, top-p, min-p, renormalise, then the inverse of the
-cumulative distribution at one random number. Probabilities become integers first, so the sum runs
-exactly, in id order, and the same everywhere. V is the vocabulary.
+cumulative distribution, in id order, at one random number. Rows are independent: each gives what
+it would give alone, bit by bit, and what is wrong with one ends that one only. Shape letters: R
+rows, V vocabulary.
 """
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
 
-from service.engine.random_numbers import random_word
-from service.engine.request import Sequence
+from service.engine.logit_stages import with_bias_and_bans, with_penalties
+from service.engine.logprobs import NumericalError, check_rows, token_logprobs
+from service.engine.messages import EngineFinish, TokenLogprob
+from service.engine.random_numbers import random_words
+from service.engine.request import Sequence as TokenSequence
+from service.engine.weight_stages import (
+    GREEDY_BELOW_TEMPERATURE,
+    candidates,
+    choose,
+    cut_by_min_p,
+    cut_by_top_p,
+)
 
-__all__ = ["NumericalError", "choose_token", "kept_weights"]
+__all__ = [
+    "Choice",
+    "FailedChoice",
+    "NumericalError",
+    "choose_token",
+    "is_greedy",
+    "random_place",
+    "sample",
+]
 
-GREEDY_BELOW_TEMPERATURE = 1e-5
-# Probabilities are counted in units of 2^-30: their sum stays below 2^31, so that its product with
-# a 32-bit random number fits 64 bits.
-WEIGHT_SCALE = 2**30
 
-
-class NumericalError(ArithmeticError):
-    """Logits that define no distribution: NaN, plus infinity, or nothing above minus infinity."""
-
-
-def choose_token(logits_V: Tensor, sequence: Sequence) -> int:
+@dataclass(frozen=True, slots=True)
+class Choice:
     """The next token of a sequence.
 
-    Args:
-        logits_V: Raw logits in f32 on the CPU; not changed.
-        sequence: Its request says how, its length gives the random number.
-
-    Raises:
-        NumericalError: The row is unusable.
+    Attributes:
+        logprob: By the raw logits, where the request asks for it.
     """
-    request = sequence.request
-    # The maximum of a row with a NaN is NaN.
-    if not torch.isfinite(logits_V.max()):
-        raise NumericalError("the logits hold no finite maximum")
-    logits_V = _penalized(logits_V, sequence)
-    if request.temperature < GREEDY_BELOW_TEMPERATURE or request.top_k == 1:
-        return int(logits_V.argmax())
-    weights_V = kept_weights(
-        logits_V,
-        temperature=request.temperature,
-        top_k=request.top_k,
-        top_p=request.top_p,
-        min_p=request.min_p,
-    )
-    word = random_word(request.seed, sample_index=0, position=len(sequence.token_ids))
-    return _inverse_cumulative(weights_V, word)
+
+    token_id: int
+    logprob: TokenLogprob | None = None
 
 
-def kept_weights(
-    logits_V: Tensor, *, temperature: float, top_k: int, top_p: float, min_p: float
-) -> Tensor:
-    """Integer weights of the tokens that can be drawn, zero for all others.
+@dataclass(frozen=True, slots=True)
+class FailedChoice:
+    """A sequence has no next token, and ends."""
+
+    error: Exception
+
+    @property
+    def finish(self) -> EngineFinish:
+        """Why it ends."""
+        if isinstance(self.error, NumericalError):
+            return EngineFinish.NUMERICAL_ERROR
+        return EngineFinish.INTERNAL_ERROR
+
+
+def sample(logits_RV: Tensor, sequences: Sequence[TokenSequence]) -> list[Choice | FailedChoice]:
+    """The next token of each sequence.
 
     Args:
-        logits_V: After penalties, bias and bans; f32.
-        temperature: Above zero.
-        top_k: 0 is off; all that tie with the k-th stay.
-        top_p: 1 is off; ties at the edge fall to the lower ids.
-        min_p: 0 is off; a fraction of the likeliest token's probability.
+        logits_RV: Raw logits in f32 on any device; not changed.
+        sequences: One for each row. The request says how, seed, choice and length of the sequence
+            give the random number.
     """
-    # The maximum goes first: the division of large logits by a small temperature cannot overflow.
-    logits_V = (logits_V - logits_V.max()) / temperature
-    if 0 < top_k < logits_V.numel():
-        kth_largest = logits_V.topk(top_k).values[-1]
-        logits_V = logits_V.masked_fill(logits_V < kth_largest, float("-inf"))
-    weights_V = _integer_weights(logits_V)
-    if top_p < 1.0:
-        sorted_V, order_V = weights_V.sort(descending=True, stable=True)
-        before_V = sorted_V.cumsum(0) - sorted_V
-        outside_V = order_V[before_V >= top_p * float(sorted_V.sum())]
-        # The likeliest token stays whatever top_p is.
-        outside_V = outside_V[outside_V != order_V[0]]
-        weights_V = weights_V.index_fill(0, outside_V, 0)
-    if min_p > 0.0:
-        weights_V = weights_V.masked_fill(weights_V < min_p * float(weights_V.max()), 0)
-    return weights_V
+    try:
+        return _sample(logits_RV, sequences)
+    except Exception:
+        # Some row is at fault in a way that was not foreseen: find out which, one by one.
+        return [_sample_alone(logits_RV[row : row + 1], each) for row, each in enumerate(sequences)]
 
 
-def _penalized(logits_V: Tensor, sequence: Sequence) -> Tensor:
+def choose_token(logits_V: Tensor, sequence: TokenSequence) -> int:
+    """One row of ``sample``; the error is raised."""
+    result = sample(logits_V[None], [sequence])[0]
+    if isinstance(result, FailedChoice):
+        raise result.error
+    return result.token_id
+
+
+def is_greedy(sequence: TokenSequence) -> bool:
+    """Whether the likeliest token is taken, whatever the random number."""
     request = sequence.request
-    vocabulary = logits_V.numel()
-    if request.repetition_penalty != 1.0:
-        seen_V = torch.bincount(torch.tensor(sequence.token_ids), minlength=vocabulary) > 0
-        factor = request.repetition_penalty
-        changed_V = torch.where(logits_V > 0, logits_V / factor, logits_V * factor)
-        logits_V = torch.where(seen_V, changed_V, logits_V)
-    if request.presence_penalty != 0.0 or request.frequency_penalty != 0.0:
-        output_ids = torch.tensor(sequence.output_ids, dtype=torch.long)
-        counts_V = torch.bincount(output_ids, minlength=vocabulary)
-        logits_V = logits_V - request.presence_penalty * (counts_V > 0).float()
-        logits_V = logits_V - request.frequency_penalty * counts_V.float()
-    if request.logit_bias:
-        ids = torch.tensor([token_id for token_id, _ in request.logit_bias])
-        bias = torch.tensor([bias for _, bias in request.logit_bias])
-        logits_V = logits_V.index_add(0, ids, bias)
-    if sequence.banned_ids:
-        logits_V = logits_V.index_fill(0, torch.tensor(sequence.banned_ids), float("-inf"))
-        if torch.isneginf(logits_V.max()):
-            raise NumericalError("every token is banned")
-    return logits_V
+    return request.temperature < GREEDY_BELOW_TEMPERATURE or request.top_k == 1
 
 
-def _integer_weights(logits_V: Tensor) -> Tensor:
-    probabilities_V = logits_V.double().softmax(dim=-1)
-    return (probabilities_V * WEIGHT_SCALE).round().long()
+def random_place(sequence: TokenSequence) -> tuple[int, int, int]:
+    """Where the sequence's next random number stands: seed, sample, position."""
+    return sequence.request.seed, getattr(sequence, "choice", 0), len(sequence.token_ids)
 
 
-def _inverse_cumulative(weights_V: Tensor, word: int) -> int:
-    """The first id whose running sum of weights passes the fraction word / 2^32 of the total."""
-    running_V = weights_V.cumsum(0)
-    threshold = (int(running_V[-1]) * word) >> 32
-    return int(torch.searchsorted(running_V, threshold, right=True))
+@torch.inference_mode()
+def _sample(logits_RV: Tensor, sequences: Sequence[TokenSequence]) -> list[Choice | FailedChoice]:
+    results: list[Choice | FailedChoice | None] = [None] * len(sequences)
+
+    def fail(rows: Sequence[int], bad: dict[int, Exception]) -> list[int]:
+        for row, error in bad.items():
+            results[rows[row]] = FailedChoice(error)
+        return [row for row in range(len(rows)) if row not in bad]
+
+    rows = fail(range(len(sequences)), _unusable(logits_RV, "the model's logits"))
+    batch = [sequences[row] for row in rows]
+    raw_RV = logits_RV if len(rows) == len(sequences) else logits_RV[rows]
+    penalised = with_penalties(raw_RV, batch)
+    biased = with_bias_and_bans(penalised.logits_RV, batch)
+    changed_RV = biased.logits_RV
+    errors = biased.errors | penalised.errors
+    if changed_RV is not raw_RV:
+        errors = _unusable(changed_RV, "the logits after penalties, bias and bans") | errors
+    good = fail(rows, errors)
+    chosen = _choose(changed_RV, batch, good)
+    logprobs = _logprobs(raw_RV, batch, chosen)
+    for row, token_id in chosen.items():
+        results[rows[row]] = Choice(token_id, logprobs.get(row))
+    assert all(result is not None for result in results)
+    return [result for result in results if result is not None]
+
+
+def _sample_alone(logits_1V: Tensor, sequence: TokenSequence) -> Choice | FailedChoice:
+    try:
+        return _sample(logits_1V, [sequence])[0]
+    except Exception as error:
+        return FailedChoice(error)
+
+
+def _unusable(logits_RV: Tensor, what: str) -> dict[int, Exception]:
+    return {
+        row: NumericalError(f"{what} hold NaN or have no finite maximum")
+        for row, usable in enumerate(check_rows(logits_RV))
+        if not usable
+    }
+
+
+def _choose(
+    logits_RV: Tensor, sequences: Sequence[TokenSequence], rows: Sequence[int]
+) -> dict[int, int]:
+    """Token id by row, for some rows; those of equal top-k are computed together."""
+    chosen: dict[int, int] = {}
+    greedy = [row for row in rows if is_greedy(sequences[row])]
+    if greedy:
+        # The first of equal maxima, which is the lowest id.
+        likeliest = cast("list[int]", logits_RV[greedy].argmax(1).tolist())
+        chosen |= zip(greedy, likeliest, strict=True)
+    groups: defaultdict[int, list[int]] = defaultdict(list)
+    for row in rows:
+        if row not in chosen:
+            groups[sequences[row].request.top_k].append(row)
+    for top_k, members in groups.items():
+        requests = [sequences[row].request for row in members]
+        kept = candidates(
+            logits_RV[members],
+            temperatures=[request.temperature for request in requests],
+            top_k=top_k,
+        )
+        kept = cut_by_top_p(kept, [request.top_p for request in requests])
+        kept = cut_by_min_p(kept, [request.min_p for request in requests])
+        words = random_words([random_place(sequences[row]) for row in members])
+        chosen |= zip(members, choose(kept, words), strict=True)
+    return chosen
+
+
+def _logprobs(
+    raw_RV: Tensor, sequences: Sequence[TokenSequence], chosen: dict[int, int]
+) -> dict[int, TokenLogprob]:
+    """By row, for the rows that ask; as many rivals as the neighbours ask for are computed."""
+    found: dict[int, TokenLogprob] = {}
+    groups: defaultdict[int, list[int]] = defaultdict(list)
+    for row in chosen:
+        num_top = sequences[row].request.logprobs
+        if num_top is not None:
+            groups[num_top].append(row)
+    for num_top, rows in groups.items():
+        ids = [chosen[row] for row in rows]
+        found |= zip(rows, token_logprobs(raw_RV[rows], ids, num_top=num_top), strict=True)
+    return found

@@ -2,9 +2,10 @@
 
 from typing import TypeAlias
 
+import numpy as np
 import pytest
 
-from service.engine.random_numbers import philox_4x32, random_word
+from service.engine.random_numbers import philox_4x32, random_words
 
 Words: TypeAlias = tuple[int, int, int, int]
 
@@ -28,14 +29,29 @@ Words: TypeAlias = tuple[int, int, int, int]
 def test_philox_gives_the_published_answers(
     counter: Words, key: tuple[int, int], expected: Words
 ) -> None:
-    assert philox_4x32(counter, key) == expected
+    # The same number in three columns.
+    counter_4N = np.array([counter] * 3, dtype=np.uint64).T
+    key_2N = np.array([key] * 3, dtype=np.uint64).T
+    assert philox_4x32(counter_4N, key_2N).T.tolist() == [list(expected)] * 3
 
 
 def test_every_seed_sample_and_position_has_a_number_of_its_own() -> None:
-    words = {
-        random_word(seed, sample_index=sample, position=position)
+    places = [
+        (seed, sample, position)
         for seed in (0, 1, 2**32, 2**64 - 1)
         for sample in (0, 1)
         for position in range(200)
-    }
-    assert len(words) == 4 * 2 * 200
+    ]
+    words = random_words(places)
+    assert len(set(words)) == len(places)
+    assert all(0 <= word < 2**32 for word in words)
+
+
+def test_a_number_does_not_depend_on_those_that_are_made_with_it() -> None:
+    places = [(2**64 - 1, 3, 2**33), (0, 0, 0), (5, 127, 9)]
+    assert [random_words([place])[0] for place in places] == random_words(places)
+
+
+def test_a_seed_out_of_range_is_refused() -> None:
+    with pytest.raises(OverflowError):
+        random_words([(-1, 0, 0)])
