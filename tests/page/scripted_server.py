@@ -1,0 +1,134 @@
+"""A server of the page whose API answers what a test scripted: outputs no real model would make.
+
+The page's own routes are the real ones; only /v1 is scripted, in the shapes of the native API.
+"""
+
+import json
+import math
+import socket
+import threading
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import uvicorn
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from service.page.routes import page_router
+
+Event: TypeAlias = dict[str, object]
+WAIT_SECONDS = 60
+
+DEFAULTS: Event = {"temperature": 0.8, "top_k": 50, "top_p": 1.0, "min_p": 0.0, "max_tokens": 256}
+MODEL: Event = {
+    "id": "scripted",
+    "version": "3",
+    "is_default": True,
+    "is_ready": True,
+    "context_tokens": 512,
+    "num_parameters": 11_500_000,
+    "default_parameters": DEFAULTS,
+}
+
+
+def token(content: bytes, *, number: int = 7, likelihood: float = 0.25, rank: int = 1) -> Event:
+    """One token's report, without rivals."""
+    return {
+        "id": number,
+        "text": content.decode("utf-8", "replace"),
+        "bytes": list(content),
+        "logprob": math.log(likelihood),
+        "rank": rank,
+        "top": [],
+    }
+
+
+def report(content: bytes, rivals: Sequence[bytes] = (), *, likelihood: float = 0.25) -> Event:
+    """A chosen token, which is the first of its rivals unless they are given."""
+    chosen = token(content, likelihood=likelihood)
+    others = [
+        token(rival, number=100 + place, likelihood=likelihood / (place + 2))
+        for place, rival in enumerate(rivals)
+    ]
+    return {**chosen, "top": [chosen, *others]}
+
+
+def event(text: str, *reports: Event) -> Event:
+    """One event of a stream."""
+    ids = [each["id"] for each in reports]
+    return {"index": 0, "text": text, "token_ids": ids, "logprobs": list(reports)}
+
+
+def ending(num_tokens: int, *, seed: int = 1234) -> Event:
+    """The last event of a stream."""
+    return {
+        **event(""),
+        "finish_reason": "length",
+        "id": "gen-1",
+        "model": "scripted",
+        "model_version": "3",
+        "usage": {
+            "prompt_tokens": 4,
+            "completion_tokens": num_tokens,
+            "total_tokens": 4 + num_tokens,
+        },
+        "parameters": {**DEFAULTS, "seed": seed},
+        "timings": {"queue_seconds": 0.001, "first_token_seconds": 0.01, "total_seconds": 0.5},
+    }
+
+
+@dataclass
+class ScriptedServer:
+    """What the next request is answered with, and what was asked.
+
+    Attributes:
+        events: Sent in order; a stream without an ending is cut off after them.
+        is_ended: Whether the stream ends with [DONE].
+        refusal: Answered instead of a stream: a status and an error body.
+        bodies: The requests so far.
+    """
+
+    address: str = ""
+    events: list[Event] = field(default_factory=list[Event])
+    is_ended: bool = True
+    refusal: tuple[int, Event] | None = None
+    bodies: list[Event] = field(default_factory=list[Event])
+
+    def script(self, *events: Event, is_ended: bool = True) -> None:
+        """Answer the next requests with these events."""
+        self.events, self.is_ended, self.refusal = list(events), is_ended, None
+        self.bodies.clear()
+
+    async def generate(self, request: Request) -> Response:
+        """POST /v1/generate."""
+        self.bodies.append(json.loads(await request.body()))
+        if self.refusal is not None:
+            status, body = self.refusal
+            return JSONResponse(body, status_code=status, headers={"x-request-id": "request-7"})
+        return StreamingResponse(self._stream(), media_type="text/event-stream")
+
+    async def models(self) -> Response:
+        """GET /v1/models."""
+        return JSONResponse({"object": "list", "data": [MODEL]})
+
+    async def _stream(self) -> AsyncGenerator[str]:
+        yield ": ping\n\n"
+        for each in self.events:
+            yield f"data: {json.dumps(each)}\n\n"
+        if self.is_ended:
+            yield "data: [DONE]\n\n"
+
+    def run(self) -> "uvicorn.Server":
+        """Start serving in a thread of its own."""
+        app = FastAPI()
+        app.include_router(page_router())
+        app.add_api_route("/v1/models", self.models, response_model=None)
+        app.add_api_route("/v1/generate", self.generate, methods=["POST"], response_model=None)
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        return server
