@@ -7,7 +7,6 @@ from collections.abc import Mapping
 
 from service.errors import RequestError
 from service.generation import FinishReason, GenerationRequest, TextPiece
-from service.request_log import RequestRecord
 from service.rest_api.completion_logprobs import CompletionLogprobs
 from service.rest_api.completion_messages import CompletionBody
 from service.rest_api.prompt_batch import BatchPiece
@@ -29,8 +28,7 @@ class CompletionAnswer:
         self._body = body
         self._id = f"cmpl-{secrets.token_hex(12)}"
         self._created = int(time.time())
-        self._fingerprint: str | None = None
-        self._records: dict[int, RequestRecord] = {}
+        self._last: BatchPiece | None = None
         self._logprobs: defaultdict[int, CompletionLogprobs] = defaultdict(CompletionLogprobs)
 
     @property
@@ -58,7 +56,7 @@ class CompletionAnswer:
 
     def event(self, piece: BatchPiece) -> object:
         """A chunk with one choice."""
-        self._note(piece)
+        self._last = piece
         chunk = self._object([self._choice(self._index(piece), [piece.piece])])
         if self._body.has_usage_in_each:
             chunk["usage"] = self._usage()
@@ -76,29 +74,25 @@ class CompletionAnswer:
         """The body, its choices in the order of the prompts."""
         parts: defaultdict[int, list[TextPiece]] = defaultdict(list)
         for piece in pieces:
-            self._note(piece)
+            self._last = piece
             parts[self._index(piece)].append(piece.piece)
         choices = [self._choice(index, parts[index]) for index in sorted(parts)]
         return {**self._object(choices), "usage": self._usage()}
-
-    def _note(self, piece: BatchPiece) -> None:
-        self._records[piece.prompt] = piece.record
-        if piece.piece.summary is not None:
-            self._fingerprint = piece.piece.summary.system_fingerprint
 
     def _index(self, piece: BatchPiece) -> int:
         return piece.prompt * self._body.num_choices + piece.piece.choice
 
     def _object(self, choices: list[dict[str, object]]) -> dict[str, object]:
-        record = next(iter(self._records.values()))
+        assert self._last is not None
+        prepared = self._last.prepared
         return {
             "id": self._id,
             "object": "text_completion",
             "created": self._created,
             # The name that answers for good: the same request to the bare name may meet a newer
             # version tomorrow.
-            "model": f"{record.model}@{record.model_version}",
-            "system_fingerprint": self._fingerprint,
+            "model": f"{prepared.model_name}@{prepared.model_version}",
+            "system_fingerprint": prepared.system_fingerprint,
             "choices": choices,
         }
 
@@ -113,11 +107,10 @@ class CompletionAnswer:
         }
 
     def _usage(self) -> dict[str, int]:
-        records = self._records.values()
-        num_prompt = sum(record.num_prompt_tokens for record in records)
-        num_completion = sum(record.num_completion_tokens for record in records)
+        assert self._last is not None
+        record = self._last.record
         return {
-            "prompt_tokens": num_prompt,
-            "completion_tokens": num_completion,
-            "total_tokens": num_prompt + num_completion,
+            "prompt_tokens": record.num_prompt_tokens,
+            "completion_tokens": record.num_completion_tokens,
+            "total_tokens": record.num_prompt_tokens + record.num_completion_tokens,
         }

@@ -103,7 +103,7 @@ _COMPLETION: dict[str, Schema] = {
     "object": {"const": "text_completion"},
     "created": _COUNT,
     "model": {**_TEXT, "description": "NAME@VERSION that answered."},
-    "system_fingerprint": _or_null(_TEXT),
+    "system_fingerprint": {**_TEXT, "description": "Executor, device and dtype."},
     "choices": _array(_COMPLETION_CHOICE),
 }
 

@@ -1,18 +1,23 @@
-"""Several prompts of one call, continued at the same time and closed together.
+"""Several prompts of one call: accepted together or not at all, run at the same time.
 
 A piece waits until its reader has taken the one before, so that a slow reader slows every stream.
 """
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Sequence
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from dataclasses import dataclass, replace
 
+from service.errors import ErrorKind, RequestError
 from service.generation import GenerationRequest, TextPiece
+from service.prepared_generation import PreparedGeneration
 from service.request_log import RequestRecord
 from service.text_generator import TextGenerator
 
 __all__ = ["BatchPiece", "continue_prompts"]
+
+# So often may another version take over between two prompts of a call before it is refused.
+MAX_PREPARATIONS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,18 +26,20 @@ class BatchPiece:
 
     Attributes:
         prompt: Which prompt, from 0.
-        record: What is noted of that prompt's stream so far.
+        prepared: What was accepted for that prompt.
+        record: What is noted of the whole call so far.
     """
 
     prompt: int
     piece: TextPiece
+    prepared: PreparedGeneration
     record: RequestRecord
 
 
 async def continue_prompts(
     generator: TextGenerator, requests: Sequence[GenerationRequest], record: RequestRecord
 ) -> AsyncGenerator[BatchPiece]:
-    """All streams as one, each in its own order.
+    """All streams as one, each in its own order. Closing it closes all.
 
     Args:
         generator: The core.
@@ -40,54 +47,94 @@ async def continue_prompts(
         record: Filled in on the way, with what all streams together took.
 
     Raises:
-        RequestError: The first of a stream; the others end with it.
+        RequestError: One of the prompts cannot be served, before anything is computed; or the
+            first error of a stream, with which the others end.
     """
-    if len(requests) == 1:
-        async with aclosing(generator.stream(requests[0], record)) as pieces:
-            async for piece in pieces:
-                yield BatchPiece(0, piece, record)
-        return
-    parts = [replace(record) for _ in requests]
-    # One at a time: what is not taken stays with the engine, which knows how to wait.
-    taken: asyncio.Queue[BatchPiece | Exception | None] = asyncio.Queue(maxsize=1)
-
-    async def pump(prompt: int) -> None:
+    parts = [record] if len(requests) == 1 else [replace(record) for _ in requests]
+    with ExitStack() as stack:
         try:
-            async with aclosing(generator.stream(requests[prompt], parts[prompt])) as pieces:
+            prompts = await _prepare(generator, requests, parts, stack)
+        finally:
+            _sum_up(parts, record)
+        if len(prompts) == 1:
+            async with aclosing(prompts[0].pieces()) as pieces:
                 async for piece in pieces:
-                    await taken.put(BatchPiece(prompt, piece, parts[prompt]))
+                    yield BatchPiece(0, piece, prompts[0], record)
+            return
+        async with aclosing(_interleave(prompts)) as taken:
+            try:
+                async for prompt, piece in taken:
+                    _sum_up(parts, record)
+                    yield BatchPiece(prompt, piece, prompts[prompt], record)
+            finally:
+                _sum_up(parts, record)
+
+
+async def _prepare(
+    generator: TextGenerator,
+    requests: Sequence[GenerationRequest],
+    parts: Sequence[RequestRecord],
+    stack: ExitStack,
+) -> list[PreparedGeneration]:
+    """Have every prompt accepted, all by one version of the model."""
+    for _ in range(MAX_PREPARATIONS):
+        with ExitStack() as attempt:
+            prompts = [
+                attempt.enter_context(await generator.prepare(request, part))
+                for request, part in zip(requests, parts, strict=True)
+            ]
+            if len({(prompt.model_name, prompt.model_version) for prompt in prompts}) == 1:
+                stack.enter_context(attempt.pop_all())
+                return prompts
+    raise RequestError(
+        ErrorKind.ENGINE_UNAVAILABLE,
+        "the model is being replaced by another version",
+        retry_after_seconds=1,
+    )
+
+
+async def _interleave(
+    prompts: Sequence[PreparedGeneration],
+) -> AsyncGenerator[tuple[int, TextPiece]]:
+    """Run all prompts; their pieces as they come, each with the number of its prompt."""
+    # One at a time: what is not taken stays with the core, which knows how to wait.
+    taken: asyncio.Queue[tuple[int, TextPiece] | Exception | None] = asyncio.Queue(maxsize=1)
+
+    async def run(number: int) -> None:
+        try:
+            async with aclosing(prompts[number].pieces()) as pieces:
+                async for piece in pieces:
+                    await taken.put((number, piece))
         except Exception as error:
             await taken.put(error)
         else:
             await taken.put(None)
 
-    pumps = [asyncio.create_task(pump(prompt)) for prompt in range(len(requests))]
+    running = [asyncio.create_task(run(number)) for number in range(len(prompts))]
     try:
-        num_open = len(pumps)
+        num_open = len(running)
         while num_open:
             match await taken.get():
                 case None:
                     num_open -= 1
-                case BatchPiece() as piece:
-                    _sum_up(parts, record)
-                    yield piece
-                case error:
+                case Exception() as error:
                     raise error
+                case numbered:
+                    yield numbered
     finally:
-        for task in pumps:
+        for task in running:
             task.cancel()
         # Each must have closed its stream before the call is over.
-        await asyncio.wait(pumps)
-        _sum_up(parts, record)
+        await asyncio.wait(running)
 
 
 def _sum_up(parts: Sequence[RequestRecord], record: RequestRecord) -> None:
     """Write into the call's record what its prompts' streams have come to."""
+    if parts[0] is record:
+        return
     record.num_prompt_tokens = sum(part.num_prompt_tokens for part in parts)
     record.num_completion_tokens = sum(part.num_completion_tokens for part in parts)
-    named = next((part for part in parts if part.model is not None), None)
-    if named is not None:
-        record.model, record.model_version = named.model, named.model_version
+    record.model, record.model_version = parts[0].model, parts[0].model_version
     record.started_at = _earliest(part.started_at for part in parts)
     record.first_token_at = _earliest(part.first_token_at for part in parts)
 
