@@ -7,27 +7,19 @@ end of the socket between steps, and by the change of its parent during one.
 import argparse
 import logging
 import os
-import resource
-import select
 import socket
 import sys
 import threading
 import time
-from pathlib import Path
+from typing import NoReturn
 
-import torch
-
-from model.config import ConfigError
-from model.weights import WeightsError, load_transformer
-from service.engine.engine import Engine, UnsupportedRequestError
-from service.engine.frames import LENGTH_BYTES, decode_to_engine, encode_frame, frame_length
+from service.engine.engine import Engine, EngineFailedError
+from service.engine.loading import LoadError, build_engine
 from service.engine.messages import (
     Cancel,
     EngineFinish,
-    FromEngine,
     Heartbeat,
     Load,
-    Loaded,
     LoadFailed,
     Pause,
     Phase,
@@ -38,64 +30,20 @@ from service.engine.messages import (
     ToEngine,
     TokenOutput,
 )
-from service.engine.runner import Runner, resolve_device, resolve_dtype
+from service.engine.request_table import UnsupportedRequestError
+from service.engine_channel import Channel, FrontGoneError
+
+__all__ = ["EngineLoop", "main"]
 
 _logger = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 0.25
-
-
-class SettingError(ValueError):
-    """A setting of the load that this engine does not offer."""
-
-
-class FrontGoneError(Exception):
-    """The front closed its end of the socket, or asked to leave."""
-
-
-class Channel:
-    """The engine's end of the socket: frames in without blocking, frames out from two threads."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self._connection = connection
-        self._buffer = bytearray()
-        self._lock = threading.Lock()
-
-    def send(self, message: FromEngine) -> None:
-        """Write one frame whole; waits while the front does not read."""
-        with self._lock:
-            self._connection.sendall(encode_frame(message))
-
-    def receive(self, *, wait: bool) -> list[ToEngine]:
-        """All messages that are here; with ``wait`` at least one.
-
-        Raises:
-            FrontGoneError: The socket has ended.
-        """
-        messages = self._parse()
-        while wait and not messages:
-            self._read()
-            messages = self._parse()
-        while select.select([self._connection], [], [], 0)[0]:
-            self._read()
-            messages += self._parse()
-        return messages
-
-    def _read(self) -> None:
-        received = self._connection.recv(1 << 16)
-        if not received:
-            raise FrontGoneError
-        self._buffer += received
-
-    def _parse(self) -> list[ToEngine]:
-        messages: list[ToEngine] = []
-        while len(self._buffer) >= LENGTH_BYTES:
-            end = LENGTH_BYTES + frame_length(bytes(self._buffer[:LENGTH_BYTES]))
-            if len(self._buffer) < end:
-                break
-            messages.append(decode_to_engine(bytes(self._buffer[LENGTH_BYTES:end])))
-            del self._buffer[:end]
-        return messages
+# The books are checked when no request is here, but not after each of a row of short requests.
+SECONDS_BETWEEN_CHECKS = 1.0
+# Work is there and no step computes any: unready after the first time, over after the second.
+STALLED_SECONDS = 2.0
+MAX_STALLED_SECONDS = 5.0
+STALLED_PAUSE_SECONDS = 0.01
 
 
 class EngineLoop:
@@ -105,29 +53,58 @@ class EngineLoop:
         self._engine = engine
         self._channel = channel
         self._phase = Phase.IDLE
+        self._is_stalled = False
+        self._next_check_at = 0.0
 
-    def run(self) -> None:
-        """Step while there is work, sleep in the socket while there is none."""
+    def run(self) -> NoReturn:
+        """Step while there is work, sleep in the socket while there is none.
+
+        Raises:
+            FrontGoneError: The front closed the socket or asked to leave.
+            EngineFailedError, ConservationError: This process is of no use any more.
+        """
         threading.Thread(target=self._beat, daemon=True).start()
         while True:
-            for message in self._channel.receive(wait=not self._engine.has_work):
-                match message:
-                    case Submit():
-                        self._submit(message)
-                    case Cancel(request_id, choice):
-                        self._engine.cancel(request_id, choice=choice)
-                    case Pause(request_id):
-                        self._engine.set_paused(request_id, is_paused=True)
-                    case Resume(request_id):
-                        self._engine.set_paused(request_id, is_paused=False)
-                    case Shutdown():
-                        raise FrontGoneError
-                    case Load():
-                        raise AssertionError("an engine loads one model")
-            if self._engine.has_work:
-                self._phase = Phase.STEPPING
-                self._channel.send(self._engine.step())
-                self._phase = Phase.IDLE
+            for message in self._channel.receive(wait_seconds=self._seconds_to_work()):
+                self._obey(message)
+            if self._engine.seconds_to_work() == 0.0:
+                self._step()
+            if self._engine.is_empty and time.monotonic() >= self._next_check_at:
+                self._engine.check_conservation()
+                self._next_check_at = time.monotonic() + SECONDS_BETWEEN_CHECKS
+
+    def _obey(self, message: ToEngine) -> None:
+        match message:
+            case Submit():
+                self._submit(message)
+            case Cancel(request_id, choice):
+                self._engine.cancel(request_id, choice=choice)
+            case Pause(request_id):
+                self._engine.set_paused(request_id, is_paused=True)
+            case Resume(request_id):
+                self._engine.set_paused(request_id, is_paused=False)
+            case Shutdown():
+                raise FrontGoneError
+            case Load():
+                raise AssertionError("an engine loads one model")
+
+    def _seconds_to_work(self) -> float | None:
+        # A stalled engine looks again and again, but lets others have the processor.
+        if self._engine.stalled_seconds > 0.0:
+            return STALLED_PAUSE_SECONDS
+        return self._engine.seconds_to_work()
+
+    def _step(self) -> None:
+        if not self._is_stalled:
+            self._phase = Phase.STEPPING
+        self._channel.send(self._engine.step())
+        stalled_seconds = self._engine.stalled_seconds
+        if stalled_seconds > STALLED_SECONDS and not self._is_stalled:
+            _logger.error("requests wait and nothing is computed: %s", self._engine.describe())
+        if stalled_seconds > MAX_STALLED_SECONDS:
+            raise EngineFailedError("requests wait and nothing is computed")
+        self._is_stalled = stalled_seconds > STALLED_SECONDS
+        self._phase = Phase.STALLED if self._is_stalled else Phase.IDLE
 
     def _submit(self, request: Submit) -> None:
         try:
@@ -173,55 +150,6 @@ class EngineLoop:
         os._exit(0)
 
 
-def build_engine(load: Load) -> tuple[Engine, Loaded]:
-    """Load the model and let it compute one token.
-
-    Raises:
-        ConfigError, WeightsError, OSError: The folder cannot be served.
-        SettingError: It cannot be served in this way.
-    """
-    began = time.perf_counter()
-    if load.executor not in ("auto", "eager"):
-        raise SettingError(f"executor must be auto or eager, got {load.executor}")
-    if load.kv_cache_tokens is not None:
-        raise SettingError(f"kv_cache_tokens is not offered, got {load.kv_cache_tokens}")
-    torch.set_num_threads(load.num_threads)
-    directory = Path(load.directory)
-    device = resolve_device(load.device)
-    model = load_transformer(
-        directory, device=device, dtype=resolve_dtype(load.dtype, device, directory)
-    )
-    context_tokens = model.config.max_position_embeddings
-    if load.max_context_tokens is not None:
-        context_tokens = min(context_tokens, load.max_context_tokens)
-    runner = Runner(model, num_slots=load.max_running, max_tokens=context_tokens)
-    engine = Engine(runner, num_slots=load.max_running)
-    engine.submit(Submit(request_id=0, prompt_ids=[0, 0], max_tokens=1, temperature=0.0))
-    while engine.has_work:
-        engine.step()
-    return engine, Loaded(
-        context_tokens=context_tokens,
-        num_parameters=model.config.num_parameters,
-        device=str(device),
-        dtype=str(model.output_weight.dtype).removeprefix("torch."),
-        kv_cache_bytes=runner.kv_cache_bytes,
-        load_seconds=time.perf_counter() - began,
-        kv_block_tokens=context_tokens,
-        num_blocks=load.max_running,
-        executor="eager",
-        resident_bytes=_resident_bytes(),
-    )
-
-
-def _resident_bytes() -> int:
-    """Memory of this process that is not swapped out."""
-    statm = Path("/proc/self/statm")
-    if statm.exists():
-        return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    # Elsewhere the largest it ever was; macOS counts it in bytes.
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
 def main() -> int:
     """Run an engine until the front goes; 1 when its model could not be loaded."""
     parser = argparse.ArgumentParser(description="Internal: started by nextword-serve.")
@@ -230,18 +158,21 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="engine: %(message)s")
     channel = Channel(socket.socket(fileno=descriptor))
     try:
-        (load,) = channel.receive(wait=True)
+        (load,) = channel.receive(wait_seconds=None)
         assert isinstance(load, Load)
         try:
             engine, loaded = build_engine(load)
-        except (ConfigError, WeightsError, SettingError, OSError, torch.OutOfMemoryError) as error:
+        except LoadError as error:
             channel.send(LoadFailed(f"{load.directory}: {error}"))
             return 1
         channel.send(loaded)
         EngineLoop(engine, channel).run()
     except (FrontGoneError, BrokenPipeError, ConnectionResetError):
-        pass
-    return 0
+        return 0
+    except Exception:
+        # The end of this process is what tells the front: it answers every client and starts anew.
+        _logger.exception("the engine failed")
+        return 1
 
 
 if __name__ == "__main__":

@@ -5,37 +5,69 @@ No text, no sockets, no asyncio: the engine process wraps it, tests drive it by 
 
 import logging
 import time
+from collections.abc import Callable
 
-from torch import Tensor
-
-from service.engine.messages import EngineFinish, StepCounters, StepOutput, Submit, TokenOutput
+from service.engine.block_allocator import BlockAllocator
+from service.engine.block_tables import BlockTables
+from service.engine.executor import Executor
+from service.engine.guarded_compute import ChunkResult, compute_guarded, is_out_of_memory
+from service.engine.messages import (
+    EngineFinish,
+    StepCounters,
+    StepOutput,
+    Submit,
+    TokenLogprob,
+    TokenOutput,
+)
 from service.engine.request import Sequence
-from service.engine.runner import TokenRunner
-from service.engine.sampler import NumericalError, choose_token
-from service.engine.scheduler import Chunk, Scheduler
+from service.engine.request_table import RequestTable
+from service.engine.sampler import Choice, FailedChoice
+from service.engine.scheduler import Scheduler, StepPlan
+from service.engine.step_pace import StepPace
 
-__all__ = ["Engine", "UnsupportedRequestError"]
+__all__ = ["Engine", "EngineFailedError"]
 
 _logger = logging.getLogger(__name__)
 
+MAX_STEP_TOKENS = 1024
+# One chunk that fails alone may be a bad request; a second one right after it is no accident.
+MAX_FAILURES_IN_A_ROW = 1
 
-class UnsupportedRequestError(ValueError):
-    """A request asks for what this engine does not offer."""
+
+class EngineFailedError(RuntimeError):
+    """Nothing can be computed any more: the process must end and another one start."""
 
 
 class Engine:
     """Continuous batching: sequences join and leave at every step.
 
     Args:
-        runner: Computes logits; its cache has ``num_slots`` slots.
-        num_slots: Sequences computed at once; more wait in order.
+        executor: Computes logits over blocks.
+        max_running: Sequences computed at once; more wait in order.
+        max_step_tokens: Tokens computed in one step at most.
+        clock: Monotonic, in seconds.
     """
 
-    def __init__(self, runner: TokenRunner, *, num_slots: int) -> None:
-        self._runner = runner
-        self._scheduler = Scheduler(num_slots=num_slots)
+    def __init__(
+        self,
+        executor: Executor,
+        *,
+        max_running: int,
+        max_step_tokens: int = MAX_STEP_TOKENS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._executor = executor
+        self._clock = clock
+        self._tables = BlockTables(
+            BlockAllocator(num_blocks=executor.num_blocks, block_tokens=executor.block_tokens)
+        )
+        self._pace = StepPace(max_step_tokens=max_step_tokens, is_fixed=executor.is_deterministic)
+        self._scheduler = Scheduler(max_running=max_running, tables=self._tables, pace=self._pace)
+        self._requests = RequestTable(self._scheduler, tables=self._tables, clock=clock)
         self._step = 0
-        self._started: set[int] = set()
+        self._num_mixed_steps = 0
+        self._num_failures_in_a_row = 0
+        self._stalled_since: float | None = None
 
     @property
     def step_number(self) -> int:
@@ -54,23 +86,42 @@ class Engine:
 
     @property
     def num_free_blocks(self) -> int:
-        """Blocks of the cache that a new sequence can take; a slot is one block for now."""
-        return self._scheduler.num_slots - self._scheduler.num_running
+        """Blocks of the cache that a new sequence can take."""
+        return self._tables.num_free
 
     @property
     def num_blocks(self) -> int:
         """Blocks of the cache."""
-        return self._scheduler.num_slots
+        return self._tables.num_blocks
 
     @property
     def counters(self) -> StepCounters:
         """What happened since the start."""
-        return StepCounters()
+        return StepCounters(
+            num_reused_tokens=self._tables.num_reused_tokens,
+            num_preemptions=self._scheduler.num_preemptions,
+            num_chunked_prompts=self._scheduler.num_chunked_prompts,
+            num_mixed_steps=self._num_mixed_steps,
+        )
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no request is here."""
+        return self._requests.is_empty
 
     @property
     def has_work(self) -> bool:
         """Whether a step would compute anything."""
         return self._scheduler.has_work
+
+    @property
+    def stalled_seconds(self) -> float:
+        """For how long there has been work of which steps compute nothing; 0 when all is well."""
+        return 0.0 if self._stalled_since is None else self._clock() - self._stalled_since
+
+    def seconds_to_work(self) -> float | None:
+        """How long a step would have nothing to do; None until a message comes."""
+        return 0.0 if self.has_work else self._requests.seconds_to_deadline()
 
     def submit(self, request: Submit) -> None:
         """Queue a request. The front has validated it: ids, context and ranges fit.
@@ -78,101 +129,140 @@ class Engine:
         Raises:
             UnsupportedRequestError: It asks for what is not offered.
         """
-        for name, is_asked in (
-            ("num_choices", request.num_choices != 1),
-            ("logprobs", request.logprobs is not None),
-            ("prompt_logprobs", request.prompt_logprobs),
-            ("max_tokens = 0", request.max_tokens == 0),
-        ):
-            if is_asked:
-                raise UnsupportedRequestError(f"{name} is not offered")
-        deadline = None
-        if request.timeout_seconds is not None:
-            deadline = time.monotonic() + request.timeout_seconds
-        self._scheduler.add(Sequence(request, deadline=deadline))
+        self._requests.submit(request)
 
     def cancel(self, request_id: int, *, choice: int | None = None) -> None:
-        """Drop a request; unknown and finished ones are no error. No output follows."""
-        if choice not in (None, 0):
-            return
-        self._scheduler.remove(request_id)
-        self._started.discard(request_id)
+        """Drop a request or one of its choices; an unknown or finished one is no error.
+
+        No output follows, and its blocks are free at once.
+        """
+        self._requests.cancel(request_id, choice=choice)
 
     def set_paused(self, request_id: int, *, is_paused: bool) -> None:
-        """Stop or go on computing a request; unknown and finished ones are no error."""
-        for sequence in self._scheduler.sequences():
-            if sequence.request_id == request_id:
-                sequence.is_paused = is_paused
+        """Stop or go on computing a request; an unknown or finished one is no error."""
+        self._requests.set_paused(request_id, is_paused=is_paused)
 
     def step(self) -> StepOutput:
-        """Compute one step for the batch, and choose a token for each sequence that is ready."""
-        began = time.perf_counter()
-        expired = self._expire()
-        chunks = self._scheduler.schedule()
-        running = {chunk.sequence.request_id for chunk in chunks}
-        started_ids = sorted(running - self._started)
-        self._started |= running
-        logits = self._runner.logits(chunks) if chunks else {}
-        outputs = expired + [
-            output
-            for chunk in chunks
-            if (output := self._advance(chunk, logits.get(chunk.sequence.request_id))) is not None
+        """Compute one step for the batch, and choose a token for each sequence that is ready.
+
+        Raises:
+            EngineFailedError: Steps fail whatever they compute.
+            ConservationError: The bookkeeping is broken.
+        """
+        began = self._clock()
+        outputs = [
+            self._end(sequence, EngineFinish.DEADLINE) for sequence in self._requests.expired()
         ]
+        plan = self._scheduler.schedule()
+        self._note_progress(is_stalled=self.has_work and not plan.chunks and not outputs)
+        self._clear_blocks()
+        outputs += self._compute(plan)
+        self._clear_blocks()
         self._step += 1
+        seconds = self._clock() - began
+        if plan.chunks:
+            self._pace.note(
+                num_streams=plan.num_streams,
+                num_prompt_tokens=plan.num_prompt_tokens,
+                seconds=seconds,
+            )
+        if plan.num_streams and plan.num_prompt_tokens:
+            self._num_mixed_steps += 1
         return StepOutput(
             step=self._step,
             outputs=outputs,
-            started_ids=started_ids,
-            num_running=self._scheduler.num_running,
-            num_waiting=self._scheduler.num_waiting,
-            num_tokens=sum(chunk.num_tokens for chunk in chunks),
-            seconds=time.perf_counter() - began,
+            started_ids=sorted({sequence.request_id for sequence in plan.started}),
+            num_running=self.num_running,
+            num_waiting=self.num_waiting,
+            num_tokens=plan.num_streams + plan.num_prompt_tokens,
+            seconds=seconds,
             num_free_blocks=self.num_free_blocks,
             num_blocks=self.num_blocks,
             counters=self.counters,
         )
 
     def check_conservation(self) -> None:
-        """Raise AssertionError unless slots and bookkeeping add up."""
-        self._scheduler.check_conservation()
-        if not self._scheduler.has_work:
-            assert not self._started, self._started
+        """Raise ConservationError unless blocks, queues and requests add up."""
+        self._requests.check_conservation()
 
-    def _expire(self) -> list[TokenOutput]:
-        now = time.monotonic()
-        expired = [
-            sequence.request_id
-            for sequence in self._scheduler.sequences()
-            if sequence.deadline is not None and now >= sequence.deadline
-        ]
-        for request_id in expired:
-            self.cancel(request_id)
-        return [TokenOutput(request_id, 0, [], EngineFinish.DEADLINE) for request_id in expired]
+    def describe(self) -> str:
+        """The state in one line for the log; counts only."""
+        return (
+            f"step {self._step}, {self.num_running} running, {self.num_waiting} waiting, "
+            f"{self.num_free_blocks} of {self.num_blocks} blocks free: {self._requests.describe()}"
+        )
 
-    def _advance(self, chunk: Chunk, logits_V: Tensor | None) -> TokenOutput | None:
-        sequence = chunk.sequence
-        sequence.num_computed_tokens += chunk.num_tokens
-        if logits_V is None:
-            return None
-        num_before = len(sequence.token_ids)
-        finish = self._choose(sequence, logits_V)
+    def _note_progress(self, *, is_stalled: bool) -> None:
+        if not is_stalled:
+            self._stalled_since = None
+        elif self._stalled_since is None:
+            self._stalled_since = self._clock()
+
+    def _clear_blocks(self) -> None:
+        # Before anything new is written: a block may have its next owner already.
+        if block_ids := self._tables.take_uncleared():
+            self._executor.clear_blocks(block_ids)
+
+    def _compute(self, plan: StepPlan) -> list[TokenOutput]:
+        results = compute_guarded(self._executor, plan.chunks) if plan.chunks else []
+        self._note_failures(results)
+        outputs = [self._advance(result) for result in results]
+        return [output for output in outputs if output is not None]
+
+    def _note_failures(self, results: list[ChunkResult]) -> None:
+        if any(result.is_computed for result in results):
+            self._num_failures_in_a_row = 0
+        for result in results:
+            match result.choice:
+                case FailedChoice(error) if not (result.is_computed or is_out_of_memory(error)):
+                    self._num_failures_in_a_row += 1
+                    if self._num_failures_in_a_row > MAX_FAILURES_IN_A_ROW:
+                        raise EngineFailedError("nothing can be computed") from error
+                case _:
+                    pass
+
+    def _advance(self, result: ChunkResult) -> TokenOutput | None:
+        """Take what a chunk gave its sequence."""
+        sequence = result.chunk.sequence
+        if result.is_computed:
+            self._scheduler.note_computed(result.chunk)
+        if result.prompt_logprobs:
+            sequence.note_prompt_logprobs(result.chunk.start + 1, result.prompt_logprobs)
+        match result.choice:
+            case None:
+                return None
+            case FailedChoice(error) as failed:
+                _logger.error("request %d ends: %s", sequence.request_id, error, exc_info=error)
+                # Whatever is wrong with one request ends that request only; its neighbours go on.
+                return self._end(sequence, failed.finish, is_poisoned=True)
+            case Choice(token_id, logprob):
+                self._scheduler.note_proven(sequence)
+                num_before = len(sequence.token_ids)
+                finish = sequence.append(token_id)
+                token_ids = sequence.token_ids[num_before:]
+                logprobs = [logprob] * len(token_ids) if logprob is not None else None
+                return self._output(sequence, token_ids, finish, logprobs)
+
+    def _output(
+        self,
+        sequence: Sequence,
+        token_ids: list[int],
+        finish: EngineFinish | None,
+        logprobs: list[TokenLogprob] | None,
+    ) -> TokenOutput:
         if finish is not None:
-            self._finish(sequence, finish)
-        return TokenOutput(sequence.request_id, 0, sequence.token_ids[num_before:], finish)
+            self._requests.drop(sequence)
+        return TokenOutput(
+            sequence.request_id,
+            sequence.choice,
+            token_ids,
+            finish,
+            logprobs,
+            sequence.take_prompt_logprobs(),
+        )
 
-    def _choose(self, sequence: Sequence, logits_V: Tensor) -> EngineFinish | None:
-        try:
-            return sequence.append(choose_token(logits_V, sequence))
-        except NumericalError as error:
-            _logger.error("request %d: %s", sequence.request_id, error)
-            return EngineFinish.NUMERICAL_ERROR
-        except Exception:
-            # Whatever is wrong with one request ends that request only; its neighbours go on.
-            _logger.exception("request %d: sampling failed", sequence.request_id)
-            return EngineFinish.INTERNAL_ERROR
-
-    def _finish(self, sequence: Sequence, finish: EngineFinish) -> None:
-        self.cancel(sequence.request_id)
-        if finish is EngineFinish.NUMERICAL_ERROR:
-            assert sequence.slot is not None
-            self._runner.clear_slot(sequence.slot)
+    def _end(
+        self, sequence: Sequence, finish: EngineFinish, *, is_poisoned: bool = False
+    ) -> TokenOutput:
+        self._requests.drop(sequence, is_poisoned=is_poisoned)
+        return TokenOutput(sequence.request_id, sequence.choice, [], finish)

@@ -41,10 +41,14 @@ class EngineFinish(enum.StrEnum):
 
 
 class Phase(enum.StrEnum):
-    """What an engine process is doing; the front judges its silence by it."""
+    """What an engine process is doing; the front judges its silence by it.
+
+    STALLED is a fault: requests wait, and for seconds no step has computed anything.
+    """
 
     IDLE = "idle"
     STEPPING = "stepping"
+    STALLED = "stalled"
 
 
 class Load(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -59,8 +63,10 @@ class Load(msgspec.Struct, frozen=True, kw_only=True, tag=True):
         max_context_tokens: Context to offer at most; None is the model's own.
         kv_cache_tokens: Tokens that the key-value cache holds, rounded down to whole blocks; None
             is the whole context of every running sequence.
-        deterministic: Whether a request's tokens must not depend on its neighbours, bit by bit.
+        deterministic: Whether a request's tokens must not depend on its neighbours, bit by bit;
+            None is yes where that costs little and holds.
         executor: What computes the logits: "auto" or "eager".
+        in_background: Whether to load at low priority, beside an engine that serves.
     """
 
     directory: str
@@ -70,8 +76,9 @@ class Load(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     max_running: int
     max_context_tokens: int | None
     kv_cache_tokens: int | None = None
-    deterministic: bool = True
+    deterministic: bool | None = None
     executor: str = "auto"
+    in_background: bool = False
 
 
 class Submit(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -151,6 +158,7 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True, tag=True):
         kv_block_tokens: Tokens of one block of the key-value cache.
         num_blocks: Blocks of the cache.
         executor: What computes the logits.
+        deterministic: Whether a request's tokens do not depend on its neighbours.
         resident_bytes: Memory of the process that is not swapped out, after the first token.
     """
 
@@ -163,6 +171,7 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     kv_block_tokens: int
     num_blocks: int
     executor: str
+    deterministic: bool
     resident_bytes: int
 
 
@@ -191,8 +200,8 @@ class TokenOutput(msgspec.Struct, frozen=True, array_like=True):
 
     Attributes:
         logprobs: One for each of ``token_ids``, when the request asked for them.
-        prompt_logprobs: One for each token of the prompt, None for the first; sent once, by choice
-            0, with or before its first token.
+        prompt_logprobs: One for each token of the prompt, None for the first; sent once for a
+            request, by choice 0, with its first token or its end.
     """
 
     request_id: int

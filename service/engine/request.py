@@ -1,43 +1,95 @@
-"""One request inside the engine: its tokens and how far they are computed. Torch-free."""
+"""One choice of a request inside the engine: its tokens and how far they are. Torch-free."""
 
-from service.engine.messages import EngineFinish, Submit
+from collections.abc import Iterable
+
+from service.engine.block_allocator import Prefix
+from service.engine.messages import EngineFinish, Submit, TokenLogprob
 
 __all__ = ["Sequence"]
 
 
 class Sequence:
-    """Prompt and continuation of one request, on its way through the batch.
+    """Prompt and one continuation of a request, on its way through the batch.
 
     Attributes:
         request: What was asked.
+        choice: Which continuation of the prompt; the random numbers depend on it.
+        arrival: Place among all sequences, first come, first served.
+        deadline: Time on the scheduler's clock at which it ends; None is without end.
         token_ids: Prompt, then continuation.
         num_computed_tokens: Tokens whose keys and values are in the cache.
-        slot: Cache slot, None while waiting.
-        deadline: Time on the monotonic clock at which it ends; None is without end.
+        num_proven_tokens: Those of them that finite logits depended on, so that they hold no NaN.
+        block_ids: Blocks of the cache, in order; position p is in the block at p // block_tokens.
+        prefixes: The beginnings up to the end of its first full blocks, as far as they were needed.
+        followers: The other choices of the request while they wait for this one to compute the
+            prompt that they share.
         is_paused: Whether nothing is computed for it now.
+        was_started: Whether it was in the batch before.
+        num_published_blocks: First blocks of those that others may share.
+        num_prompt_steps: Steps that computed a part of the prompt.
+        prompt_logprobs: Of the first tokens of the prompt, as far as they are known; None when
+            this sequence has none to report, or none any more.
     """
 
     __slots__ = (
+        "arrival",
+        "block_ids",
+        "choice",
         "deadline",
+        "followers",
         "is_paused",
         "num_computed_tokens",
+        "num_prompt_steps",
+        "num_proven_tokens",
+        "num_published_blocks",
+        "prefixes",
+        "prompt_logprobs",
         "request",
-        "slot",
         "token_ids",
+        "was_started",
     )
 
-    def __init__(self, request: Submit, *, deadline: float | None = None) -> None:
+    def __init__(
+        self,
+        request: Submit,
+        *,
+        choice: int = 0,
+        arrival: int = 0,
+        deadline: float | None = None,
+    ) -> None:
         self.request = request
+        self.choice = choice
+        self.arrival = arrival
+        self.deadline = deadline
         self.token_ids = list(request.prompt_ids)
         self.num_computed_tokens = 0
-        self.slot: int | None = None
-        self.deadline = deadline
+        self.num_proven_tokens = 0
+        self.block_ids: list[int] = []
+        self.prefixes: list[Prefix] = []
+        self.followers: list[Sequence] = []
         self.is_paused = False
+        self.was_started = False
+        self.num_published_blocks = 0
+        self.num_prompt_steps = 0
+        self.prompt_logprobs: list[TokenLogprob | None] | None = None
+        if request.prompt_logprobs and choice == 0:
+            # Nothing comes before the first token.
+            self.prompt_logprobs = [None]
 
     @property
     def request_id(self) -> int:
         """The front's number of this request."""
         return self.request.request_id
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """Request id and choice: what tells it from all others."""
+        return self.request.request_id, self.choice
+
+    @property
+    def num_prompt_tokens(self) -> int:
+        """Length of the prompt."""
+        return len(self.request.prompt_ids)
 
     @property
     def num_pending_tokens(self) -> int:
@@ -55,17 +107,45 @@ class Sequence:
         return self.token_ids[len(self.request.prompt_ids) :]
 
     @property
+    def wants_prompt_logprobs(self) -> bool:
+        """Whether logprobs of the prompt are to be reported and not all known."""
+        known = self.prompt_logprobs
+        return known is not None and len(known) < self.num_prompt_tokens
+
+    @property
     def banned_ids(self) -> tuple[int, ...]:
         """Tokens that may not come yet, because the continuation is shorter than min_tokens."""
         if self.num_output_tokens >= self.request.min_tokens:
             return ()
         return self.request.end_token_ids + self.request.stop_token_ids
 
+    def note_prompt_logprobs(self, start: int, logprobs: Iterable[TokenLogprob]) -> None:
+        """Take those of some tokens of the prompt; after a pre-emption they come again.
+
+        Args:
+            start: Position of the first, no later than those that are known already.
+            logprobs: Of consecutive tokens.
+        """
+        known = self.prompt_logprobs
+        assert known is not None
+        assert start <= len(known)
+        known += list(logprobs)[len(known) - start :]
+
+    def take_prompt_logprobs(self) -> list[TokenLogprob | None] | None:
+        """Logprobs of the whole prompt, the first time they are asked for once they are known."""
+        if self.wants_prompt_logprobs:
+            return None
+        known, self.prompt_logprobs = self.prompt_logprobs, None
+        return known
+
     def append(self, token_id: int) -> EngineFinish | None:
         """Take the next token; the reason when it ends the sequence.
 
-        A token that ends the text or stops it does not become part of the continuation.
+        A token that ends the text or stops it does not become part of the continuation, and where
+        none is wanted none is taken.
         """
+        if self.request.max_tokens == 0:
+            return EngineFinish.LENGTH
         if token_id in self.request.end_token_ids:
             return EngineFinish.END_OF_TEXT
         if token_id in self.request.stop_token_ids:

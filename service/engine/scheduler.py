@@ -1,25 +1,25 @@
-"""Who computes how many tokens in the next step. Torch-free: it deals in counts and slots.
+"""Who computes how many tokens in the next step. Torch-free: it deals in counts and blocks.
 
-There are no phases: a sequence has computed tokens chasing its tokens, and prefill, chunked prefill
-and decoding are the same rule. First come, first served; a slot of the cache is the unit that is
-handed out (docs/decisions/0030-slots-before-blocks.md).
+There are no phases: a sequence has computed tokens chasing its tokens, and prefill, chunked
+prefill, decoding and resuming are the same rule. First come, first served, also for blocks: when
+none is free the youngest sequence goes back to the queue and computes its tokens again later.
 """
 
-import heapq
-from collections import deque
+import bisect
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from service.engine.block_allocator import ConservationError
+from service.engine.block_tables import BlockTables
 from service.engine.request import Sequence
+from service.engine.step_pace import StepPace
 
-__all__ = ["Chunk", "Scheduler"]
+__all__ = ["Chunk", "Scheduler", "StepPlan"]
 
-# A prompt is cut at multiples of this, whatever else runs: the same prompt is always computed in
-# the same pieces, so that its logits do not depend on its neighbours.
-PROMPT_CHUNK_TOKENS = 256
-# Prompt tokens per step beside the sequences that are being continued: it bounds the gap that
-# running streams see while others start.
-PROMPT_TOKENS_PER_STEP = 512
+# Logits of every position are wanted of such a prompt: a piece of it bounds their memory.
+MAX_PROMPT_LOGPROB_TOKENS = 64
+_arrival = operator.attrgetter("arrival")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,98 +27,239 @@ class Chunk:
     """Tokens of one sequence to compute in this step.
 
     Attributes:
-        sequence: Whose.
+        sequence: Whose; its blocks cover the tokens.
         start: Position of the first.
         num_tokens: How many.
         is_last: Whether the next token can be chosen afterwards.
+        wants_all_logits: Whether logits after each of the tokens are wanted, not after the last.
     """
 
     sequence: Sequence
     start: int
     num_tokens: int
     is_last: bool
+    wants_all_logits: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StepPlan:
+    """The work of one step.
+
+    Attributes:
+        chunks: At most one of each sequence; none when there is no work.
+        started: Sequences that were never in the batch before.
+        num_streams: Chunks that continue a sequence by one token; they come first.
+        num_prompt_tokens: Tokens of the others.
+    """
+
+    chunks: tuple[Chunk, ...]
+    started: tuple[Sequence, ...]
+    num_streams: int
+    num_prompt_tokens: int
 
 
 class Scheduler:
-    """Waiting and running sequences, and the slots of the cache.
+    """Waiting and running sequences, and their turns.
 
     Args:
-        num_slots: Sequences that can run at once.
+        max_running: Sequences computed at once; paused ones do not count.
+        tables: Gives them blocks.
+        pace: Says how much of the prompts a step may compute.
+
+    Attributes:
+        num_preemptions: Sequences put back into the queue for want of blocks, since the start.
+        num_chunked_prompts: Prompts computed in more than one step, since the start.
     """
 
-    def __init__(self, *, num_slots: int) -> None:
-        if num_slots < 1:
-            raise ValueError(f"num_slots must be at least 1, got {num_slots}")
-        self.num_slots = num_slots
-        self._free_slots = list(range(num_slots))
-        self._waiting: deque[Sequence] = deque()
-        self._running: dict[int, Sequence] = {}
+    def __init__(self, *, max_running: int, tables: BlockTables, pace: StepPace) -> None:
+        if max_running < 1:
+            raise ValueError(f"max_running must be at least 1, got {max_running}")
+        if max_running > pace.max_step_tokens:
+            raise ValueError(
+                f"max_running must be at most {pace.max_step_tokens}, the tokens of a step, "
+                f"got {max_running}"
+            )
+        self.num_preemptions = 0
+        self.num_chunked_prompts = 0
+        self._max_running = max_running
+        self._tables = tables
+        self._pace = pace
+        # Both in the order of arrival.
+        self._waiting: list[Sequence] = []
+        self._running: list[Sequence] = []
 
     @property
     def num_waiting(self) -> int:
-        """Sequences without a slot."""
-        return len(self._waiting)
+        """Sequences without blocks."""
+        return sum(1 + len(sequence.followers) for sequence in self._waiting) + sum(
+            len(sequence.followers) for sequence in self._running
+        )
 
     @property
     def num_running(self) -> int:
-        """Sequences with a slot."""
+        """Sequences with blocks, paused ones included."""
         return len(self._running)
 
     @property
     def has_work(self) -> bool:
         """Whether a step would compute anything."""
-        return any(not sequence.is_paused for sequence in self.sequences())
+        return any(not sequence.is_paused for sequence in (*self._running, *self._waiting))
 
     def sequences(self) -> Iterator[Sequence]:
         """All sequences, the running ones first."""
-        yield from self._running.values()
-        yield from self._waiting
+        for sequence in (*self._running, *self._waiting):
+            yield sequence
+            yield from sequence.followers
 
     def add(self, sequence: Sequence) -> None:
-        """Put a new sequence at the end of the queue."""
-        self._waiting.append(sequence)
+        """Put a sequence, with its followers, into the queue at the place of its arrival."""
+        bisect.insort(self._waiting, sequence, key=_arrival)
 
-    def remove(self, request_id: int) -> Sequence | None:
-        """Drop a sequence wherever it is; its slot is free at once. None when it is unknown."""
-        running = self._running.pop(request_id, None)
-        if running is not None:
-            assert running.slot is not None
-            heapq.heappush(self._free_slots, running.slot)
-            return running
-        for sequence in self._waiting:
-            if sequence.request_id == request_id:
-                self._waiting.remove(sequence)
-                return sequence
-        return None
+    def remove(self, sequence: Sequence, *, is_poisoned: bool = False) -> None:
+        """Drop a sequence wherever it is; its blocks are free at once.
 
-    def schedule(self) -> list[Chunk]:
-        """The work of the next step: every sequence that is being continued, then prompts."""
-        for sequence in [sequence for sequence in self._waiting if not sequence.is_paused]:
-            if not self._free_slots:
-                break
+        Args:
+            sequence: One of ``sequences()``. Its followers stay: the first of them leads now.
+            is_poisoned: Whether its blocks may hold NaN.
+        """
+        if sequence in self._running:
+            self._running.remove(sequence)
+            self._tables.give_back(sequence, is_poisoned=is_poisoned)
+        elif sequence in self._waiting:
             self._waiting.remove(sequence)
-            sequence.slot = heapq.heappop(self._free_slots)
-            self._running[sequence.request_id] = sequence
-        chunks: list[Chunk] = []
-        prompt_budget = PROMPT_TOKENS_PER_STEP
-        for sequence in self._running.values():
-            if sequence.is_paused:
-                continue
-            pending = sequence.num_pending_tokens
-            num_tokens = min(pending, PROMPT_CHUNK_TOKENS)
-            if num_tokens > 1:
-                if num_tokens > prompt_budget:
-                    continue
-                prompt_budget -= num_tokens
-            chunks.append(
-                Chunk(sequence, sequence.num_computed_tokens, num_tokens, num_tokens == pending)
-            )
-        return chunks
+        else:
+            for leader in (*self._running, *self._waiting):
+                if sequence in leader.followers:
+                    leader.followers.remove(sequence)
+        if sequence.followers:
+            first, *others = sequence.followers
+            first.followers = others
+            first.prompt_logprobs = sequence.prompt_logprobs
+            sequence.followers = []
+            self.add(first)
+
+    def schedule(self) -> StepPlan:
+        """The work of the next step: every stream, then prompts, the oldest first.
+
+        The oldest sequence that is not paused always advances: no older one can take its blocks,
+        and a part of the tokens is always left for the oldest prompt.
+        """
+        chunks = [
+            Chunk(sequence, sequence.num_computed_tokens, 1, is_last=True)
+            for sequence in self._active()
+            if sequence.num_pending_tokens == 1 and self._secure_blocks(sequence)
+        ]
+        num_streams = len(chunks)
+        started = self._admit()
+        planned = {chunk.sequence.key for chunk in chunks}
+        budget = self._pace.prompt_tokens(num_streams=num_streams)
+        for sequence in self._active():
+            if budget > 0 and sequence.key not in planned:
+                chunks.append(self._prompt_chunk(sequence, budget))
+                budget -= chunks[-1].num_tokens
+        return StepPlan(
+            chunks=tuple(chunks),
+            started=tuple(started),
+            num_streams=num_streams,
+            num_prompt_tokens=sum(chunk.num_tokens for chunk in chunks[num_streams:]),
+        )
+
+    def note_computed(self, chunk: Chunk) -> None:
+        """A chunk's keys and values are in the cache."""
+        sequence = chunk.sequence
+        sequence.num_computed_tokens += chunk.num_tokens
+        if chunk.start < sequence.num_prompt_tokens:
+            sequence.num_prompt_steps += 1
+            if sequence.num_prompt_steps == 2:
+                self.num_chunked_prompts += 1
+
+    def note_proven(self, sequence: Sequence) -> None:
+        """Finite logits have come out of all that a sequence has computed.
+
+        Its blocks can be shared, first of all by the other choices of its request.
+        """
+        self._tables.prove(sequence)
+        followers, sequence.followers = sequence.followers, []
+        for follower in followers:
+            self.add(follower)
 
     def check_conservation(self) -> None:
-        """Raise AssertionError unless every slot has exactly one owner or is free."""
-        owned = [sequence.slot for sequence in self._running.values()]
-        assert all(slot is not None for slot in owned)
-        everything = sorted([*(slot for slot in owned if slot is not None), *self._free_slots])
-        assert everything == list(range(self.num_slots)), everything
-        assert all(sequence.slot is None for sequence in self._waiting)
+        """Raise ConservationError unless blocks, queue and batch add up."""
+        sequences = list(self.sequences())
+        self._tables.check_conservation(sequences)
+        keys = {sequence.key for sequence in sequences}
+        if len(keys) != len(sequences):
+            raise ConservationError("a sequence is in two places")
+        for queue in (self._running, self._waiting):
+            if sorted(queue, key=_arrival) != queue:
+                raise ConservationError("a queue is out of order")
+        if any(not sequence.block_ids for sequence in self._running):
+            raise ConservationError("a running sequence has no blocks")
+        if len(sequences) - self.num_running != self.num_waiting:
+            raise ConservationError("waiting and running are not all")
+        for sequence in sequences:
+            if sequence.block_ids and sequence not in self._running:
+                raise ConservationError(f"{sequence.key} has blocks but is not running")
+
+    def _active(self) -> list[Sequence]:
+        """Running sequences that may be computed now."""
+        active = [sequence for sequence in self._running if not sequence.is_paused]
+        return active[: self._max_running]
+
+    def _secure_blocks(self, sequence: Sequence) -> bool:
+        """Blocks for all tokens of a running sequence; False when it is not running any more.
+
+        A paused sequence gives way first, then the youngest, which may be this one.
+        """
+        if not sequence.block_ids:
+            return False
+        while not self._tables.grow(sequence):
+            victim = self._youngest_paused() or self._running[-1]
+            self._preempt(victim)
+            if victim is sequence:
+                return False
+        return True
+
+    def _admit(self) -> list[Sequence]:
+        """Move sequences from the queue into the batch, strictly in order."""
+        started: list[Sequence] = []
+        for sequence in [waiting for waiting in self._waiting if not waiting.is_paused]:
+            if len(self._active()) >= self._max_running:
+                break
+            while not (is_admitted := self._tables.take(sequence)):
+                # Whoever reads may have the blocks of those who do not.
+                if (paused := self._youngest_paused()) is None:
+                    break
+                self._preempt(paused)
+            if not is_admitted:
+                break
+            self._waiting.remove(sequence)
+            bisect.insort(self._running, sequence, key=_arrival)
+            if not sequence.was_started:
+                sequence.was_started = True
+                started.append(sequence)
+        return started
+
+    def _youngest_paused(self) -> Sequence | None:
+        return next((sequence for sequence in reversed(self._running) if sequence.is_paused), None)
+
+    def _preempt(self, sequence: Sequence) -> None:
+        self.num_preemptions += 1
+        self._running.remove(sequence)
+        self._tables.give_back(sequence)
+        self.add(sequence)
+
+    def _prompt_chunk(self, sequence: Sequence, budget: int) -> Chunk:
+        wants_all = (
+            sequence.wants_prompt_logprobs
+            and sequence.num_computed_tokens < sequence.num_prompt_tokens
+        )
+        pending = sequence.num_pending_tokens
+        num_tokens = min(pending, budget, MAX_PROMPT_LOGPROB_TOKENS if wants_all else pending)
+        return Chunk(
+            sequence,
+            sequence.num_computed_tokens,
+            num_tokens,
+            is_last=num_tokens == pending,
+            wants_all_logits=wants_all,
+        )

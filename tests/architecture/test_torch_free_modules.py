@@ -10,11 +10,21 @@ from pathlib import Path
 TORCH_MODULES = {
     "model.generate",
     "model.kv_cache",
+    "model.paged_attention",
     "model.transformer",
     "model.weights",
+    "service.engine.batch_invariance",
+    "service.engine.device",
+    "service.engine.eager_executor",
     "service.engine.engine",
-    "service.engine.runner",
+    "service.engine.executor",
+    "service.engine.guarded_compute",
+    "service.engine.loading",
+    "service.engine.logit_stages",
+    "service.engine.logprobs",
     "service.engine.sampler",
+    "service.engine.sampling_trace",
+    "service.engine.weight_stages",
     "service.engine_process",
 }
 SCRIPT = """

@@ -1,71 +1,83 @@
-"""Slots and turns, without any model."""
+"""Turns and blocks without any model: by a state machine, and in single scenes."""
 
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from collections.abc import Sequence as Series
 
-from service.engine.messages import Submit
-from service.engine.request import Sequence
-from service.engine.scheduler import PROMPT_TOKENS_PER_STEP, Scheduler
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
 
+from service.engine.block_allocator import BlockAllocator
+from service.engine.block_tables import BlockTables
+from tests.service.scheduling_machine import SchedulingMachine
 
-def sequence(request_id: int, num_tokens: int) -> Sequence:
-    return Sequence(Submit(request_id=request_id, prompt_ids=[1] * num_tokens, max_tokens=5))
+MACHINE = settings(
+    max_examples=50,
+    stateful_step_count=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+# One failure is enough: it is neither made smaller nor kept.
+CONTROL = settings(
+    MACHINE,
+    max_examples=300,
+    derandomize=True,
+    database=None,
+    phases=[Phase.generate],
+    print_blob=False,
+)
 
-
-class SchedulerMachine(RuleBasedStateMachine):
-    """Any order of arrivals, cancels and steps."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.scheduler = Scheduler(num_slots=3)
-        self.alive: dict[int, Sequence] = {}
-        self.next_id = 1
-        self.started: list[int] = []
-
-    @rule(num_tokens=st.integers(1, 1500))
-    def add(self, num_tokens: int) -> None:
-        self.alive[self.next_id] = sequence(self.next_id, num_tokens)
-        self.scheduler.add(self.alive[self.next_id])
-        self.next_id += 1
-
-    @rule(request_id=st.integers(1, 40))
-    def remove(self, request_id: int) -> None:
-        assert (self.scheduler.remove(request_id) is None) == (request_id not in self.alive)
-        self.alive.pop(request_id, None)
-
-    @precondition(lambda self: self.alive)
-    @rule()
-    def step(self) -> None:
-        chunks = self.scheduler.schedule()
-        assert chunks
-        assert sum(c.num_tokens for c in chunks if c.num_tokens > 1) <= PROMPT_TOKENS_PER_STEP
-        assert len({chunk.sequence.slot for chunk in chunks}) == len(chunks)
-        for chunk in chunks:
-            subject = chunk.sequence
-            if subject.request_id not in self.started:
-                self.started.append(subject.request_id)
-            assert chunk.start == subject.num_computed_tokens
-            subject.num_computed_tokens += chunk.num_tokens
-            assert chunk.is_last == (subject.num_pending_tokens == 0)
-            if chunk.is_last and subject.append(2) is not None:
-                self.remove(subject.request_id)
-
-    @invariant()
-    def nothing_is_lost_or_shared(self) -> None:
-        """H55, H59."""
-        self.scheduler.check_conservation()
-        assert self.scheduler.num_running + self.scheduler.num_waiting == len(self.alive)
-        assert self.started == sorted(self.started), "first come, first served"
+TestSchedulingMachine = SchedulingMachine.TestCase
+TestSchedulingMachine.settings = MACHINE
 
 
-TestScheduler = SchedulerMachine.TestCase
+class FreesSharedBlocks(BlockAllocator):
+    """Whoever releases a shared block frees it for all."""
+
+    def release(self, block_ids: Series[int]) -> list[int]:
+        for block_id in block_ids:
+            self._references[block_id] = 1
+        return super().release(block_ids)
 
 
-def test_a_cancelled_sequence_gives_its_slot_to_the_next_one_in_the_next_step() -> None:
-    """H57."""
-    scheduler = Scheduler(num_slots=1)
-    for request_id in (1, 2):
-        scheduler.add(sequence(request_id, 1))
-    assert [chunk.sequence.request_id for chunk in scheduler.schedule()] == [1]
-    scheduler.remove(1)
-    assert [chunk.sequence.request_id for chunk in scheduler.schedule()] == [2]
+class FreesTwice(BlockAllocator):
+    """One block of a sequence is freed twice."""
+
+    def release(self, block_ids: Series[int]) -> list[int]:
+        freed = super().release(block_ids)
+        self._empty += freed[:1]
+        return freed
+
+
+class LeaksReferences(BlockAllocator):
+    """The last block of a sequence is never released."""
+
+    def release(self, block_ids: Series[int]) -> list[int]:
+        return super().release(block_ids[:-1])
+
+
+class NeverClears(BlockTables):
+    """What may hold NaN goes back as it is."""
+
+    def take_uncleared(self) -> list[int]:
+        return []
+
+
+@pytest.mark.parametrize("broken", [FreesSharedBlocks, FreesTwice, LeaksReferences])
+def test_the_state_machine_notices_a_broken_allocator(broken: type[BlockAllocator]) -> None:
+    """The control of the state machine."""
+
+    class Broken(SchedulingMachine):
+        allocator_class = broken
+
+    with pytest.raises(AssertionError):
+        run_state_machine_as_test(Broken, settings=CONTROL)
+
+
+def test_the_state_machine_notices_blocks_that_are_not_cleared() -> None:
+    """The control of its NaN (H47)."""
+
+    class Broken(SchedulingMachine):
+        tables_class = NeverClears
+
+    with pytest.raises(AssertionError):
+        run_state_machine_as_test(Broken, settings=CONTROL)

@@ -1,0 +1,44 @@
+"""The device and the number type that the settings of a load mean on this machine."""
+
+import json
+from pathlib import Path
+
+import torch
+
+__all__ = ["resolve_device", "resolve_dtype"]
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device of a setting; "auto" takes a CUDA device when torch can use one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def resolve_dtype(name: str, device: torch.device, directory: Path) -> torch.dtype | None:
+    """The number type of a setting; None is the folder's own.
+
+    "auto" keeps what the folder stores, except on a processor that would only emulate it.
+    """
+    match name:
+        case "f32":
+            return torch.float32
+        case "bf16":
+            return torch.bfloat16
+        case "auto":
+            if device.type != "cpu" or (_has_fast_bf16() and not _stores_float16(directory)):
+                return None
+            return torch.float32
+        case _:
+            raise ValueError(f"dtype must be auto, f32 or bf16, got {name}")
+
+
+def _has_fast_bf16() -> bool:
+    # Linux names the processor's abilities here; elsewhere f32 is the safe choice.
+    flags = Path("/proc/cpuinfo")
+    return flags.exists() and any(word in flags.read_text() for word in (" avx512_bf16", " bf16"))
+
+
+def _stores_float16(directory: Path) -> bool:
+    config = json.loads((directory / "config.json").read_text("utf-8"))
+    return "float16" in (config.get("dtype"), config.get("torch_dtype"))

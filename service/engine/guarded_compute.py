@@ -1,0 +1,116 @@
+"""Computing and sampling a step so that what fails for one request ends that request only.
+
+A step that raises is computed again in halves, down to the chunk that cannot be computed: that also
+is how a step that needs too much memory shrinks.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from service.engine.executor import ChunkInput, ComputedStep, Executor, LogitsWanted
+from service.engine.logprobs import token_logprobs
+from service.engine.messages import TokenLogprob
+from service.engine.sampler import Choice, FailedChoice, sample
+from service.engine.scheduler import Chunk
+
+__all__ = ["ChunkResult", "compute_guarded", "is_out_of_memory"]
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkResult:
+    """What became of one chunk.
+
+    Attributes:
+        is_computed: Whether its keys and values are in the cache.
+        choice: The next token of a last chunk, or why its sequence must end; None when nothing was
+            to be chosen.
+        prompt_logprobs: Of the tokens after each of the chunk's own that belong to the prompt,
+            where they were wanted.
+    """
+
+    chunk: Chunk
+    is_computed: bool
+    choice: Choice | FailedChoice | None = None
+    prompt_logprobs: Sequence[TokenLogprob] = ()
+
+
+def compute_guarded(executor: Executor, chunks: Sequence[Chunk]) -> list[ChunkResult]:
+    """Compute all chunks, in one go where possible, and choose the next tokens."""
+    try:
+        step = executor.compute([_chunk_input(chunk) for chunk in chunks])
+    except Exception as error:
+        _logger.warning(
+            "a step of %d chunks and %d tokens failed: %s: %s",
+            len(chunks),
+            sum(chunk.num_tokens for chunk in chunks),
+            type(error).__name__,
+            error,
+        )
+        if is_out_of_memory(error) and torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
+        if len(chunks) == 1:
+            return [ChunkResult(chunks[0], is_computed=False, choice=FailedChoice(error))]
+    else:
+        return _choose(chunks, step)
+    # Outside the handler: the traceback would keep the failed step's tensors in memory.
+    middle = len(chunks) // 2
+    return compute_guarded(executor, chunks[:middle]) + compute_guarded(executor, chunks[middle:])
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether less work might have fitted."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    # On the CPU torch has no class for it.
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+def _chunk_input(chunk: Chunk) -> ChunkInput:
+    sequence = chunk.sequence
+    logits = LogitsWanted.NONE
+    if chunk.wants_all_logits:
+        logits = LogitsWanted.ALL
+    elif chunk.is_last:
+        logits = LogitsWanted.LAST
+    return ChunkInput(
+        token_ids=sequence.token_ids[chunk.start : chunk.start + chunk.num_tokens],
+        start=chunk.start,
+        block_ids=sequence.block_ids,
+        logits=logits,
+    )
+
+
+def _choose(chunks: Sequence[Chunk], step: ComputedStep) -> list[ChunkResult]:
+    last = [place for place, chunk in enumerate(chunks) if chunk.is_last]
+    last_rows = [step.rows[place].stop - 1 for place in last]
+    logits_RV = step.logits_RV
+    if last_rows != list(range(logits_RV.shape[0])):
+        logits_RV = logits_RV[last_rows]
+    sampled = sample(logits_RV, [chunks[place].sequence for place in last]) if last else []
+    choices: dict[int, Choice | FailedChoice] = dict(zip(last, sampled, strict=True))
+    results: list[ChunkResult] = []
+    for place, chunk in enumerate(chunks):
+        choice = choices.get(place)
+        prompt_logprobs: Sequence[TokenLogprob] = ()
+        if chunk.wants_all_logits:
+            try:
+                prompt_logprobs = _prompt_logprobs(chunk, step.logits_RV[step.rows[place]])
+            except Exception as error:
+                choice = FailedChoice(error)
+        results.append(
+            ChunkResult(chunk, is_computed=True, choice=choice, prompt_logprobs=prompt_logprobs)
+        )
+    return results
+
+
+def _prompt_logprobs(chunk: Chunk, logits_TV: Tensor) -> list[TokenLogprob]:
+    """Of the prompt's tokens that come after each token of a chunk."""
+    request = chunk.sequence.request
+    next_ids = request.prompt_ids[chunk.start + 1 : chunk.start + chunk.num_tokens + 1]
+    return token_logprobs(logits_TV[: len(next_ids)], next_ids, num_top=request.logprobs or 0)

@@ -1,0 +1,105 @@
+"""From a folder and some settings to an engine that has computed its first tokens."""
+
+import os
+import resource
+import time
+from pathlib import Path
+
+import torch
+
+from model.config import ConfigError
+from model.weights import WeightsError, load_transformer
+from service.engine.device import resolve_device, resolve_dtype
+from service.engine.eager_executor import DEFAULT_BLOCK_TOKENS, EagerExecutor
+from service.engine.engine import Engine
+from service.engine.executor import Executor, NotDeterministicError
+from service.engine.guarded_compute import is_out_of_memory
+from service.engine.messages import Load, Loaded, Submit
+
+__all__ = ["LoadError", "build_engine"]
+
+EXECUTORS = ("auto", "eager")
+WARM_UP_TOKENS = 32
+
+
+class LoadError(Exception):
+    """A model cannot be served, or not in the way that was asked for."""
+
+
+def build_engine(load: Load) -> tuple[Engine, Loaded]:
+    """Load the model and let it compute some tokens.
+
+    Raises:
+        LoadError: The folder or a setting cannot be served; the text is for the operator.
+    """
+    try:
+        return _build_engine(load)
+    except (ConfigError, WeightsError, NotDeterministicError, OSError) as error:
+        raise LoadError(str(error)) from error
+    except (RuntimeError, MemoryError) as error:
+        if is_out_of_memory(error):
+            raise LoadError(f"the model and its cache do not fit in memory: {error}") from error
+        raise
+
+
+def _build_engine(load: Load) -> tuple[Engine, Loaded]:
+    began = time.perf_counter()
+    if load.executor not in EXECUTORS:
+        raise LoadError(f"executor must be one of {', '.join(EXECUTORS)}, got {load.executor}")
+    torch.set_num_threads(load.num_threads)
+    directory = Path(load.directory)
+    device = resolve_device(load.device)
+    model = load_transformer(
+        directory, device=device, dtype=resolve_dtype(load.dtype, device, directory)
+    )
+    context_tokens = model.config.max_position_embeddings
+    if load.max_context_tokens is not None:
+        context_tokens = min(context_tokens, load.max_context_tokens)
+    executor = EagerExecutor(
+        model, num_blocks=_num_blocks(load, context_tokens), deterministic=load.deterministic
+    )
+    _warm_up(executor, context_tokens)
+    return Engine(executor, max_running=load.max_running), Loaded(
+        context_tokens=context_tokens,
+        num_parameters=model.config.num_parameters,
+        device=str(device),
+        dtype=str(model.output_weight.dtype).removeprefix("torch."),
+        kv_cache_bytes=executor.kv_cache_bytes,
+        load_seconds=time.perf_counter() - began,
+        kv_block_tokens=executor.block_tokens,
+        num_blocks=executor.num_blocks,
+        executor=executor.name,
+        deterministic=executor.is_deterministic,
+        resident_bytes=_resident_bytes(),
+    )
+
+
+def _num_blocks(load: Load, context_tokens: int) -> int:
+    blocks_per_context = -(-context_tokens // DEFAULT_BLOCK_TOKENS)
+    if load.kv_cache_tokens is None:
+        return load.max_running * blocks_per_context
+    num_blocks = load.kv_cache_tokens // DEFAULT_BLOCK_TOKENS
+    if num_blocks < blocks_per_context:
+        raise LoadError(
+            f"kv_cache_tokens must be at least {blocks_per_context * DEFAULT_BLOCK_TOKENS}, one "
+            f"context of {context_tokens} tokens in whole blocks; got {load.kv_cache_tokens}"
+        )
+    return num_blocks
+
+
+def _warm_up(executor: Executor, context_tokens: int) -> None:
+    """Let an engine of its own pay for what only first steps cost."""
+    engine = Engine(executor, max_running=1)
+    prompt_ids = [0] * max(1, min(WARM_UP_TOKENS, context_tokens - 2))
+    engine.submit(Submit(request_id=0, prompt_ids=prompt_ids, max_tokens=2, temperature=0.0))
+    while engine.has_work:
+        engine.step()
+
+
+def _resident_bytes() -> int:
+    """Memory of this process that is not swapped out."""
+    statm = Path("/proc/self/statm")
+    if statm.exists():
+        return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    # Elsewhere the largest it ever was, in bytes on macOS.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
