@@ -180,6 +180,7 @@ ERROR_ROWS: Mapping[str, ErrorRow] = {
     "draining": ErrorRow(503, UnavailableError, is_retryable=True),
     "too_many_connections": ErrorRow(503, UnavailableError, is_retryable=True),
     "engine_unavailable": ErrorRow(503, UnavailableError, is_retryable=True),
+    "reader_too_slow": ErrorRow(503, UnavailableError, is_retryable=True),
     "numerical_error": ErrorRow(500, ServerFaultError),
     "internal_error": ErrorRow(500, ServerFaultError),
 }

@@ -23,7 +23,7 @@ from nextword.grpc_messages import (
     read_piece,
     read_token,
 )
-from nextword.request import GenerationRequest
+from nextword.request import GRACE_SECONDS, GenerationRequest
 from nextword.v1 import text_generation_pb2 as pb
 from nextword.v1.text_generation_pb2_grpc import TextGenerationServiceStub
 
@@ -31,9 +31,6 @@ __all__ = ["GrpcTransport", "channel_options", "translate"]
 
 RequestT = TypeVar("RequestT")
 ResponseT = TypeVar("ResponseT")
-
-# Longer than the server's own, so that its word about the deadline comes first.
-GRACE_SECONDS = 2.0
 
 
 class GrpcTransport:

@@ -97,6 +97,14 @@ class JsonFields:
         except ValueError:
             raise _wrong(name, "an object from token ids to numbers", values) from None
 
+    def other_facts(self, *names: str) -> dict[str, str]:
+        """The strings and whole numbers in all other fields than these, as strings."""
+        return {
+            name: str(value)
+            for name, value in self._values.items()
+            if name not in names and isinstance(value, str | int)
+        }
+
     def object(self, name: str) -> "JsonFields":
         """An object."""
         return _object(self._values.get(name), name)

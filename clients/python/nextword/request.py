@@ -3,7 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
-__all__ = ["GenerationRequest", "SamplingParameters"]
+__all__ = ["GRACE_SECONDS", "GenerationRequest", "SamplingParameters"]
+
+# A deadline is the server's to tell; this long after it, a client gives up without its word.
+GRACE_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -139,7 +139,12 @@ def read_error(status: int, body: bytes, headers: Mapping[str, str]) -> StatusEr
     try:
         return _error(read_json_object(body).object("error"), status=status, headers=headers)
     except ProtocolError:
-        facts = _facts(f"http_{status}", status, None, headers=headers)
+        facts = ErrorFacts(
+            code=f"http_{status}",
+            status=status,
+            retry_after_seconds=_seconds(headers.get("retry-after")),
+            request_id=headers.get("x-request-id"),
+        )
         return status_error(f"the server answered with HTTP status {status}", facts=facts)
 
 
@@ -150,20 +155,15 @@ def _error(error: JsonFields, *, status: int | None, headers: Mapping[str, str])
         # vLLM and llama.cpp send the status as a number here.
         code = f"http_{status or 500}"
     # Within a stream there is no status of its own: the code's row has it.
-    facts = _facts(code, status, error.optional_text("param"), headers=headers)
-    return status_error(error.text("message"), facts=facts)
-
-
-def _facts(
-    code: str, status: int | None, field: str | None, *, headers: Mapping[str, str]
-) -> ErrorFacts:
-    return ErrorFacts(
+    facts = ErrorFacts(
         code=code,
         status=status_of(code, otherwise=500) if status is None else status,
-        field=field,
+        field=error.optional_text("param"),
         retry_after_seconds=_seconds(headers.get("retry-after")),
         request_id=headers.get("x-request-id"),
+        metadata=error.other_facts("message", "type", "param", "code"),
     )
+    return status_error(error.text("message"), facts=facts)
 
 
 def _seconds(value: str | None) -> float | None:

@@ -13,7 +13,7 @@ from nextword.errors import ProtocolError
 from nextword.event_stream import EventReader
 from nextword.http_errors import deadline_passed, translated
 from nextword.json_fields import read_json_object
-from nextword.request import GenerationRequest
+from nextword.request import GRACE_SECONDS, GenerationRequest
 from nextword.rest_messages import (
     read_error,
     read_generation,
@@ -23,10 +23,8 @@ from nextword.rest_messages import (
     request_body,
 )
 
-__all__ = ["GRACE_SECONDS", "RestTransport"]
+__all__ = ["RestTransport"]
 
-# The server's own word about a deadline comes this long after it at most.
-GRACE_SECONDS = 2.0
 # A stream is never silent for so long: the server pings every 15 seconds.
 MAX_SILENCE_SECONDS = 40.0
 CONNECT_SECONDS = 5.0

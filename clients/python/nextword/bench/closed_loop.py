@@ -9,13 +9,14 @@ from dataclasses import field as dataclass_field
 
 from nextword.bench.plan import Ask, Level, Plan, asks
 from nextword.bench.records import RequestRecord, verify
-from nextword.bench.targets import GRACE_SECONDS, Target, new_target
+from nextword.bench.targets import Target, new_target
 from nextword.errors import (
     ConnectionFailedError,
     DeadlineExceededError,
     NextwordError,
     StatusError,
 )
+from nextword.request import GRACE_SECONDS
 
 __all__ = ["Measurement", "measure_level"]
 

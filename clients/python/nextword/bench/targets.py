@@ -16,15 +16,12 @@ from nextword.grpc_messages import fill_request
 from nextword.grpc_transport import channel_options, translate
 from nextword.http_errors import translated
 from nextword.json_fields import read_json_object
-from nextword.request import GenerationRequest, SamplingParameters
+from nextword.request import GRACE_SECONDS, GenerationRequest, SamplingParameters
 from nextword.rest_messages import raise_error_event, read_error, read_piece, request_body
 from nextword.v1 import text_generation_pb2 as pb
 from nextword.v1.text_generation_pb2_grpc import TextGenerationServiceStub
 
-__all__ = ["GRACE_SECONDS", "Target", "new_target"]
-
-# The server's own word about a deadline comes this long after it at most.
-GRACE_SECONDS = 2.0
+__all__ = ["Target", "new_target"]
 
 
 class Target(Protocol):

@@ -1,0 +1,98 @@
+"""A real server for the client's tests, and servers that say whatever a test tells them to."""
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeAlias
+
+import pytest
+from nextword import Client
+
+from tests.contract.conftest import artifact, start_server
+from tests.contract.live_server import Server, StartServer
+
+__all__ = ["artifact", "start_server"]
+
+Serve: TypeAlias = Callable[..., str]
+
+
+@pytest.fixture(scope="session")
+def server(start_server: StartServer) -> Server:
+    """One server that tests share; they leave it as they found it."""
+    return start_server("--max-running", "4", "--max-queued", "8")
+
+
+@pytest.fixture(params=["rest", "grpc"])
+def url(request: pytest.FixtureRequest, server: Server) -> str:
+    """The server's address over each protocol."""
+    return server.rest if request.param == "rest" else f"grpc://{server.grpc}"
+
+
+@pytest.fixture
+def client(url: str) -> Iterator[Client]:
+    """A client over each protocol."""
+    with Client(url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Answer each HTTP request with the next of some byte strings; the last one stays.
+
+    Between the pieces of one answer, and after it with `is_silent`, the server waits for the test's
+    end or for the client to leave.
+    """
+    is_over = threading.Event()
+    with contextlib.ExitStack() as stack:
+
+        def start(*answers: Sequence[bytes], is_silent: bool = False) -> str:
+            listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+
+            def answer_all() -> None:
+                remaining = list(answers)
+                while not is_over.is_set():
+                    try:
+                        connection, _ = listener.accept()
+                    except OSError:
+                        return
+                    pieces = remaining.pop(0) if len(remaining) > 1 else remaining[0]
+                    with connection, contextlib.suppress(OSError):
+                        _read_request(connection)
+                        for piece in pieces:
+                            connection.sendall(piece)
+                        if is_silent:
+                            # Until the client leaves.
+                            connection.recv(1)
+
+            thread = threading.Thread(target=answer_all)
+            thread.start()
+            stack.callback(thread.join)
+            stack.callback(listener.shutdown, socket.SHUT_RDWR)
+            stack.callback(is_over.set)
+            return f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+        yield start
+
+
+def _read_request(connection: socket.socket) -> None:
+    received = b""
+    while b"\r\n\r\n" not in received:
+        received += connection.recv(65536)
+    head, _, body = received.partition(b"\r\n\r\n")
+    lengths = [
+        int(line.split(b":")[1])
+        for line in head.lower().split(b"\r\n")
+        if line.startswith(b"content-length:")
+    ]
+    missing = (lengths[0] if lengths else 0) - len(body)
+    while missing > 0:
+        missing -= len(connection.recv(missing))
+
+
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    """A port that nobody listens on, and that nobody else can take meanwhile."""
+    with socket.socket() as closed_door:
+        closed_door.bind(("127.0.0.1", 0))
+        yield closed_door.getsockname()[1]
