@@ -1,16 +1,43 @@
-"""What the service counts, for Prometheus. Labels come from closed sets only."""
+"""What the service counts, for Prometheus. Labels come from closed sets only.
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.exposition import choose_encoder
+Names are OpenTelemetry's where it has one, spelled as Prometheus spells them, else nextword_*. The
+figures of engines and of the model store are declared in `engine_figures`.
+"""
 
-__all__ = ["Metrics"]
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+)
 
-# From 1 ms to 60 s, about three to an octave where interactive use lies.
+from service.gap_histogram import GapHistogram
+from service.logs import num_dropped_records
+
+__all__ = ["BATCH_BUCKETS", "SECONDS_BUCKETS", "Metrics"]
+
+# From 1 ms to 60 s, about three to an octave where interactive use lies. What OpenTelemetry advises
+# for each histogram comes on top, so that its dashboards read ours.
 SECONDS_BUCKETS = (
     *(0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075),
     *(0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 30.0, 60.0),
 )
+# The tokens of a small model come faster than that.
+_FAST = (0.0001, 0.0002, 0.0003, 0.0005, 0.00075)
+_ADVISED_REQUEST = tuple(0.01 * 2**power for power in range(14))
+_ADVISED_FIRST_TOKEN = (
+    *(0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1),
+    *(0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0),
+)
+_ADVISED_PER_TOKEN = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
+_ADVISED_TRANSPORT = (
+    *(0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75),
+    *(1.0, 2.5, 5.0, 7.5, 10.0),
+)
 BATCH_BUCKETS = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256)
+
+_GEN_AI = ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model")
 
 
 class Metrics:
@@ -18,18 +45,90 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.requests = Counter(
+        ProcessCollector(registry=self.registry)
+        self._declare_requests()
+        self._declare_latencies()
+        self._declare_engines()
+
+    def _declare_requests(self) -> None:
+        self.received = self._counter(
+            "nextword_requests_received", "Requests that were opened.", "protocol"
+        )
+        self.requests = self._counter(
             "nextword_requests",
-            "Requests that ended, by how; ok and every error code.",
-            ("protocol", "route", "model", "outcome"),
-            registry=self.registry,
+            "Requests that ended, by how: ok or a code of the table of errors.",
+            *("protocol", "route", "model", "outcome"),
         )
         self.in_flight = Gauge(
             "nextword_requests_in_flight",
-            "Requests that have not ended.",
+            "Requests that have not ended: received less ended.",
             ("protocol",),
             registry=self.registry,
         )
+        self.rejected = self._counter(
+            "nextword_requests_rejected",
+            "Refused before anything was computed, by reason; also what never became a request.",
+            *("protocol", "reason"),
+        )
+        self.prompt_tokens = self._counter(
+            "nextword_prompt_tokens", "Tokens of accepted prompts.", "model"
+        )
+        self.completion_tokens = self._counter(
+            "nextword_completion_tokens",
+            "Tokens delivered, whatever became of their request.",
+            "model",
+        )
+        self.log_records_dropped = self._counter(
+            "nextword_log_records_dropped", "Log records that their sink did not take in time."
+        )
+        self._num_dropped_told = 0
+
+    def _declare_latencies(self) -> None:
+        # Of what succeeded only: a request that failed or was cancelled says nothing of latency.
+        self.request_seconds = self._seconds(
+            "gen_ai_server_request_duration_seconds",
+            "From receipt to the end of a completed generation.",
+            *_GEN_AI,
+            extra=_ADVISED_REQUEST,
+        )
+        self.first_token_seconds = self._seconds(
+            "gen_ai_server_time_to_first_token_seconds",
+            "From receipt to the first token of a completed generation.",
+            *_GEN_AI,
+            extra=_ADVISED_FIRST_TOKEN,
+        )
+        self.token_seconds = self._seconds(
+            "gen_ai_server_time_per_output_token_seconds",
+            "Mean time per token after the first of a completed generation.",
+            *_GEN_AI,
+            extra=(*_FAST, *_ADVISED_PER_TOKEN),
+        )
+        self.gaps = GapHistogram(
+            "nextword_inter_token_seconds",
+            "Each gap between two deliveries of one text, of completed generations.",
+            (*_FAST, *SECONDS_BUCKETS),
+        )
+        self.registry.register(self.gaps)
+        self.queue_seconds = self._seconds(
+            "nextword_queue_seconds",
+            "From receipt to entering the batch, of completed generations.",
+            "model",
+            extra=_FAST,
+        )
+        self.http_seconds = self._seconds(
+            "http_server_request_duration_seconds",
+            "Of every HTTP request that reached the application.",
+            *("http_request_method", "http_route", "http_response_status_code", "error_type"),
+            extra=_ADVISED_TRANSPORT,
+        )
+        self.rpc_seconds = self._seconds(
+            "rpc_server_call_duration_seconds",
+            "Of every gRPC call of our service.",
+            *("rpc_system_name", "rpc_method", "rpc_response_status_code", "error_type"),
+            extra=_ADVISED_TRANSPORT,
+        )
+
+    def _declare_engines(self) -> None:
         self.running = self._gauge("nextword_engine_running", "Requests in the batch.")
         self.waiting = self._gauge("nextword_engine_waiting", "Requests in the engine's queue.")
         self.is_ready = self._gauge("nextword_model_ready", "1 while the model can answer.")
@@ -50,36 +149,28 @@ class Metrics:
             buckets=BATCH_BUCKETS,
             registry=self.registry,
         )
-        self.step_seconds = self._seconds("nextword_engine_step_seconds", "Time of one step.")
-        self.queue_seconds = self._seconds(
-            "nextword_queue_seconds", "From receipt to entering the batch."
-        )
-        self.first_token_seconds = self._seconds(
-            "nextword_time_to_first_token_seconds", "From receipt to the first token."
-        )
-        self.inter_token_seconds = self._seconds(
-            "nextword_inter_token_seconds", "Mean gap between tokens of a completed request."
-        )
-        self.request_seconds = self._seconds(
-            "nextword_request_seconds", "From receipt to the end of a completed request."
-        )
-        self.prompt_tokens = self._counter("nextword_prompt_tokens", "Tokens of accepted prompts.")
-        self.completion_tokens = self._counter(
-            "nextword_completion_tokens", "Tokens delivered, whatever became of their request."
+        self.step_seconds = self._seconds(
+            "nextword_engine_step_seconds", "Time of one step.", "model", extra=_FAST
         )
 
-    def exposition(self, accept: str) -> tuple[str, bytes]:
-        """Content type and body for a scraper's Accept header."""
-        encode, content_type = choose_encoder(accept)
-        return content_type, encode(self.registry)
+    def note_refusal(self, reason: str) -> None:
+        """The REST server ended something that never became a request, or no longer was one."""
+        self.rejected.labels("rest", reason).inc()
+
+    def refresh(self) -> None:
+        """Bring up to date what is counted elsewhere; before each scrape."""
+        num_dropped = num_dropped_records()
+        self.log_records_dropped.inc(num_dropped - self._num_dropped_told)
+        self._num_dropped_told = num_dropped
 
     def _gauge(self, name: str, description: str) -> Gauge:
         return Gauge(name, description, ("model",), registry=self.registry)
 
-    def _counter(self, name: str, description: str) -> Counter:
-        return Counter(name, description, ("model",), registry=self.registry)
+    def _counter(self, name: str, description: str, *labels: str) -> Counter:
+        return Counter(name, description, labels, registry=self.registry)
 
-    def _seconds(self, name: str, description: str) -> Histogram:
-        return Histogram(
-            name, description, ("model",), buckets=SECONDS_BUCKETS, registry=self.registry
-        )
+    def _seconds(
+        self, name: str, description: str, *labels: str, extra: tuple[float, ...] = ()
+    ) -> Histogram:
+        buckets = sorted({*SECONDS_BUCKETS, *extra})
+        return Histogram(name, description, labels, buckets=buckets, registry=self.registry)

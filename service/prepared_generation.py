@@ -115,7 +115,7 @@ class PreparedGeneration:
 
     def _pieces_of(self, batch: TokenBatch, stream: TokenStream) -> Iterator[TextPiece]:
         if batch.token_ids:
-            self._record.first_token_at = self._record.first_token_at or time.monotonic()
+            self._record.note_tokens(batch.choice)
         if batch.choice in self._unechoed:
             self._unechoed.remove(batch.choice)
             for piece in self._echo or ():

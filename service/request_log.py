@@ -4,19 +4,25 @@ import asyncio
 import logging
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from service.errors import ErrorKind, RequestError
+from service.gap_histogram import GapTally
 from service.logs import log_fields
 from service.metrics import Metrics
+from service.request_ids import Exchange
+from service.transport_limits import TransportLimits
 
-__all__ = ["RequestLog", "RequestRecord"]
+__all__ = ["OK", "RequestLog", "RequestRecord"]
 
 _logger = logging.getLogger("service.requests")
 
 OK = "ok"
 NO_MODEL = "none"
+OPERATION = "text_completion"
+PROVIDER = "nextword"
+_OUR_FAULTS = frozenset(kind.code for kind in ErrorKind if kind.http_status == 500)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -29,6 +35,7 @@ class RequestRecord:
         route: Route template or method name.
         model: Name of the model that serves it, None before one is found.
         started_at: When it entered the batch.
+        gaps: Between the deliveries of each of its texts; shared by the parts of a call.
     """
 
     request_id: str
@@ -42,6 +49,18 @@ class RequestRecord:
     started_at: float | None = None
     first_token_at: float | None = None
     finished_at: float | None = None
+    gaps: GapTally | None = None
+    _last_token_at: dict[int, float] = field(default_factory=dict[int, float], init=False)
+
+    def note_tokens(self, choice: int) -> None:
+        """Tokens of one of its texts have come."""
+        now = time.monotonic()
+        if self.first_token_at is None:
+            self.first_token_at = now
+        before = self._last_token_at.get(choice)
+        self._last_token_at[choice] = now
+        if before is not None and self.gaps is not None:
+            self.gaps.add(now - before)
 
     def since_received(self, moment: float | None) -> float | None:
         """Seconds from receipt to a moment; None where the moment never came."""
@@ -49,40 +68,82 @@ class RequestRecord:
 
 
 class RequestLog:
-    """Opens and closes the records."""
+    """Opens and closes the records.
 
-    def __init__(self, metrics: Metrics) -> None:
+    Args:
+        metrics: Where requests are counted.
+        max_open: Requests of both protocols at once; more are refused.
+    """
+
+    def __init__(
+        self, metrics: Metrics, *, max_open: int = TransportLimits().max_open_requests
+    ) -> None:
         self._metrics = metrics
+        self._max_open = max_open
         self.num_open = 0
         self._all_closed = asyncio.Event()
         self._all_closed.set()
 
     @contextmanager
     def request(
-        self, *, protocol: str, route: str, request_id: str
+        self,
+        *,
+        protocol: str,
+        route: str,
+        request_id: str | None = None,
+        exchange: Exchange | None = None,
     ) -> Generator[RequestRecord, None, None]:
-        """The span of one request; the exception that leaves it is its outcome."""
-        record = RequestRecord(request_id=request_id, protocol=protocol, route=route)
+        """The span of one request; the exception that leaves it is its outcome.
+
+        Raises:
+            RequestError: Too many are open.
+        """
+        exchange = exchange or Exchange(request_id or "")
+        record = RequestRecord(
+            request_id=exchange.request_id,
+            protocol=protocol,
+            route=route,
+            gaps=self._metrics.gaps.tally(),
+        )
         self.num_open += 1
         self._all_closed.clear()
+        self._metrics.received.labels(protocol).inc()
         self._metrics.in_flight.labels(protocol).inc()
         outcome = ErrorKind.INTERNAL_ERROR.code
         try:
+            if self.num_open > self._max_open:
+                raise RequestError(
+                    ErrorKind.SERVER_OVERLOADED,
+                    f"{self._max_open} requests are open, which is the limit",
+                    retry_after_seconds=1,
+                )
             yield record
             outcome = OK
         except RequestError as error:
             outcome = error.kind.code
+            if record.started_at is None and error.kind is not ErrorKind.CANCELLED:
+                self._metrics.rejected.labels(protocol, outcome).inc()
             raise
         except (asyncio.CancelledError, GeneratorExit):
             outcome = ErrorKind.CANCELLED.code
             raise
         finally:
+            exchange.outcome = outcome
             record.finished_at = time.monotonic()
             self._metrics.in_flight.labels(protocol).dec()
             self._count(record, outcome)
+            self._tell(record, outcome, exchange.trace_id)
             self.num_open -= 1
             if self.num_open == 0:
                 self._all_closed.set()
+
+    def refuse(self, error: RequestError, *, protocol: str, route: str, exchange: Exchange) -> None:
+        """Note a request that no handler was found for."""
+        with (
+            suppress(RequestError),
+            self.request(protocol=protocol, route=route, exchange=exchange),
+        ):
+            raise error
 
     async def wait_all_closed(self) -> None:
         """Return when no request is open."""
@@ -90,29 +151,41 @@ class RequestLog:
 
     def _count(self, record: RequestRecord, outcome: str) -> None:
         metrics = self._metrics
-        total = record.since_received(record.finished_at)
-        queued = record.since_received(record.started_at)
-        first = record.since_received(record.first_token_at)
-        assert total is not None
         metrics.requests.labels(
             record.protocol, record.route, record.model or NO_MODEL, outcome
         ).inc()
-        if record.model is not None:
-            metrics.prompt_tokens.labels(record.model).inc(record.num_prompt_tokens)
-            metrics.completion_tokens.labels(record.model).inc(record.num_completion_tokens)
-            # Only what succeeded enters the latency figures.
-            if outcome == OK and queued is not None:
-                metrics.queue_seconds.labels(record.model).observe(queued)
-                metrics.request_seconds.labels(record.model).observe(total)
-                if first is not None:
-                    metrics.first_token_seconds.labels(record.model).observe(first)
-                if first is not None and record.num_completion_tokens > 1:
-                    gap = (total - first) / (record.num_completion_tokens - 1)
-                    metrics.inter_token_seconds.labels(record.model).observe(gap)
+        if record.model is None:
+            return
+        metrics.prompt_tokens.labels(record.model).inc(record.num_prompt_tokens)
+        metrics.completion_tokens.labels(record.model).inc(record.num_completion_tokens)
+        queued = record.since_received(record.started_at)
+        first = record.since_received(record.first_token_at)
+        total = record.since_received(record.finished_at)
+        # Only what succeeded enters the latency figures.
+        if outcome != OK or queued is None or total is None:
+            return
+        labels = (OPERATION, PROVIDER, record.model)
+        metrics.queue_seconds.labels(record.model).observe(queued)
+        metrics.request_seconds.labels(*labels).observe(total)
+        if first is not None:
+            metrics.first_token_seconds.labels(*labels).observe(first)
+        if first is not None and record.num_completion_tokens > 1:
+            per_token = (total - first) / (record.num_completion_tokens - 1)
+            metrics.token_seconds.labels(*labels).observe(per_token)
+        if record.gaps is not None:
+            metrics.gaps.add(record.model, record.gaps)
+
+    def _tell(self, record: RequestRecord, outcome: str, trace_id: str | None) -> None:
+        queued = record.since_received(record.started_at)
+        total = record.since_received(record.finished_at)
+        generating = None if queued is None or total is None else total - queued
+        is_ours = outcome in _OUR_FAULTS
         log_fields(
             _logger,
             "request",
+            level=logging.WARNING if is_ours else logging.INFO,
             request_id=record.request_id,
+            trace_id=trace_id,
             protocol=record.protocol,
             route=record.route,
             outcome=outcome,
@@ -121,7 +194,8 @@ class RequestLog:
             prompt_tokens=record.num_prompt_tokens,
             completion_tokens=record.num_completion_tokens,
             queue_seconds=_rounded(queued),
-            first_token_seconds=_rounded(first),
+            first_token_seconds=_rounded(record.since_received(record.first_token_at)),
+            generate_seconds=_rounded(generating),
             total_seconds=_rounded(total),
         )
 

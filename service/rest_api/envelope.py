@@ -4,37 +4,63 @@ Pure ASGI: a middleware that wraps responses would hide from handlers that their
 """
 
 import logging
+import time
 from typing import cast
 
+from fastapi import FastAPI
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import ErrorKind, RequestError
 from service.health import Health, Stage
-from service.request_ids import clean_request_id
+from service.metrics import Metrics
+from service.request_ids import Exchange, clean_request_id, trace_id_of
+from service.request_log import RequestLog
 from service.rest_api.errors import error_response
 from service.rest_api.http_protocol import Receipt
 
-__all__ = ["Envelope"]
+__all__ = ["OTHER_ROUTE", "Envelope", "answer_errors", "route_of"]
 
 _logger = logging.getLogger(__name__)
 
+OTHER_ROUTE = "other"
+_METHODS = frozenset(
+    ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY")
+)
+
 
 class Envelope:
-    """What every answer has: a request id, our error body, and a farewell while draining."""
+    """Around the whole application.
 
-    def __init__(self, app: ASGIApp, health: Health) -> None:
+    Args:
+        app: What answers.
+        health: Says when the server is leaving.
+        metrics: Where every request is timed.
+    """
+
+    def __init__(self, app: ASGIApp, health: Health, metrics: Metrics) -> None:
         self._app = app
         self._health = health
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = clean_request_id(Headers(scope=scope).get("x-request-id"))
-        scope.setdefault("state", {})["request_id"] = request_id
-        receipt = cast("Receipt", scope["state"].get("receipt") or Receipt())
-        has_started = False
+        began = time.perf_counter()
+        given = Headers(scope=scope)
+        exchange = Exchange(
+            clean_request_id(given.get("x-request-id")), trace_id_of(given.get("traceparent"))
+        )
+        state = scope.setdefault("state", {})
+        state["exchange"] = exchange
+        state["request_id"] = exchange.request_id
+        receipt = cast("Receipt", state.get("receipt") or Receipt())
+        status: int | None = None
 
         async def receive_in_time() -> Message:
             message = await receive()
@@ -43,11 +69,11 @@ class Envelope:
             return message
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal has_started
+            nonlocal status
             if message["type"] == "http.response.start":
-                has_started = True
+                status = message["status"]
                 headers = MutableHeaders(scope=message)
-                headers["x-request-id"] = request_id
+                headers["x-request-id"] = exchange.request_id
                 if self._health.stage is Stage.DRAINING:
                     headers["connection"] = "close"
             await send(message)
@@ -55,13 +81,59 @@ class Envelope:
         try:
             await self._app(scope, receive_in_time, send_with_headers)
         except RequestError as error:
-            if has_started:
+            exchange.outcome = error.kind.code
+            if status is not None:
+                # Half an answer cannot be taken back; the server closes the connection.
                 raise
             await error_response(error)(scope, receive, send_with_headers)
         except Exception:
-            _logger.exception("request %s failed", request_id)
-            if has_started:
-                # Half an answer cannot be taken back; the server closes the connection.
+            _logger.exception("request %s failed", exchange.request_id)
+            exchange.outcome = ErrorKind.INTERNAL_ERROR.code
+            if status is not None:
                 raise
             error = RequestError(ErrorKind.INTERNAL_ERROR, "internal error")
             await error_response(error)(scope, receive, send_with_headers)
+        finally:
+            self._count(scope, exchange, status, began)
+
+    def _count(self, scope: Scope, exchange: Exchange, status: int | None, began: float) -> None:
+        error = exchange.outcome or "ok"
+        if status is None:
+            # Nobody was there any more to be answered.
+            status, error = ErrorKind.CANCELLED.http_status, ErrorKind.CANCELLED.code
+        elif error == "ok" and status >= 400:
+            error = str(status)
+        method = scope["method"] if scope["method"] in _METHODS else "_OTHER"
+        self._metrics.http_seconds.labels(
+            method, route_of(scope), str(status), "" if error == "ok" else error
+        ).observe(time.perf_counter() - began)
+
+
+def route_of(scope: Scope) -> str:
+    """The template of the route that took a request; "other" where none did."""
+    path = getattr(scope.get("route"), "path", None)
+    return path if isinstance(path, str) else OTHER_ROUTE
+
+
+def answer_errors(app: FastAPI, *, log: RequestLog | None) -> None:
+    """Give every error of routes and router the one body.
+
+    Args:
+        app: Whose errors.
+        log: Where requests that no route took are noted; None on a management port.
+    """
+
+    @app.exception_handler(RequestError)
+    async def on_request_error(request: Request, error: RequestError) -> Response:
+        return error_response(error)
+
+    @app.exception_handler(HTTPException)
+    async def on_http_exception(request: Request, http: HTTPException) -> Response:
+        error = RequestError(ErrorKind.UNKNOWN_URL, "no such path")
+        if http.status_code == ErrorKind.METHOD_NOT_ALLOWED.http_status:
+            method = request.method if request.method in _METHODS else "this method"
+            error = RequestError(ErrorKind.METHOD_NOT_ALLOWED, f"{method} is not offered here")
+        if log is not None:
+            exchange: Exchange = request.state.exchange
+            log.refuse(error, protocol="rest", route=OTHER_ROUTE, exchange=exchange)
+        return error_response(error, headers=http.headers)

@@ -6,22 +6,17 @@ import socket
 from collections.abc import Callable, Generator
 from typing import cast
 
-import msgspec
 import uvicorn
 from fastapi import FastAPI
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from service.errors import ErrorKind, RequestError
-from service.health import Health, Verdict
+from service.health import Health
 from service.metrics import Metrics
 from service.request_log import RequestLog
 from service.rest_api.connections import Connections
-from service.rest_api.envelope import Envelope
-from service.rest_api.errors import error_response
+from service.rest_api.envelope import Envelope, answer_errors
 from service.rest_api.http_protocol import HttpProtocol
+from service.rest_api.management import management_router
 from service.rest_api.native_routes import native_router
 from service.rest_api.openai_routes import openai_router
 from service.served_models import ServedModels
@@ -40,49 +35,13 @@ def create_app(
     metrics: Metrics,
 ) -> ASGIApp:
     """The whole REST surface."""
-    app = FastAPI(openapi_url=None)
+    # A path with a slash too many is no path of ours; a redirect would say otherwise.
+    app = FastAPI(openapi_url=None, redirect_slashes=False)
     app.include_router(native_router(generator, models, log))
     app.include_router(openai_router(generator, log))
-
-    async def livez(request: Request) -> Response:
-        """200 while waiting makes sense; restart the server when it is not."""
-        return _probe(health.live())
-
-    async def readyz(request: Request) -> Response:
-        """200 while new requests are taken."""
-        return _probe(health.ready())
-
-    async def startupz(request: Request) -> Response:
-        """200 once loading has ended."""
-        return _probe(health.started())
-
-    async def scrape(request: Request) -> Response:
-        """Figures for Prometheus."""
-        content_type, body = metrics.exposition(request.headers.get("accept", ""))
-        return Response(body, headers={"content-type": content_type})
-
-    for path, endpoint in (
-        ("/livez", livez),
-        ("/readyz", readyz),
-        ("/startupz", startupz),
-        ("/health", readyz),
-        ("/metrics", scrape),
-    ):
-        app.add_api_route(path, endpoint, response_model=None, tags=["operation"])
-
-    @app.exception_handler(RequestError)
-    async def on_request_error(request: Request, error: RequestError) -> Response:
-        return error_response(error)
-
-    @app.exception_handler(HTTPException)
-    async def on_http_exception(request: Request, error: HTTPException) -> Response:
-        kind = ErrorKind.METHOD_NOT_ALLOWED if error.status_code == 405 else ErrorKind.UNKNOWN_URL
-        message = (
-            f"{request.method} is not offered here" if error.status_code == 405 else "no such path"
-        )
-        return error_response(RequestError(kind, message), headers=error.headers)
-
-    return Envelope(app, health)
+    app.include_router(management_router(health, metrics))
+    answer_errors(app, log=log)
+    return Envelope(app, health, metrics)
 
 
 def _ignore(reason: str) -> None:
@@ -143,11 +102,3 @@ class _QuietServer(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         yield
-
-
-def _probe(verdict: Verdict) -> Response:
-    return Response(
-        msgspec.json.encode({"status": verdict.status}),
-        status_code=200 if verdict.is_ok else 503,
-        media_type="application/json",
-    )

@@ -1,41 +1,11 @@
-"""What only REST has: bodies, headers, events, probes."""
+"""What only REST has: its own words for fields and errors, events, models, probes."""
 
 import json
-from typing import Any
 
 import httpx2
 import pytest
 
 from tests.contract.live_server import Server
-
-JSON = {"content-type": "application/json"}
-
-
-def post_raw(server: Server, content: Any, **headers: str) -> httpx2.Response:
-    return server.post("/v1/generate", None, content=content, headers={**JSON, **headers})
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b"{",
-        b"not json",
-        b'{"prompt": "\\ud800"}',
-        b'{"prompt": "\xff"}',
-        b"\xef\xbb\xbf{}",
-        b"[" * 100_000,
-        b'{"prompt":' * 100_000,
-        b'{"seed": ' + b"9" * 5000 + b"}",
-        b'{"temperature": 1e400}',
-        b"[]",
-        b'"text"',
-    ],
-)
-def test_malformed_bodies_are_invalid_json(server: Server, content: bytes) -> None:
-    """H30, H31."""
-    response = post_raw(server, content)
-    assert (response.status_code, response.json()["error"]["code"]) == (400, "invalid_json")
 
 
 @pytest.mark.parametrize(
@@ -91,34 +61,6 @@ def test_null_is_the_same_as_absent(server: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    ("headers", "status"),
-    [
-        ({"content-type": "text/plain"}, 415),
-        ({"content-type": "multipart/form-data; boundary=x"}, 415),
-        ({"content-type": "application/json", "content-encoding": "gzip"}, 415),
-        ({"content-type": "Application/JSON; charset=utf-8"}, 200),
-    ],
-)
-def test_only_plain_json_is_read(server: Server, headers: dict[str, str], status: int) -> None:
-    """H39."""
-    content = b'{"prompt": "x", "max_tokens": 1}'
-    response = server.post("/v1/generate", None, content=content, headers=headers)
-    assert response.status_code == status
-
-
-def test_a_body_beyond_the_limit_is_refused_with_and_without_its_length(server: Server) -> None:
-    """H29."""
-    body = json.dumps({"prompt": "x" * 1024 * 1024}).encode()
-    pieces = (body[start : start + 4096] for start in range(0, len(body), 4096))
-    for content in (body, pieces):
-        response = post_raw(server, content)
-        assert (response.status_code, response.json()["error"]["code"]) == (
-            413,
-            "request_too_large",
-        )
-
-
-@pytest.mark.parametrize(
     ("method", "path", "status", "code"),
     [
         ("GET", "/v1/generate", 405, "method_not_allowed"),
@@ -132,7 +74,7 @@ def test_every_refusal_has_the_one_error_body(
     server: Server, method: str, path: str, status: int, code: str
 ) -> None:
     """H7, H90, H134."""
-    response = httpx2.request(method, server.rest + path)
+    response = httpx2.request(method, server.rest + path, verify=False)
     assert response.status_code == status
     assert response.json()["error"]["code"] == code
     assert set(response.json()["error"]) == {"message", "type", "param", "code"}
@@ -141,8 +83,8 @@ def test_every_refusal_has_the_one_error_body(
 
 def test_a_stream_is_server_sent_events_that_proxies_pass_on(server: Server) -> None:
     """Interfaces 21, 22; H76, H78, H80."""
-    body = {"prompt": "x", "stream": True, "max_tokens": 9}
-    with httpx2.stream("POST", server.rest + "/v1/generate", json=body) as response:
+    body = {"prompt": "x", "stream": True, "max_tokens": 9, "ignore_eos": True}
+    with httpx2.stream("POST", server.rest + "/v1/generate", json=body, verify=False) as response:
         text = response.read().decode()
     assert response.headers["content-type"].startswith("text/event-stream")
     assert response.headers["cache-control"] == "no-cache"
@@ -240,7 +182,7 @@ def test_every_request_is_counted_once_by_its_outcome(server: Server) -> None:
         return (
             server.metric(name % "ok"),
             server.metric(name % "invalid_value"),
-            server.metric("nextword_request_seconds_count"),
+            server.metric("gen_ai_server_request_duration_seconds_count"),
         )
 
     before = counts()

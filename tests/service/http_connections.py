@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from service.health import Health
+from service.metrics import Metrics
 from service.rest_api.envelope import Envelope
 from service.rest_api.server import HttpServer
 from service.transport_limits import TransportLimits
@@ -158,7 +159,7 @@ async def running_server(**limits: Any) -> AsyncGenerator[RunningServer]:
     listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
     refusals: list[str] = []
     server = HttpServer(
-        Envelope(application, Health()),
+        Envelope(application, Health(), Metrics()),
         listener,
         limits=TransportLimits(**limits),
         on_refusal=refusals.append,
