@@ -30,11 +30,14 @@ class Server:
 
     def get(self, path: str, **options: Any) -> httpx2.Response:
         """One GET of REST."""
-        return httpx2.get(self.rest + path, timeout=START_SECONDS, **options)
+        return httpx2.get(self.rest + path, timeout=START_SECONDS, verify=False, **options)
 
     def post(self, path: str, body: object, **options: Any) -> httpx2.Response:
         """One POST of a JSON body."""
-        return httpx2.post(self.rest + path, json=body, timeout=START_SECONDS, **options)
+        # Without TLS; reading the certificates would take ten times as long as the request.
+        return httpx2.post(
+            self.rest + path, json=body, timeout=START_SECONDS, verify=False, **options
+        )
 
     def metric(self, name: str) -> float:
         """Sum of the samples of a series; the name may include labels as far as they matter."""

@@ -20,7 +20,11 @@ def complete(server: Server, **changes: object) -> dict[str, Any]:
 
 def events(server: Server, **changes: object) -> list[dict[str, Any]]:
     with httpx2.stream(
-        "POST", server.rest + PATH, json=BASE | {"stream": True} | changes, timeout=START_SECONDS
+        "POST",
+        server.rest + PATH,
+        json=BASE | {"stream": True} | changes,
+        timeout=START_SECONDS,
+        verify=False,
     ) as response:
         text = response.read().decode()
     assert response.headers["content-type"].startswith("text/event-stream")

@@ -82,7 +82,7 @@ def test_the_page_names_exactly_the_routes_that_there_are(server: Server, page: 
     for path in page["paths"]:
         for method in ("get", "post"):
             url = server.rest + path.replace("{model_id}", "tiny")
-            there = httpx2.request(method, url).status_code
+            there = httpx2.request(method, url, verify=False).status_code
             assert (there not in (404, 405)) is ((path, method) in offered), (path, method)
 
 
