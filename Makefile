@@ -16,6 +16,7 @@ SETUP_FILES := pyproject.toml clients/python/pyproject.toml constraints.txt setu
 .DEFAULT_GOAL := help
 .PHONY: help install install-dev serve train test proto clean
 .PHONY: check check-lint check-format check-stubs check-types check-constraints
+.PHONY: check-protobuf
 .PHONY: campaign-sampler
 
 help: ## Show this list
@@ -85,6 +86,9 @@ campaign-sampler: install-dev ## Drawn tokens against exact probabilities, then 
 	@$(BIN)/python -m campaigns.sampler $(ARGS)
 	@echo "Control:"; if $(BIN)/python -m campaigns.sampler --control; \
 	then echo "the bent sampler went unnoticed" >&2; exit 1; fi
+
+check-protobuf: ## Try the stubs on the oldest protobuf they allow (a minute, network)
+	@python=$$(sh setup/find_python.sh) && "$$python" proto/try_oldest_runtime.py
 
 check-constraints: install-dev ## Resolve constraints.txt for every platform (10 minutes, network)
 	@$(BIN)/python setup/check_constraints.py

@@ -1,8 +1,10 @@
 """Protobuf messages to and from the core's values."""
 
+from collections.abc import Iterable
+
 from nextword.v1 import text_generation_pb2 as pb
 
-from service.generation import FinishReason, GenerationRequest, Summary, TextPiece
+from service.generation import FinishReason, GenerationRequest, Summary, TextPiece, TokenReport
 from service.model_facts import ModelFacts
 from service.parameters import EffectiveParameters, RequestedParameters
 from service.tokenization import TextToken
@@ -64,7 +66,13 @@ def _read_parameters(given: pb.SamplingParameters) -> RequestedParameters:
 
 def stream_response(piece: TextPiece) -> pb.StreamGenerateTextResponse:
     """One message of a stream."""
-    response = pb.StreamGenerateTextResponse(text=piece.text, token_ids=piece.token_ids)
+    response = pb.StreamGenerateTextResponse(
+        index=piece.choice,
+        text=piece.text,
+        token_ids=piece.token_ids,
+        logprobs=[_logprob(report) for report in piece.reports],
+        is_prompt=piece.is_prompt,
+    )
     if piece.finish_reason is not None:
         response.finish_reason = _FINISH_REASONS[piece.finish_reason]
     if piece.summary is not None:
@@ -77,31 +85,39 @@ def stream_response(piece: TextPiece) -> pb.StreamGenerateTextResponse:
                 usage=_usage(summary),
                 parameters=_parameters(summary.parameters, with_seed=True),
                 timings=_timings(summary),
+                system_fingerprint=summary.system_fingerprint,
             )
         )
     return response
 
 
-def generate_response(pieces: list[TextPiece]) -> pb.GenerateTextResponse:
-    """The whole answer, from all pieces of the stream."""
-    last = pieces[-1]
-    assert last.summary is not None
-    assert last.finish_reason is not None
-    choice = pb.Choice(
-        index=0,
-        text="".join(piece.text for piece in pieces),
-        token_ids=[token_id for piece in pieces for token_id in piece.token_ids],
-        finish_reason=_FINISH_REASONS[last.finish_reason],
-    )
-    return pb.GenerateTextResponse(
-        id=last.summary.id,
-        model=last.summary.model,
-        model_version=last.summary.model_version,
-        choices=[choice],
-        usage=_usage(last.summary),
-        parameters=_parameters(last.summary.parameters, with_seed=True),
-        timings=_timings(last.summary),
-    )
+def generate_response(pieces: Iterable[TextPiece]) -> pb.GenerateTextResponse:
+    """The whole answer: the pieces of a stream put together, choice by choice."""
+    choices: dict[int, pb.Choice] = {}
+    texts: dict[int, list[str]] = {}
+    response = pb.GenerateTextResponse()
+    for piece in pieces:
+        choice = choices.setdefault(piece.choice, pb.Choice(index=piece.choice))
+        texts.setdefault(piece.choice, []).append(piece.text)
+        choice.token_ids.extend(piece.token_ids)
+        choice.logprobs.extend(_logprob(report) for report in piece.reports)
+        if piece.finish_reason is not None:
+            choice.finish_reason = _FINISH_REASONS[piece.finish_reason]
+        if piece.summary is not None:
+            summary = piece.summary
+            response = pb.GenerateTextResponse(
+                id=summary.id,
+                model=summary.model,
+                model_version=summary.model_version,
+                usage=_usage(summary),
+                parameters=_parameters(summary.parameters, with_seed=True),
+                timings=_timings(summary),
+                system_fingerprint=summary.system_fingerprint,
+            )
+    for index in sorted(choices):
+        choices[index].text = "".join(texts[index])
+        response.choices.append(choices[index])
+    return response
 
 
 def model_message(facts: ModelFacts) -> pb.Model:
@@ -122,6 +138,22 @@ def model_message(facts: ModelFacts) -> pb.Model:
 def token_message(token: TextToken) -> pb.Token:
     """One token of a text."""
     return pb.Token(id=token.id, text=token.text, start=token.start, end=token.end)
+
+
+def _logprob(report: TokenReport) -> pb.TokenLogprob:
+    return pb.TokenLogprob(
+        id=report.token_id,
+        text=report.bytes.decode("utf-8", "replace"),
+        bytes=report.bytes,
+        logprob=report.logprob,
+        rank=report.rank,
+        top=[
+            pb.RivalToken(
+                id=token_id, text=data.decode("utf-8", "replace"), bytes=data, logprob=logprob
+            )
+            for token_id, data, logprob in report.top
+        ],
+    )
 
 
 def _usage(summary: Summary) -> pb.Usage:

@@ -5,8 +5,12 @@ What a Nextword server offers over gRPC. Its REST twin uses the same words: POST
 /v1/tokenize, /v1/detokenize, GET /v1/models and /v1/models/{id}.
 
 Every scalar whose zero means something is `optional`: absent is "the model's default", zero is
-zero. Errors are a gRPC status whose details hold google.rpc.ErrorInfo (reason, domain) and,
-where a field is at fault, google.rpc.BadRequest naming it.
+zero. Numbers that are none (NaN, infinities) are refused. Fields that the server does not know
+are ignored, as proto3 has it; REST refuses them.
+
+Errors are a gRPC status whose details hold google.rpc.ErrorInfo (reason, domain "nextword"),
+RequestInfo with the request's id, BadRequest where a field is at fault, RetryInfo where the same
+request may succeed later. A message may be 1 MiB at most.
 """
 
 from collections import abc as _abc
@@ -99,8 +103,8 @@ class SamplingParameters(_message.Message):
     ECHO_FIELD_NUMBER: _builtins.int
     IGNORE_EOS_FIELD_NUMBER: _builtins.int
     max_tokens: _builtins.int
-    """Tokens to make at most, from 1 to what the context leaves. Default: the model's, at most what
-    the context leaves.
+    """Tokens to make at most, from 1 to what the context leaves; 0 only together with echo. Default:
+    the model's, at most what the context leaves.
     """
     min_tokens: _builtins.int
     """Tokens before which neither the end of text nor a stop ends the text, from 0 to max_tokens.
@@ -111,8 +115,8 @@ class SamplingParameters(_message.Message):
     on a tie). Default: the model's, else 1.
     """
     top_k: _builtins.int
-    """Only the k likeliest tokens can be drawn (all that tie with the k-th). 0 or -1 is off, and so
-    is a number above the vocabulary. Default: the model's, else off.
+    """Only the k likeliest tokens can be drawn, the lowest ids first on a tie. 0 and -1 are off, and
+    so is a number from the vocabulary size on. Default: the model's, else 0 (off).
     """
     top_p: _builtins.float
     """Only the smallest set of likeliest tokens whose probabilities reach this sum, above 0 up to 1.
@@ -137,16 +141,25 @@ class SamplingParameters(_message.Message):
     same engine gives the same tokens. Default: a fresh one below 2^53, named in the answer.
     """
     n: _builtins.int
-    """Continuations of the prompt. Only 1 is offered so far; more is refused. Default 1."""
+    """Continuations of the prompt, from 1 to 128. They differ by the random numbers that each draws
+    from the one seed. Default 1.
+    """
     logprobs: _builtins.int
-    """Likeliest rivals to report for each token. Not offered so far: refused when set."""
+    """Reports the logprob of each token, and those of this many likeliest tokens, from 0 to 20. In
+    one answer at most 262144 of them: n times the tokens reported times (1 + logprobs). Default:
+    absent, which reports nothing.
+    """
     echo: _builtins.bool
-    """Whether the answer repeats the prompt. Not offered so far: refused when true. Default false."""
+    """Whether each choice begins with the prompt: in its text, its token_ids and its logprobs, as the
+    model reads it (control tokens stand for no text). Default false.
+    """
     ignore_eos: _builtins.bool
     """Whether the end-of-text token is a token like any other. Default false."""
     @_builtins.property
     def stop(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Strings that end the text before them, at most 4 of 1 to 256 bytes of UTF-8. Default none."""
+        """Strings that end the text before them, at most 4 of 1 to 256 bytes of UTF-8; the one that is
+        complete first counts. Default none.
+        """
 
     @_builtins.property
     def stop_token_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
@@ -154,7 +167,9 @@ class SamplingParameters(_message.Message):
 
     @_builtins.property
     def logit_bias(self) -> _containers.ScalarMap[_builtins.int, _builtins.float]:
-        """Added to the logits of these token ids, from -100 to 100 each, at most 300 ids. Default none."""
+        """Added to the logits of these token ids, from -100 to 100 each, at most 300 ids of the
+        vocabulary. Default none.
+        """
 
     def __init__(
         self,
@@ -274,9 +289,11 @@ class Usage(_message.Message):
     COMPLETION_TOKENS_FIELD_NUMBER: _builtins.int
     TOTAL_TOKENS_FIELD_NUMBER: _builtins.int
     prompt_tokens: _builtins.int
-    """Tokens of the prompt, those that the tokenizer puts before a text included."""
+    """Tokens of the prompt, those that the tokenizer puts before a text included; counted once for
+    all choices.
+    """
     completion_tokens: _builtins.int
-    """Token ids delivered."""
+    """Token ids made and delivered, of all choices together; an echoed prompt is not among them."""
     total_tokens: _builtins.int
     """Their sum."""
     def __init__(
@@ -339,12 +356,12 @@ class GenerateTextRequest(_message.Message):
     TIMEOUT_SECONDS_FIELD_NUMBER: _builtins.int
     PARSE_SPECIAL_TOKENS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
-    """NAME or NAME@VERSION of a served model, at most 200 bytes. Default: the server's default model."""
+    """NAME or NAME@VERSION of a served model. Default: the server's default model."""
     prompt: _builtins.str
     """A text, not empty. The strings of control tokens in it are ordinary text."""
     timeout_seconds: _builtins.float
     """Seconds after which the server gives up with DEADLINE_EXCEEDED, above 0 up to 86400. The
-    call's own deadline counts as well; the earlier one wins. Default 600.
+    call's own deadline counts as well; the earlier one wins. Default 600 where the call has none.
     """
     parse_special_tokens: _builtins.bool
     """Whether the strings of control tokens in the prompt are read as those tokens. Default false."""
@@ -391,7 +408,7 @@ Global___GenerateTextRequest: _TypeAlias = GenerateTextRequest  # noqa: Y015
 
 @_typing.final
 class GenerateTextResponse(_message.Message):
-    """A continuation."""
+    """The continuations: what the messages of a stream come to."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -402,15 +419,20 @@ class GenerateTextResponse(_message.Message):
     USAGE_FIELD_NUMBER: _builtins.int
     PARAMETERS_FIELD_NUMBER: _builtins.int
     TIMINGS_FIELD_NUMBER: _builtins.int
+    SYSTEM_FINGERPRINT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The request's id, as in the initial metadata x-request-id and in the server's log."""
     model: _builtins.str
     """Name of the model that answered."""
     model_version: _builtins.str
     """Version of the model that answered."""
+    system_fingerprint: _builtins.str
+    """Executor, device and number format that computed it, as in "eager-cpu-f32". With the same
+    fingerprint and model version the same request and seed give the same tokens.
+    """
     @_builtins.property
     def choices(self) -> _containers.RepeatedCompositeFieldContainer[Global___Choice]:
-        """The continuations in order; one so far."""
+        """The continuations in order, n of them."""
 
     @_builtins.property
     def usage(self) -> Global___Usage:
@@ -434,10 +456,11 @@ class GenerateTextResponse(_message.Message):
         usage: Global___Usage | None = ...,
         parameters: Global___SamplingParameters | None = ...,
         timings: Global___Timings | None = ...,
+        system_fingerprint: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["parameters", b"parameters", "timings", b"timings", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["choices", b"choices", "id", b"id", "model", b"model", "model_version", b"model_version", "parameters", b"parameters", "timings", b"timings", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["choices", b"choices", "id", b"id", "model", b"model", "model_version", b"model_version", "parameters", b"parameters", "system_fingerprint", b"system_fingerprint", "timings", b"timings", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -453,15 +476,22 @@ class Choice(_message.Message):
     TEXT_FIELD_NUMBER: _builtins.int
     TOKEN_IDS_FIELD_NUMBER: _builtins.int
     FINISH_REASON_FIELD_NUMBER: _builtins.int
+    LOGPROBS_FIELD_NUMBER: _builtins.int
     index: _builtins.int
-    """Its number, from 0."""
+    """Its number, from 0 to n - 1."""
     text: _builtins.str
-    """Its text, without the prompt and without what stopped it."""
+    """Its text without what stopped it, after the prompt's with echo. What is no UTF-8 in the bytes
+    of its tokens shows as U+FFFD.
+    """
     finish_reason: Global___FinishReason.ValueType
     """Why it ended."""
     @_builtins.property
     def token_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Its tokens."""
+        """Its tokens, after the prompt's with echo."""
+
+    @_builtins.property
+    def logprobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___TokenLogprob]:
+        """One for each of token_ids when the request set logprobs, else empty."""
 
     def __init__(
         self,
@@ -470,14 +500,104 @@ class Choice(_message.Message):
         text: _builtins.str = ...,
         token_ids: _abc.Iterable[_builtins.int] | None = ...,
         finish_reason: Global___FinishReason.ValueType = ...,
+        logprobs: _abc.Iterable[Global___TokenLogprob] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["finish_reason", b"finish_reason", "index", b"index", "text", b"text", "token_ids", b"token_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["finish_reason", b"finish_reason", "index", b"index", "logprobs", b"logprobs", "text", b"text", "token_ids", b"token_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Choice: _TypeAlias = Choice  # noqa: Y015
+
+@_typing.final
+class TokenLogprob(_message.Message):
+    """A token of the answer and how likely the model found it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    BYTES_FIELD_NUMBER: _builtins.int
+    LOGPROB_FIELD_NUMBER: _builtins.int
+    RANK_FIELD_NUMBER: _builtins.int
+    TOP_FIELD_NUMBER: _builtins.int
+    id: _builtins.int
+    """Its id in the vocabulary."""
+    text: _builtins.str
+    """The text it stands for; a character split over tokens shows as U+FFFD in each of them."""
+    bytes: _builtins.bytes
+    """The bytes it stands for; empty for a control token."""
+    logprob: _builtins.float
+    """Natural logarithm of its probability before any parameter changed it, from -9999 to 0. Absent
+    for the first token of an echoed prompt, which nothing precedes.
+    """
+    rank: _builtins.int
+    """Its place among all tokens of the vocabulary, 1 for the likeliest. Absent where logprob is."""
+    @_builtins.property
+    def top(self) -> _containers.RepeatedCompositeFieldContainer[Global___RivalToken]:
+        """The likeliest tokens, as many as the request's logprobs says, likeliest first; the token itself
+        may be among them.
+        """
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.int = ...,
+        text: _builtins.str = ...,
+        bytes: _builtins.bytes = ...,
+        logprob: _builtins.float | None = ...,
+        rank: _builtins.int | None = ...,
+        top: _abc.Iterable[Global___RivalToken] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_logprob", b"_logprob", "_rank", b"_rank", "logprob", b"logprob", "rank", b"rank"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_logprob", b"_logprob", "_rank", b"_rank", "bytes", b"bytes", "id", b"id", "logprob", b"logprob", "rank", b"rank", "text", b"text", "top", b"top"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__logprob: _TypeAlias = _typing.Literal["logprob"]  # noqa: Y015
+    _WhichOneofArgType__logprob: _TypeAlias = _typing.Literal["_logprob", b"_logprob"]  # noqa: Y015
+    _WhichOneofReturnType__rank: _TypeAlias = _typing.Literal["rank"]  # noqa: Y015
+    _WhichOneofArgType__rank: _TypeAlias = _typing.Literal["_rank", b"_rank"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__logprob) -> _WhichOneofReturnType__logprob | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rank) -> _WhichOneofReturnType__rank | None: ...
+
+Global___TokenLogprob: _TypeAlias = TokenLogprob  # noqa: Y015
+
+@_typing.final
+class RivalToken(_message.Message):
+    """A token that might have come."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    BYTES_FIELD_NUMBER: _builtins.int
+    LOGPROB_FIELD_NUMBER: _builtins.int
+    id: _builtins.int
+    """Its id in the vocabulary."""
+    text: _builtins.str
+    """The text it stands for."""
+    bytes: _builtins.bytes
+    """The bytes it stands for; empty for a control token."""
+    logprob: _builtins.float
+    """Natural logarithm of its probability before any parameter changed it, from -9999 to 0."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.int = ...,
+        text: _builtins.str = ...,
+        bytes: _builtins.bytes = ...,
+        logprob: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "id", b"id", "logprob", b"logprob", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RivalToken: _TypeAlias = RivalToken  # noqa: Y015
 
 @_typing.final
 class StreamGenerateTextRequest(_message.Message):
@@ -492,12 +612,12 @@ class StreamGenerateTextRequest(_message.Message):
     TIMEOUT_SECONDS_FIELD_NUMBER: _builtins.int
     PARSE_SPECIAL_TOKENS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
-    """NAME or NAME@VERSION of a served model, at most 200 bytes. Default: the server's default model."""
+    """NAME or NAME@VERSION of a served model. Default: the server's default model."""
     prompt: _builtins.str
     """A text, not empty. The strings of control tokens in it are ordinary text."""
     timeout_seconds: _builtins.float
     """Seconds after which the server gives up with DEADLINE_EXCEEDED, above 0 up to 86400. The
-    call's own deadline counts as well; the earlier one wins. Default 600.
+    call's own deadline counts as well; the earlier one wins. Default 600 where the call has none.
     """
     parse_special_tokens: _builtins.bool
     """Whether the strings of control tokens in the prompt are read as those tokens. Default false."""
@@ -553,19 +673,29 @@ class StreamGenerateTextResponse(_message.Message):
     TOKEN_IDS_FIELD_NUMBER: _builtins.int
     FINISH_REASON_FIELD_NUMBER: _builtins.int
     SUMMARY_FIELD_NUMBER: _builtins.int
+    LOGPROBS_FIELD_NUMBER: _builtins.int
+    IS_PROMPT_FIELD_NUMBER: _builtins.int
     index: _builtins.int
-    """Which continuation this piece belongs to; 0 so far."""
+    """Which continuation this piece belongs to, from 0 to n - 1."""
     text: _builtins.str
-    """The text since the previous message: whole characters only, may be empty."""
+    """Its text since its previous message: whole characters only, may be empty."""
     finish_reason: Global___FinishReason.ValueType
     """Why the continuation ended; set on its last message only."""
+    is_prompt: _builtins.bool
+    """Whether this is the prompt, which comes before the rest of each choice with echo, in one or
+    more messages.
+    """
     @_builtins.property
     def token_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """The tokens since the previous message."""
+        """Its tokens since its previous message."""
 
     @_builtins.property
     def summary(self) -> Global___StreamSummary:
         """What concerns the whole request; on the very last message only."""
+
+    @_builtins.property
+    def logprobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___TokenLogprob]:
+        """One for each of token_ids when the request set logprobs, else empty."""
 
     def __init__(
         self,
@@ -575,10 +705,12 @@ class StreamGenerateTextResponse(_message.Message):
         token_ids: _abc.Iterable[_builtins.int] | None = ...,
         finish_reason: Global___FinishReason.ValueType = ...,
         summary: Global___StreamSummary | None = ...,
+        logprobs: _abc.Iterable[Global___TokenLogprob] | None = ...,
+        is_prompt: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_summary", b"_summary", "summary", b"summary"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_summary", b"_summary", "finish_reason", b"finish_reason", "index", b"index", "summary", b"summary", "text", b"text", "token_ids", b"token_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_summary", b"_summary", "finish_reason", b"finish_reason", "index", b"index", "is_prompt", b"is_prompt", "logprobs", b"logprobs", "summary", b"summary", "text", b"text", "token_ids", b"token_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__summary: _TypeAlias = _typing.Literal["summary"]  # noqa: Y015
     _WhichOneofArgType__summary: _TypeAlias = _typing.Literal["_summary", b"_summary"]  # noqa: Y015
@@ -598,12 +730,15 @@ class StreamSummary(_message.Message):
     USAGE_FIELD_NUMBER: _builtins.int
     PARAMETERS_FIELD_NUMBER: _builtins.int
     TIMINGS_FIELD_NUMBER: _builtins.int
+    SYSTEM_FINGERPRINT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The request's id, as in the initial metadata x-request-id and in the server's log."""
     model: _builtins.str
     """Name of the model that answered."""
     model_version: _builtins.str
     """Version of the model that answered."""
+    system_fingerprint: _builtins.str
+    """Executor, device and number format that computed it, as in "eager-cpu-f32"."""
     @_builtins.property
     def usage(self) -> Global___Usage:
         """Tokens read and made."""
@@ -625,10 +760,11 @@ class StreamSummary(_message.Message):
         usage: Global___Usage | None = ...,
         parameters: Global___SamplingParameters | None = ...,
         timings: Global___Timings | None = ...,
+        system_fingerprint: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["parameters", b"parameters", "timings", b"timings", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "model", b"model", "model_version", b"model_version", "parameters", b"parameters", "timings", b"timings", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "model", b"model", "model_version", b"model_version", "parameters", b"parameters", "system_fingerprint", b"system_fingerprint", "timings", b"timings", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -736,7 +872,7 @@ class DetokenizeRequest(_message.Message):
     """NAME or NAME@VERSION of a served model. Default: the server's default model."""
     @_builtins.property
     def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Ids below the model's vocabulary size."""
+        """Ids below the model's vocabulary size; none is the empty text."""
 
     def __init__(
         self,
@@ -762,7 +898,7 @@ class DetokenizeResponse(_message.Message):
 
     TEXT_FIELD_NUMBER: _builtins.int
     text: _builtins.str
-    """The text; control tokens stand for nothing, invalid UTF-8 shows as U+FFFD."""
+    """The text; control tokens stand for nothing, what is no UTF-8 shows as U+FFFD."""
     def __init__(
         self,
         *,
@@ -825,7 +961,7 @@ class GetModelRequest(_message.Message):
 
     ID_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """NAME or NAME@VERSION of a served model."""
+    """NAME or NAME@VERSION of a served model; must be given."""
     def __init__(
         self,
         *,

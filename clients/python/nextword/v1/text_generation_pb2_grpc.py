@@ -5,7 +5,7 @@ import warnings
 
 from nextword.v1 import text_generation_pb2 as nextword_dot_v1_dot_text__generation__pb2
 
-GRPC_GENERATED_VERSION = '1.85.0'
+GRPC_GENERATED_VERSION = '1.76.0'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -25,7 +25,7 @@ if _version_not_supported:
     )
 
 
-class TextGenerationServiceStub:
+class TextGenerationServiceStub(object):
     """Continues a text, one token at a time, and answers questions about tokens and models.
     """
 
@@ -67,7 +67,7 @@ class TextGenerationServiceStub:
                 _registered_method=True)
 
 
-class TextGenerationServiceServicer:
+class TextGenerationServiceServicer(object):
     """Continues a text, one token at a time, and answers questions about tokens and models.
     """
 
@@ -154,7 +154,7 @@ def add_TextGenerationServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class TextGenerationService:
+class TextGenerationService(object):
     """Continues a text, one token at a time, and answers questions about tokens and models.
     """
 

@@ -5,8 +5,12 @@ What a Nextword server offers over gRPC. Its REST twin uses the same words: POST
 /v1/tokenize, /v1/detokenize, GET /v1/models and /v1/models/{id}.
 
 Every scalar whose zero means something is `optional`: absent is "the model's default", zero is
-zero. Errors are a gRPC status whose details hold google.rpc.ErrorInfo (reason, domain) and,
-where a field is at fault, google.rpc.BadRequest naming it.
+zero. Numbers that are none (NaN, infinities) are refused. Fields that the server does not know
+are ignored, as proto3 has it; REST refuses them.
+
+Errors are a gRPC status whose details hold google.rpc.ErrorInfo (reason, domain "nextword"),
+RequestInfo with the request's id, BadRequest where a field is at fault, RetryInfo where the same
+request may succeed later. A message may be 1 MiB at most.
 """
 
 from collections import abc as _abc
