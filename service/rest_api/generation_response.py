@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from service.errors import ErrorKind, RequestError
 from service.generation import GenerationRequest
+from service.request_ids import Exchange
 from service.request_log import RequestLog
 from service.rest_api.bodies import read_json_object
 from service.rest_api.errors import error_response
@@ -71,7 +72,7 @@ class GenerationResponse(Response):
         generator: The core.
         log: Where the request is noted.
         route: What log and metrics call it.
-        request_id: What the client calls it.
+        exchange: What the request and its answer are called and measured by.
         read: Makes an answer from the fields of a body, or raises RequestError.
     """
 
@@ -81,14 +82,14 @@ class GenerationResponse(Response):
         log: RequestLog,
         *,
         route: str,
-        request_id: str,
+        exchange: Exchange,
         read: Callable[[Mapping[str, object]], Answer],
     ) -> None:
         super().__init__()
         self._generator = generator
         self._log = log
         self._route = route
-        self._request_id = request_id
+        self._exchange = exchange
         self._read = read
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -97,7 +98,7 @@ class GenerationResponse(Response):
         stream: EventStream | None = None
         try:
             with self._log.request(
-                protocol="rest", route=self._route, request_id=self._request_id
+                protocol="rest", route=self._route, exchange=self._exchange
             ) as record:
                 answer = self._read(await read_json_object(Request(scope, receive)))
                 async with aclosing(
@@ -120,7 +121,7 @@ class GenerationResponse(Response):
         except Exception:
             if stream is None or not stream.has_started:
                 raise
-            _logger.exception("request %s failed in its stream", self._request_id)
+            _logger.exception("request %s failed in its stream", self._exchange.request_id)
             await stream.send_error(RequestError(ErrorKind.INTERNAL_ERROR, "internal error"))
 
 

@@ -31,7 +31,7 @@ def native_router(generator: TextGenerator, models: ServedModels, log: RequestLo
             generator,
             log,
             route="/v1/generate",
-            request_id=request.state.request_id,
+            exchange=request.state.exchange,
             read=read_generate_body,
         )
 
@@ -39,7 +39,7 @@ def native_router(generator: TextGenerator, models: ServedModels, log: RequestLo
     async def tokens(request: Request) -> Response:
         """The tokens of a text."""
         with log.request(
-            protocol="rest", route="/v1/tokenize", request_id=request.state.request_id
+            protocol="rest", route="/v1/tokenize", exchange=request.state.exchange
         ) as record:
             fields = JsonFields(await read_json_object(request))
             model, text = models.find(fields.string("model")), fields.string("text")
@@ -54,7 +54,7 @@ def native_router(generator: TextGenerator, models: ServedModels, log: RequestLo
     async def text(request: Request) -> Response:
         """The text of token ids."""
         with log.request(
-            protocol="rest", route="/v1/detokenize", request_id=request.state.request_id
+            protocol="rest", route="/v1/detokenize", exchange=request.state.exchange
         ) as record:
             fields = JsonFields(await read_json_object(request))
             model, ids = models.find(fields.string("model")), fields.integers("ids")
@@ -67,7 +67,7 @@ def native_router(generator: TextGenerator, models: ServedModels, log: RequestLo
     @router.get("/v1/models", response_model=None)
     async def list_models(request: Request) -> Response:
         """The served models, the default one first."""
-        with log.request(protocol="rest", route="/v1/models", request_id=request.state.request_id):
+        with log.request(protocol="rest", route="/v1/models", exchange=request.state.exchange):
             data = [model_object(facts_of(model, models)) for model in models.all]
             return _json({"object": "list", "data": data})
 
@@ -75,7 +75,7 @@ def native_router(generator: TextGenerator, models: ServedModels, log: RequestLo
     async def get_model(request: Request, model_id: str) -> Response:
         """One model, with its card."""
         with log.request(
-            protocol="rest", route="/v1/models/{model_id}", request_id=request.state.request_id
+            protocol="rest", route="/v1/models/{model_id}", exchange=request.state.exchange
         ):
             model = models.find(model_id)
             return _json(detailed_model_object(facts_of(model, models), card=model.folder.card))

@@ -26,7 +26,7 @@ def openai_router(generator: TextGenerator, log: RequestLog) -> APIRouter:
             generator,
             log,
             route="/v1/completions",
-            request_id=request.state.request_id,
+            exchange=request.state.exchange,
             read=_read,
         )
 

@@ -182,7 +182,7 @@ def test_every_request_is_counted_once_by_its_outcome(server: Server) -> None:
         return (
             server.metric(name % "ok"),
             server.metric(name % "invalid_value"),
-            server.metric("nextword_request_seconds_count"),
+            server.metric("gen_ai_server_request_duration_seconds_count"),
         )
 
     before = counts()
