@@ -232,8 +232,9 @@ class Engine:
             case None:
                 return None
             case FailedChoice(error) as failed:
-                _logger.error("request %d ends: %s", sequence.request_id, error, exc_info=error)
                 # Whatever is wrong with one request ends that request only; its neighbours go on.
+                reason = type(error).__name__
+                _logger.error("request %d ends: %s", sequence.request_id, reason, exc_info=error)
                 return self._end(sequence, failed.finish, is_poisoned=True)
             case Choice(token_id, logprob):
                 self._scheduler.note_proven(sequence)

@@ -46,11 +46,10 @@ def compute_guarded(executor: Executor, chunks: Sequence[Chunk]) -> list[ChunkRe
         step = executor.compute([_chunk_input(chunk) for chunk in chunks])
     except Exception as error:
         _logger.warning(
-            "a step of %d chunks and %d tokens failed: %s: %s",
+            "a step of %d chunks and %d tokens failed: %s",
             len(chunks),
             sum(chunk.num_tokens for chunk in chunks),
             type(error).__name__,
-            error,
         )
         if is_out_of_memory(error) and torch.cuda.is_initialized():
             torch.cuda.empty_cache()

@@ -216,7 +216,7 @@ class StepCounters(msgspec.Struct, frozen=True, kw_only=True):
     """What happened since the engine was started.
 
     Attributes:
-        num_reused_tokens: Prompt tokens taken from blocks that were already filled.
+        num_reused_tokens: Tokens taken from blocks that were already filled.
         num_preemptions: Sequences put back into the queue because others needed their blocks.
         num_chunked_prompts: Prompts computed in more than one piece.
         num_mixed_steps: Steps that computed pieces of prompts beside running sequences.
