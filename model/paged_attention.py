@@ -52,8 +52,12 @@ class _Job:
     source_JT: Tensor  # which of the new tokens, repeated where padded
     target: Tensor  # the same without padding, flat
     blocks: Tensor  # [J * blocks], flat
-    hidden_JTS: Tensor  # what a query must not see
-    foreign_JS: Tensor  # keys that are not of the row
+    # What lies before is seen by all queries, and of the row, for all rows of the job.
+    first_hidden: int
+    first_foreign: int
+    hidden_JTS: Tensor  # from first_hidden on, what a query must not see
+    foreign_JS: Tensor  # from first_foreign on, keys that are not of the row
+    num_keys: int
 
 
 class CachedBatch:
@@ -125,17 +129,19 @@ class CachedBatch:
         keys, values = self._kv_cache.keys[layer], self._kv_cache.values[layer]
         heads, kv_heads, width = q_HND.shape[0], keys.shape[0], q_HND.shape[2]
         num_rows, num_padded = job.source_JT.shape
-        num_keys = job.foreign_JS.shape[1]
+        num_keys = job.num_keys
         shape = (kv_heads, heads // kv_heads, num_rows, num_padded)
         q_KJMD = q_HND[:, job.source_JT.flatten()].view(*shape, width).transpose(1, 2)
         q_XMD = q_KJMD.reshape(kv_heads * num_rows, -1, width)
         k_XSD = self._gather(keys, job).view(-1, num_keys, width)
         v_KJSD = self._gather(values, job).view(kv_heads, num_rows, num_keys, width)
         # The copy is ours. A weight of 0 would not do against a NaN.
-        v_XSD = v_KJSD.masked_fill_(job.foreign_JS[None, :, :, None], 0).flatten(0, 1)
+        v_KJSD[:, :, job.first_foreign :].masked_fill_(job.foreign_JS[None, :, :, None], 0)
+        v_XSD = v_KJSD.flatten(0, 1)
         scores_XMS = torch.bmm(q_XMD, k_XSD.transpose(1, 2)).mul_(width**-0.5)
         scores = scores_XMS.view(kv_heads, num_rows, -1, num_padded, num_keys)
-        scores.masked_fill_(job.hidden_JTS[None, :, None], float("-inf"))
+        hidden = scores[..., job.first_hidden :]
+        hidden.masked_fill_(job.hidden_JTS[None, :, None], float("-inf"))
         weights_XMS = scores_XMS.softmax(dim=-1, dtype=torch.float32)
         if self._inspected:
             self._keep(layer, job, weights_XMS.view(scores.shape))
@@ -185,14 +191,20 @@ class CachedBatch:
         source_JT = self._integers([[q.first + offset for offset in offsets] for q in queries])
         positions_JT = self._integers([[q.start + offset for offset in offsets] for q in queries])
         keys_S = torch.arange(num_keys, device=self._device)
+        first_hidden = 1 + min(query.start for query in queries)
+        first_foreign = min(query.num_keys for query in queries)
+        lengths_J = self._integers([query.num_keys for query in queries])
         return _Job(
             queries=tuple(queries),
             num_tokens=num_tokens,
             source_JT=source_JT,
             target=source_JT[:, :num_tokens].flatten(),
             blocks=self._integers(blocks),
-            hidden_JTS=keys_S > positions_JT[:, :, None],
-            foreign_JS=keys_S >= self._integers([q.num_keys for q in queries])[:, None],
+            first_hidden=first_hidden,
+            first_foreign=first_foreign,
+            hidden_JTS=keys_S[first_hidden:] > positions_JT[:, :, None],
+            foreign_JS=keys_S[first_foreign:] >= lengths_J[:, None],
+            num_keys=num_keys,
         )
 
     def _integers(self, values: Sequence[int] | Sequence[Sequence[int]]) -> Tensor:

@@ -27,15 +27,7 @@ from service.engine.weight_stages import (
     cut_by_top_p,
 )
 
-__all__ = [
-    "Choice",
-    "FailedChoice",
-    "NumericalError",
-    "choose_token",
-    "is_greedy",
-    "random_place",
-    "sample",
-]
+__all__ = ["Choice", "FailedChoice", "is_greedy", "random_place", "sample"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +71,6 @@ def sample(logits_RV: Tensor, sequences: Sequence[TokenSequence]) -> list[Choice
         return [_sample_alone(logits_RV[row : row + 1], each) for row, each in enumerate(sequences)]
 
 
-def choose_token(logits_V: Tensor, sequence: TokenSequence) -> int:
-    """One row of ``sample``; the error is raised."""
-    result = sample(logits_V[None], [sequence])[0]
-    if isinstance(result, FailedChoice):
-        raise result.error
-    return result.token_id
-
-
 def is_greedy(sequence: TokenSequence) -> bool:
     """Whether the likeliest token is taken, whatever the random number."""
     request = sequence.request
@@ -95,7 +79,7 @@ def is_greedy(sequence: TokenSequence) -> bool:
 
 def random_place(sequence: TokenSequence) -> tuple[int, int, int]:
     """Where the sequence's next random number stands: seed, sample, position."""
-    return sequence.request.seed, getattr(sequence, "choice", 0), len(sequence.token_ids)
+    return sequence.request.seed, sequence.choice, len(sequence.token_ids)
 
 
 @torch.inference_mode()
