@@ -15,7 +15,7 @@ SETUP_FILES := pyproject.toml clients/python/pyproject.toml constraints.txt setu
 
 .DEFAULT_GOAL := help
 .PHONY: help install install-dev serve train test proto clean
-.PHONY: check check-lint check-format check-stubs check-types check-constraints
+.PHONY: settings check check-lint check-format check-stubs check-types check-constraints
 .PHONY: check-protobuf
 .PHONY: campaign-sampler
 
@@ -89,6 +89,9 @@ campaign-sampler: install-dev ## Drawn tokens against exact probabilities, then 
 
 check-protobuf: ## Try the stubs on the oldest protobuf they allow (a minute, network)
 	@python=$$(sh setup/find_python.sh) && "$$python" proto/try_oldest_runtime.py
+
+settings: install-dev ## Write docs/settings.md again from the declaration of the settings
+	@$(BIN)/python -m service.settings_page > docs/settings.md
 
 check-constraints: install-dev ## Resolve constraints.txt for every platform (10 minutes, network)
 	@$(BIN)/python setup/check_constraints.py

@@ -6,7 +6,7 @@ the limits is refused at once, with a time to come back that follows from the me
 
 import math
 import random
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 from service.errors import ErrorKind, RequestError, invalid_value
@@ -25,6 +25,7 @@ class Admission:
     Args:
         max_requests: Requests at once, running and waiting.
         max_tokens: Sum of their costs.
+        on_refusal: Told which limit refused a request: "requests" or "tokens".
         rng: Spreads the times at which refused clients come back.
 
     Attributes:
@@ -33,12 +34,18 @@ class Admission:
     """
 
     def __init__(
-        self, *, max_requests: int, max_tokens: int, rng: random.Random | None = None
+        self,
+        *,
+        max_requests: int,
+        max_tokens: int,
+        on_refusal: Callable[[str], None],
+        rng: random.Random | None = None,
     ) -> None:
         self.num_requests = 0
         self.num_tokens = 0
         self._max_requests = max_requests
         self._max_tokens = max_tokens
+        self._on_refusal = on_refusal
         self._rng = rng or random.Random()
         self._computed_tokens = 0.0
         self._computing_seconds = 0.0
@@ -61,6 +68,7 @@ class Admission:
             )
         if self.num_requests >= self._max_requests:
             raise self._full(
+                "requests",
                 f"{self.num_requests} requests are being served or wait, the limit is "
                 f"{self._max_requests}",
                 # The mean time between the ends of two requests.
@@ -69,6 +77,7 @@ class Admission:
         over = self.num_tokens + num_tokens - self._max_tokens
         if over > 0:
             raise self._full(
+                "tokens",
                 f"the requests being served or waiting may take {self.num_tokens} tokens, with "
                 f"{num_tokens} more they would pass the limit of {self._max_tokens}",
                 tokens_to_wait=over,
@@ -94,7 +103,8 @@ class Admission:
             return None
         return self._computed_tokens / self._computing_seconds
 
-    def _full(self, message: str, *, tokens_to_wait: float) -> RequestError:
+    def _full(self, limit: str, message: str, *, tokens_to_wait: float) -> RequestError:
+        self._on_refusal(limit)
         rate = self.tokens_per_second
         seconds = 1 if not rate else math.ceil(min(tokens_to_wait / rate, MAX_RETRY_SECONDS))
         return RequestError(

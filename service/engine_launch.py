@@ -7,6 +7,8 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
+import msgspec
+
 from service.engine.frames import LENGTH_BYTES, decode_from_engine, encode_frame, frame_length
 from service.engine.messages import (
     FromEngine,
@@ -16,6 +18,13 @@ from service.engine.messages import (
 )
 
 __all__ = ["EngineConnection", "EngineLoadError", "launch_engine"]
+
+
+# What the process runs. A campaign's own front names another one, which breaks the engine.
+ENGINE_MODULE = "service.engine_start"
+
+# What a process that has closed its socket gets to end with a status of its own.
+LAST_SECONDS = 5.0
 
 
 class EngineLoadError(Exception):
@@ -46,18 +55,22 @@ class EngineConnection:
         await _end(self.process)
 
 
-async def launch_engine(load: Load) -> EngineConnection:
+async def launch_engine(load: Load, *, in_background: bool = False) -> EngineConnection:
     """Start a process and wait until its model has computed a first token.
+
+    Args:
+        load: The model.
+        in_background: Load it at the lowest priority, since other engines are serving.
 
     Raises:
         EngineLoadError: The model cannot be served, or the process ended.
     """
     ours, theirs = socket.socketpair()
     with theirs:
-        command = [sys.executable, "-m", "service.engine_process", "--socket-fd"]
+        command = [sys.executable, "-m", ENGINE_MODULE, "--socket-fd"]
         # Some microseconds of vfork and exec; nothing of ours runs between the two.
         process = subprocess.Popen(  # noqa: ASYNC220
-            [*command, str(theirs.fileno())],
+            [*command, str(theirs.fileno()), *(["--background"] if in_background else [])],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             # A Ctrl-C in the terminal is for the front, which drains first.
@@ -66,7 +79,7 @@ async def launch_engine(load: Load) -> EngineConnection:
         )
     try:
         reader, writer = await asyncio.open_unix_connection(sock=ours)
-        writer.write(encode_frame(load))
+        writer.write(encode_frame(msgspec.structs.replace(load, in_background=in_background)))
         match await _read_message(reader):
             case Loaded() as loaded:
                 return EngineConnection(process, reader, writer, loaded)
@@ -75,7 +88,7 @@ async def launch_engine(load: Load) -> EngineConnection:
             case _:
                 raise EngineLoadError(f"{load.directory}: the engine spoke out of turn")
     except (asyncio.IncompleteReadError, OSError, ValueError):
-        await _end(process)
+        await _end(process, patience_seconds=LAST_SECONDS)
         raise EngineLoadError(
             f"{load.directory}: the engine process ended with status {process.returncode}"
         ) from None
@@ -89,7 +102,10 @@ async def _read_message(reader: asyncio.StreamReader) -> FromEngine:
     return decode_from_engine(await reader.readexactly(length))
 
 
-async def _end(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
+async def _end(process: subprocess.Popen[bytes], *, patience_seconds: float = 0.0) -> None:
+    """Wait for the end of a process; kill it when it does not end by itself in time."""
+    try:
+        await asyncio.to_thread(process.wait, patience_seconds)
+    except subprocess.TimeoutExpired:
         process.kill()
-    await asyncio.to_thread(process.wait)
+        await asyncio.to_thread(process.wait)

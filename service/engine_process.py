@@ -1,6 +1,6 @@
 """An engine process: loads one model, then steps its engine for the front at the other end.
 
-Started as `python -m service.engine_process --socket-fd N`. It ends when the front does: by the
+Started by `service.engine_start` with `--socket-fd N`. It ends when the front does: by the
 end of the socket between steps, and by the change of its parent during one.
 """
 
@@ -11,6 +11,7 @@ import socket
 import sys
 import threading
 import time
+from functools import partial
 from typing import NoReturn
 
 from service.engine.engine import Engine, EngineFailedError
@@ -32,6 +33,7 @@ from service.engine.messages import (
 )
 from service.engine.request_table import UnsupportedRequestError
 from service.engine_channel import Channel, FrontGoneError
+from service.low_priority import run_at_low_priority
 
 __all__ = ["EngineLoop", "main"]
 
@@ -161,7 +163,9 @@ def main() -> int:
         (load,) = channel.receive(wait_seconds=None)
         assert isinstance(load, Load)
         try:
-            engine, loaded = build_engine(load)
+            # A version that is to replace another leaves the processor to those who serve.
+            build = partial(build_engine, load)
+            engine, loaded = run_at_low_priority(build) if load.in_background else build()
         except LoadError as error:
             channel.send(LoadFailed(f"{load.directory}: {error}"))
             return 1

@@ -9,7 +9,7 @@ import enum
 import logging
 from collections.abc import Callable
 
-from service.engine.messages import Heartbeat, Load, StepOutput
+from service.engine.messages import Heartbeat, Load, Phase, StepOutput
 from service.engine_client import EngineClient
 from service.engine_launch import EngineLoadError, launch_engine
 
@@ -23,6 +23,8 @@ WATCH_SECONDS = 0.5
 MAX_SILENCE_SECONDS = 3.0
 # One step of the largest chunk; only a deadlock or an endless kernel takes longer.
 MAX_STEP_SECONDS = 60.0
+# Requests wait and none is computed: readiness is gone at once, the process after this time.
+MAX_STALL_SECONDS = 5.0
 FIRST_PAUSE_SECONDS = 0.5
 MAX_PAUSE_SECONDS = 30.0
 # An engine that served for so long is no crash loop: the pause begins again at its shortest.
@@ -51,6 +53,7 @@ class EngineSupervisor:
         state: Where the engine is.
         changed_at: Loop time of the last change of state.
         num_restarts: Processes started after the first.
+        num_failed_restarts: How many of the last of them could not load the model.
     """
 
     def __init__(
@@ -63,26 +66,38 @@ class EngineSupervisor:
     ) -> None:
         self.state = EngineState.LOADING
         self.num_restarts = 0
+        self.num_failed_restarts = 0
         self.changed_at = asyncio.get_running_loop().time()
         self._load = load
         self._name = name
         self._on_report = on_report
         self._on_change = on_change
         self._client: EngineClient | None = None
+        self._stalled_at: float | None = None
         self._watching: asyncio.Task[None] | None = None
 
     @property
     def client(self) -> EngineClient | None:
         """The running process, None while there is none that is ready."""
-        return self._client if self.state is EngineState.READY else None
+        is_ready = self.state is EngineState.READY and self._stalled_at is None
+        return self._client if is_ready else None
 
-    async def start(self) -> EngineClient:
+    @property
+    def process_id(self) -> int | None:
+        """The running process's id."""
+        is_running = self.state is EngineState.READY and self._client is not None
+        return self._client.process_id if is_running and self._client is not None else None
+
+    async def start(self, *, in_background: bool = False) -> EngineClient:
         """Start the first process and, from then on, its successors.
+
+        Args:
+            in_background: Load the first one at the lowest priority.
 
         Raises:
             EngineLoadError: The model cannot be served.
         """
-        client = await self._launch()
+        client = await self._launch(in_background=in_background)
         self._watching = asyncio.create_task(self._watch(), name=f"engine-watch-{self._name}")
         return client
 
@@ -95,9 +110,10 @@ class EngineSupervisor:
         if self._client is not None:
             await self._client.close(gently=True)
 
-    async def _launch(self) -> EngineClient:
-        connection = await launch_engine(self._load)
-        self._client = EngineClient(connection, on_report=self._on_report)
+    async def _launch(self, *, in_background: bool = False) -> EngineClient:
+        connection = await launch_engine(self._load, in_background=in_background)
+        self._client = EngineClient(connection, on_report=self._note_report)
+        self._stalled_at = None
         self._enter(EngineState.READY)
         return self._client
 
@@ -118,9 +134,12 @@ class EngineSupervisor:
                 self.num_restarts += 1
                 try:
                     await self._launch()
+                    self.num_failed_restarts = 0
                     break
                 except EngineLoadError as error:
+                    self.num_failed_restarts += 1
                     _logger.error("engine of %s: %s", self._name, error)
+                    self._on_change()
 
     async def _wait_for_trouble(self, client: EngineClient) -> str:
         """Return what is wrong with a process, once something is."""
@@ -138,10 +157,22 @@ class EngineSupervisor:
                     continue
                 if now - client.last_heard_at > MAX_SILENCE_SECONDS:
                     return f"silent for {now - client.last_heard_at:.1f} seconds"
+                if self._stalled_at is not None and now - self._stalled_at > MAX_STALL_SECONDS:
+                    return f"computes nothing for {MAX_STALL_SECONDS:.0f} seconds while some wait"
                 if now - client.step_changed_at > MAX_STEP_SECONDS:
                     return f"in one step for {now - client.step_changed_at:.0f} seconds"
         finally:
             lost.cancel()
+
+    def _note_report(self, report: StepOutput | Heartbeat) -> None:
+        was_stalled = self._stalled_at is not None
+        is_stalled = isinstance(report, Heartbeat) and report.phase is Phase.STALLED
+        if is_stalled != was_stalled:
+            self._stalled_at = asyncio.get_running_loop().time() if is_stalled else None
+            if is_stalled:
+                _logger.error("engine of %s is stalled: %s", self._name, report)
+            self._on_change()
+        self._on_report(report)
 
     def _enter(self, state: EngineState) -> None:
         self.state = state

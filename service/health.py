@@ -2,16 +2,16 @@
 
 import asyncio
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from service.engine_supervisor import EngineState
-from service.served_models import ServedModel, ServedModels
+from service.served_models import ServedModels
 
 __all__ = ["Health", "Stage", "Verdict"]
 
 # So long may no engine be ready before the whole process is better restarted from outside.
-MAX_UNREADY_SECONDS = 60.0
+MAX_UNREADY_SECONDS = 30.0
 
 
 class Stage(enum.StrEnum):
@@ -24,17 +24,27 @@ class Stage(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One probe's answer."""
+    """One probe's answer.
+
+    Attributes:
+        status: One word: ok, or what is in the way.
+        reason: The same for people, empty where the word says it all.
+    """
 
     is_ok: bool
     status: str
+    reason: str = ""
 
 
 class Health:
-    """The server's stage, and what follows from it and from the engines."""
+    """The server's stage, and what follows from it and from the engines.
 
-    def __init__(self) -> None:
-        self._models: Sequence[ServedModel] = ()
+    Args:
+        models: Judged by what they are at the time of the question; None is none.
+    """
+
+    def __init__(self, models: ServedModels | None = None) -> None:
+        self._models = models or ServedModels()
         self._stage = Stage.LOADING
         self._has_started = False
         self._listeners: list[Callable[[], None]] = []
@@ -43,10 +53,6 @@ class Health:
     def stage(self) -> Stage:
         """Where the server is."""
         return self._stage
-
-    def watch(self, models: ServedModels) -> None:
-        """Judge by these models from now on."""
-        self._models = models.all
 
     def enter(self, stage: Stage) -> None:
         """Move on."""
@@ -67,8 +73,11 @@ class Health:
         """Whether new requests are taken: past loading, not leaving, and a model can answer."""
         if self._stage is not Stage.SERVING:
             return Verdict(False, self._stage)
-        if not any(model.is_ready for model in self._models):
-            return Verdict(False, "engine_unavailable")
+        models = self._models.all
+        if not models:
+            return Verdict(False, "no_model")
+        if not any(model.is_ready for model in models):
+            return Verdict(False, "engine_unavailable", "no model has an engine that answers")
         return Verdict(True, "ok")
 
     def started(self) -> Verdict:
@@ -76,13 +85,15 @@ class Health:
         return Verdict(self._has_started, "ok" if self._has_started else Stage.LOADING)
 
     def live(self) -> Verdict:
-        """Whether waiting still makes sense: false when engines fail to come back."""
+        """Whether waiting still makes sense: false when an engine fails to come back."""
         now = asyncio.get_running_loop().time()
-        for model in self._models:
+        for model in self._models.all:
             supervisor = model.supervisor
-            if (
-                supervisor.state is EngineState.RESTARTING
-                and now - supervisor.changed_at > MAX_UNREADY_SECONDS
-            ):
-                return Verdict(False, "engine_lost")
+            if supervisor.state is not EngineState.RESTARTING:
+                continue
+            if supervisor.num_failed_restarts > 0:
+                return Verdict(False, "engine_lost", f"{model.label}: its engine does not restart")
+            if now - supervisor.changed_at > MAX_UNREADY_SECONDS:
+                reason = f"{model.label}: no engine for {MAX_UNREADY_SECONDS:.0f} seconds"
+                return Verdict(False, "engine_lost", reason)
         return Verdict(True, "ok")

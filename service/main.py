@@ -1,65 +1,40 @@
 """The composition root: build everything, serve, drain on a signal, stop. It owns the signals.
 
 Exit status: 0 after a drain, 2 when there is nothing to serve or a setting is wrong, 1 when an
-engine or a server failed, 128 + N when signal N came twice.
+engine or a server failed, 128 + N when signal N came as the second one.
 """
 
 import asyncio
-import logging
 import signal
-import socket
 import sys
 from collections.abc import Sequence
 
 import uvloop
 from prometheus_client import disable_created_metrics
 
-from service.engine_launch import EngineLoadError
-from service.grpc_api.server import GrpcServer
+from service.banner import banner
+from service.check import check_models
+from service.drain import drain
+from service.engine_figures import EngineFigures
 from service.health import Health, Stage
-from service.logs import configure_logs, log_fields
+from service.logs import configure_logs
+from service.memory_use import MemoryBudget
 from service.metrics import Metrics
-from service.model_store import (
-    ModelFolder,
-    StoreError,
-    newest_first,
-    read_folders,
-    read_store,
-)
+from service.model_choice import ModelChoice, choose_models
+from service.model_loader import ModelLoader, Refusal, VersionRefusedError
+from service.model_start import start_models
+from service.model_store import StoreError
 from service.request_log import RequestLog
-from service.rest_api.server import HttpServer, create_app
-from service.served_models import EngineSettings, ServedModel, ServedModels
-from service.settings import Settings, SettingsError, load_settings, model_folders, store_root
+from service.served_models import ServedModels
+from service.servers import ServeError, Servers
+from service.setting_spec import SettingsError
+from service.settings import Settings
+from service.settings_sources import load_settings
+from service.stop_signals import StopSignals
+from service.store_watch import StoreWatch
 from service.text_generator import TextGenerator
 
 __all__ = ["main"]
-
-_logger = logging.getLogger(__name__)
-
-# What a request that was told to end gets to write its last words.
-FAREWELL_SECONDS = 2.0
-
-
-class ServeError(RuntimeError):
-    """The server cannot start or go on; one line for the operator."""
-
-
-class StopSignals:
-    """SIGTERM and SIGINT: the first asks for a drain, the second for an end."""
-
-    def __init__(self) -> None:
-        self.first = asyncio.Event()
-        self.second = asyncio.Event()
-        self.number = 0
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._note, number)
-
-    def _note(self, number: int) -> None:
-        if self.first.is_set():
-            self.number = number
-            self.second.set()
-        self.first.set()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -69,153 +44,127 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if loaded.is_print_wanted:
             print(loaded.table())
             return 0
+        choice = choose_models(loaded.settings)
         configure_logs()
-        folders = _find_models(loaded.settings)
+        work = _check if loaded.is_check_wanted else _serve
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_serve(loaded.settings, folders))
+            return runner.run(work(loaded.settings, choice))
     except (SettingsError, StoreError) as error:
-        print(f"nextword-serve: {error}", file=sys.stderr)
-        return 2
-    except (ServeError, EngineLoadError) as error:
-        print(f"nextword-serve: {error}", file=sys.stderr)
-        return 1
+        return _complain(error, 2)
+    except VersionRefusedError as error:
+        return _complain(error, 1 if error.refusal is Refusal.NOT_LOADED else 2)
+    except ServeError as error:
+        return _complain(error, 1)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
 
 
-def _find_models(settings: Settings) -> list[ModelFolder]:
-    models = read_folders(model_folders(settings))
-    if (root := store_root(settings)) is not None:
-        models += read_store(root, announce=lambda text: _logger.warning("%s", text))
-    return newest_first(models)
+def _complain(error: Exception, status: int) -> int:
+    print(f"nextword-serve: {error}", file=sys.stderr)
+    return status
 
 
-async def _serve(settings: Settings, folders: list[ModelFolder]) -> int:
+class _Models:
+    """What is served, and what keeps it up to date."""
+
+    def __init__(self, settings: Settings, choice: ModelChoice) -> None:
+        # When a series began says little and doubles every scrape.
+        disable_created_metrics()
+        self.metrics = Metrics()
+        self.served = ServedModels()
+        self.health = Health(self.served)
+        self._choice = choice
+        figures = EngineFigures(self.metrics)
+        self._loader = ModelLoader(
+            settings,
+            num_shares=choice.num_models,
+            budget=MemoryBudget(settings.memory_limit),
+            figures=figures,
+            on_change=self.health.notify,
+        )
+        self.watch: StoreWatch | None = None
+        if choice.root is not None:
+            foreign_names = frozenset(folder.name for folder in choice.folders)
+            self.watch = StoreWatch(
+                choice.root, self.served, self._loader, figures, foreign_names=foreign_names
+            )
+
+    async def start(self) -> None:
+        await start_models(self._choice, self.served, self._loader, self.watch)
+
+    async def stop(self) -> None:
+        if self.watch is not None:
+            await self.watch.close()
+        await asyncio.gather(*(model.stop() for model in self.served.engines))
+
+
+async def _check(settings: Settings, choice: ModelChoice) -> int:
+    models = _Models(settings, choice)
     signals = StopSignals()
-    # When a series began says little and doubles every scrape.
-    disable_created_metrics()
-    metrics = Metrics()
-    health = Health()
-    log = RequestLog(metrics)
-    engines = EngineSettings(
-        device=settings.device,
-        dtype=settings.dtype,
-        num_threads=settings.threads,
-        max_running=settings.max_running,
-        max_queued=settings.max_queued,
-        max_context_tokens=settings.max_context or None,
-    )
-    models = ServedModels(
-        [
-            ServedModel(folder, engines, metrics=metrics, on_change=health.notify)
-            for folder in folders
-        ]
-    )
-    health.watch(models)
-    generator = TextGenerator(models)
-    listener = _listen(settings.host, settings.rest_port)
-    http = HttpServer(
-        create_app(generator, models, health=health, log=log, metrics=metrics), listener
-    )
-    grpc = _grpc_server(settings, generator, models, health, log)
-    serving = asyncio.create_task(http.run(), name="http")
-    await grpc.start()
-    loading = asyncio.create_task(_load(models), name="load")
     stopping = asyncio.create_task(signals.first.wait(), name="stop")
+    checking = asyncio.create_task(check_models(models.served, models.start), name="check")
     try:
-        await asyncio.wait((loading, stopping, serving), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((checking, stopping), return_when=asyncio.FIRST_COMPLETED)
+        if checking.done():
+            print(checking.result())
+            return 0
+        return 128 + signal.SIGTERM
+    finally:
+        stopping.cancel()
+        checking.cancel()
+        await asyncio.wait((checking,))
+        await models.stop()
+
+
+async def _serve(settings: Settings, choice: ModelChoice) -> int:
+    signals = StopSignals()
+    models = _Models(settings, choice)
+    health = models.health
+    log = RequestLog(models.metrics)
+    generator = TextGenerator(models.served)
+    servers = Servers(
+        settings, generator, models.served, health=health, log=log, metrics=models.metrics
+    )
+    await servers.start()
+    stopping = asyncio.create_task(signals.first.wait(), name="stop")
+    failing = asyncio.create_task(servers.wait_failed(), name="failing")
+    loading = asyncio.create_task(models.start(), name="load")
+    watching: asyncio.Task[None] | None = None
+    try:
+        await asyncio.wait((loading, stopping, failing), return_when=asyncio.FIRST_COMPLETED)
         if loading.done() and not stopping.done():
             # Raises what kept a model from being served.
             loading.result()
             health.enter(Stage.SERVING)
-            print(_banner(models, settings.host, listener.getsockname()[1], grpc.port), flush=True)
-            await asyncio.wait((stopping, serving), return_when=asyncio.FIRST_COMPLETED)
-        if serving.done():
+            print(_banner(models, settings, servers), flush=True)
+            if models.watch is not None and settings.poll_interval > 0:
+                watching = asyncio.create_task(models.watch.run(settings.poll_interval))
+            ends = [task for task in (stopping, failing, watching) if task is not None]
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            if watching is not None and watching.done():
+                # It never ends but by a fault of ours; half a server is none.
+                watching.result()
+        if failing.done():
             raise ServeError("the REST server ended by itself")
-        await _drain(settings.drain_timeout, generator, health, log, signals)
+        if watching is not None:
+            # No version is taken up by a server that leaves.
+            watching.cancel()
+            await asyncio.wait((watching,))
+        await drain(settings, generator, health, log, signals)
     finally:
-        loading.cancel()
-        stopping.cancel()
-        http.stop()
-        await asyncio.gather(grpc.stop(), *(model.supervisor.stop() for model in models.all))
-        await asyncio.wait((serving, loading))
+        tasks = [task for task in (loading, stopping, failing, watching) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        await asyncio.gather(servers.stop(), models.stop())
     return 128 + signals.number if signals.second.is_set() else 0
 
 
-async def _load(models: ServedModels) -> None:
-    try:
-        async with asyncio.TaskGroup() as group:
-            for model in models.all:
-                group.create_task(model.start())
-    except* EngineLoadError as errors:
-        # One reason is enough for the operator; the others may follow from it.
-        raise errors.exceptions[0] from None
-
-
-async def _drain(
-    seconds: float,
-    generator: TextGenerator,
-    health: Health,
-    log: RequestLog,
-    signals: StopSignals,
-) -> None:
-    """Refuse what is new, let what runs end, and tell what is left when the time is over."""
-    log_fields(_logger, "draining", open_requests=log.num_open, drain_timeout=seconds)
-    health.enter(Stage.DRAINING)
-    generator.refuse_new()
-    ended = asyncio.create_task(log.wait_all_closed())
-    hurried = asyncio.create_task(signals.second.wait())
-    try:
-        await asyncio.wait((ended, hurried), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        if not ended.done():
-            log_fields(_logger, "drain time over", open_requests=log.num_open)
-            generator.end_all()
-            await asyncio.wait((ended,), timeout=FAREWELL_SECONDS)
-    finally:
-        ended.cancel()
-        hurried.cancel()
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=1024)
-    except OSError as error:
-        raise ServeError(f"cannot listen on --host {host} --rest-port {port}: {error}") from None
-
-
-def _grpc_server(
-    settings: Settings,
-    generator: TextGenerator,
-    models: ServedModels,
-    health: Health,
-    log: RequestLog,
-) -> GrpcServer:
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    try:
-        return GrpcServer(
-            generator, models, readiness=health, log=log, address=f"{host}:{settings.grpc_port}"
-        )
-    except RuntimeError:
-        raise ServeError(
-            f"cannot listen on --host {settings.host} --grpc-port {settings.grpc_port}: "
-            "is it taken?"
-        ) from None
-
-
-def _banner(models: ServedModels, host: str, rest_port: int, grpc_port: int) -> str:
-    default = models.default.folder
-    others = ", ".join(model.folder.name for model in models.all[1:])
-    host = f"[{host}]" if ":" in host else host
-    body = '{"prompt": "Once upon a time", "stream": true}'
-    return "\n".join(
-        (
-            f"Serving {default.name}, version {default.version}, "
-            f"{default.artifact.config.num_parameters / 1e6:.1f} M parameters"
-            + (f" (requests that name no model); also {others}" if others else ""),
-            f"  REST  http://{host}:{rest_port}",
-            f"  gRPC  {host}:{grpc_port}",
-            f"  try   curl -N http://{host}:{rest_port}/v1/generate "
-            f"-H 'Content-Type: application/json' -d '{body}'",
-        )
+def _banner(models: _Models, settings: Settings, servers: Servers) -> str:
+    return banner(
+        models.served,
+        settings.host,
+        rest_port=servers.rest_port,
+        grpc_port=servers.grpc_port,
+        management_port=None,
     )

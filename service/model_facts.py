@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
+from service.engine_supervisor import EngineState
 from service.parameters import EffectiveParameters, RequestedParameters, resolve_parameters
-from service.served_models import ServedModel, ServedModels
+from service.served_models import RefusedVersion, ServedModel, ServedModels
 
 __all__ = ["ModelFacts", "facts_of"]
 
@@ -13,8 +14,19 @@ class ModelFacts:
     """One model, as lists and answers show it.
 
     Attributes:
+        is_default: Whether requests that name no model get this one.
+        status: "ready", "loading", "restarting" or "stopped".
         created: When it was published, in seconds since 1970.
-        context_tokens: Longest prompt.
+        versions: Those that can be asked for as NAME@VERSION, what the name means first.
+        refused: Versions in the store that would be served but cannot be, and why.
+        context_tokens: Longest text.
+        kv_cache_tokens: Tokens that its key-value cache holds, for all requests together.
+        max_running: Requests computed at once.
+        max_queued: Requests that may wait beside those.
+        max_request_tokens: Prompt and continuations of one request, at most.
+        device: What computes it, None before it was loaded.
+        dtype: Number type of its weights.
+        executor: Kind of program that computes it.
         default_parameters: What an empty request gets; its seed means nothing.
     """
 
@@ -22,25 +34,47 @@ class ModelFacts:
     version: str
     is_default: bool
     is_ready: bool
+    status: str
     created: int
+    versions: tuple[str, ...]
+    refused: tuple[RefusedVersion, ...]
     context_tokens: int
+    kv_cache_tokens: int
+    max_running: int
+    max_queued: int
+    max_request_tokens: int
     vocabulary_size: int
     num_parameters: int
+    device: str | None
+    dtype: str | None
+    executor: str | None
     default_parameters: EffectiveParameters
 
 
 def facts_of(model: ServedModel, models: ServedModels) -> ModelFacts:
     """The facts of one of a server's models."""
-    folder = model.folder
+    folder, plan, loaded = model.folder, model.plan, model.loaded
+    state = model.supervisor.state
     return ModelFacts(
         id=folder.name,
         version=folder.version,
         is_default=model is models.default,
         is_ready=model.is_ready,
+        # A stalled engine is about to be replaced.
+        status=str(EngineState.RESTARTING if state == "ready" and not model.is_ready else state),
         created=folder.created,
+        versions=models.versions_of(folder.name),
+        refused=models.refused(folder.name),
         context_tokens=model.context_tokens,
+        kv_cache_tokens=plan.kv_cache_tokens,
+        max_running=plan.load.max_running,
+        max_queued=plan.max_requests - plan.load.max_running,
+        max_request_tokens=plan.max_tokens,
         vocabulary_size=folder.vocabulary_size,
         num_parameters=folder.artifact.config.num_parameters,
+        device=None if loaded is None else loaded.device,
+        dtype=None if loaded is None else loaded.dtype,
+        executor=None if loaded is None else loaded.executor,
         default_parameters=resolve_parameters(
             RequestedParameters(),
             folder.defaults,

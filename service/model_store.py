@@ -1,22 +1,21 @@
-"""Which artifacts are served, under which names, and what the front knows of each. Torch-free."""
+"""What the front knows of one artifact that it serves: all but its weights. Torch-free."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from model.artifact import Artifact, ArtifactError, read_artifact
-from model.store import list_names, list_versions, resolve_version
 from model.tokenizer import Tokenizer, TokenizerError
 from service.parameter_rules import PARAMETER_RULES
 from service.parameters import DEFAULT_MAX_TOKENS, ModelDefaults
 
-__all__ = ["ModelFolder", "StoreError", "newest_first", "read_folders", "read_store"]
+__all__ = ["ModelFolder", "StoreError", "read_folder"]
 
 
 class StoreError(ValueError):
-    """There is nothing that can be served; one line for the operator."""
+    """Something cannot be served; one line for the operator."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,80 +53,26 @@ class ModelFolder:
         return self.tokenizer.token_bytes(token_id)
 
 
-def read_store(root: Path, *, announce: Callable[[str], None]) -> list[ModelFolder]:
-    """The version to serve of every name in a store: what its file ``current`` says, else the
-    newest valid one.
+def read_folder(directory: Path, *, name: str | None = None, verify: bool = True) -> ModelFolder:
+    """Read an artifact and check that it can be served.
 
     Args:
-        root: The store.
-        announce: Told about what is passed over, and why.
+        directory: The artifact.
+        name: Name to serve it under; None is its own.
+        verify: Hash every file and compare with the manifest, where there is one.
 
     Raises:
-        StoreError: The folder cannot be read, or nothing in it can be served.
+        StoreError: It cannot be served.
     """
-    models: list[ModelFolder] = []
     try:
-        for name in list_names(root):
-            for version in _candidates(root / name, announce):
-                try:
-                    models.append(_read_folder(None, root / name / version))
-                    break
-                except StoreError as error:
-                    announce(f"{name}@{version} is not served: {error}")
-    except ArtifactError as error:
-        raise StoreError(str(error)) from None
-    if not models:
-        raise StoreError(f"{root}: no model that can be served; `make train` makes one")
-    return models
-
-
-def read_folders(folders: Iterable[tuple[str | None, Path]]) -> list[ModelFolder]:
-    """Read and verify artifacts.
-
-    Args:
-        folders: Name to serve under (None is the artifact's own) and folder.
-
-    Raises:
-        StoreError: One cannot be served.
-    """
-    return [_read_folder(name, directory.resolve()) for name, directory in folders]
-
-
-def newest_first(models: Iterable[ModelFolder]) -> list[ModelFolder]:
-    """The models in the order of their making, so that the newest is the default.
-
-    Raises:
-        StoreError: Two have one name.
-    """
-    ordered = sorted(models, key=lambda model: -model.created)
-    names = [model.name for model in ordered]
-    for name in names:
-        if names.count(name) > 1:
-            raise StoreError(
-                f"two models are called {name}; give one another name: --model NAME=DIR"
-            )
-    return ordered
-
-
-def _candidates(directory: Path, announce: Callable[[str], None]) -> list[str]:
-    """Versions of a name to try, in order."""
-    if not (directory / "current").exists():
-        return list(reversed(list_versions(directory)))
-    try:
-        return [resolve_version(directory)]
-    except ArtifactError as error:
-        announce(f"{directory.name} is not served: {error}")
-        return []
-
-
-def _read_folder(name: str | None, directory: Path) -> ModelFolder:
-    try:
-        artifact = read_artifact(directory)
+        artifact = read_artifact(directory, verify=verify)
         tokenizer = Tokenizer.load(directory)
         defaults = _defaults(artifact)
+        card = _card(directory)
     except (ArtifactError, TokenizerError) as error:
         raise StoreError(str(error)) from None
-    card = directory / "README.md"
+    except OSError as error:
+        raise StoreError(f"{directory}: {error.strerror or 'cannot be read'}") from None
     return ModelFolder(
         name=name or artifact.name,
         version=artifact.version,
@@ -135,12 +80,17 @@ def _read_folder(name: str | None, directory: Path) -> ModelFolder:
         tokenizer=tokenizer,
         defaults=defaults,
         created=_created(artifact),
-        card=card.read_text("utf-8", "replace") if card.exists() else "",
+        card=card,
         end_token_ids=_end_token_ids(artifact, tokenizer),
         max_token_bytes=max(
             len(tokenizer.token_bytes(token_id)) for token_id in range(tokenizer.vocab_size)
         ),
     )
+
+
+def _card(directory: Path) -> str:
+    path = directory / "README.md"
+    return path.read_text("utf-8", "replace") if path.exists() else ""
 
 
 def _end_token_ids(artifact: Artifact, tokenizer: Tokenizer) -> tuple[int, ...]:

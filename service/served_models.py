@@ -1,198 +1,150 @@
-"""The models behind a server: a folder and an engine each, looked up by the name a client gives."""
+"""All models behind a server, looked up by the name that a client gives; they may change.
 
-import logging
+NAME is the version that is served now, NAME@VERSION is that or another that is kept loaded (--pin,
+--model). Versions that are not loaded are not found: nothing that a client says loads a model.
+"""
+
 import re
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from service.admission import Admission
-from service.engine.messages import Heartbeat, Load, StepOutput
-from service.engine_client import EngineClient
-from service.engine_supervisor import EngineState, EngineSupervisor
 from service.errors import ErrorKind, RequestError
-from service.logs import log_fields
-from service.metrics import Metrics
-from service.model_store import ModelFolder
+from service.served_model import ServedModel
 
-__all__ = ["EngineSettings", "ServedModel", "ServedModels"]
-
-_logger = logging.getLogger(__name__)
+__all__ = ["RefusedVersion", "ServedModel", "ServedModels"]
 
 _SAFE_NAME = re.compile(r"[A-Za-z0-9._@-]{1,64}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineSettings:
-    """How every engine of a server runs."""
+@dataclass(frozen=True, slots=True)
+class RefusedVersion:
+    """A version in the store that is not served although it is asked for, and why."""
 
-    device: str
-    dtype: str
-    num_threads: int
-    max_running: int
-    max_queued: int
-    max_context_tokens: int | None
-
-
-class ServedModel:
-    """One model: its folder, its engine, and how much it takes at once."""
-
-    def __init__(
-        self,
-        folder: ModelFolder,
-        settings: EngineSettings,
-        *,
-        metrics: Metrics,
-        on_change: Callable[[], None],
-    ) -> None:
-        self.folder = folder
-        self._settings = settings
-        self._metrics = metrics
-        self._on_change = on_change
-        self._num_holders = 0
-        own = folder.artifact.config.max_position_embeddings
-        self.context_tokens = min(own, settings.max_context_tokens or own)
-        max_requests = settings.max_running + settings.max_queued
-        self._admission = Admission(
-            max_requests=max_requests, max_tokens=max_requests * (self.context_tokens + 1)
-        )
-        load = Load(
-            directory=str(folder.artifact.directory),
-            device=settings.device,
-            dtype=settings.dtype,
-            num_threads=settings.num_threads,
-            max_running=settings.max_running,
-            max_context_tokens=self.context_tokens,
-        )
-        self.supervisor = EngineSupervisor(
-            load, name=folder.name, on_report=self._note_report, on_change=self._note_change
-        )
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether it can answer now."""
-        return self.supervisor.client is not None
-
-    async def start(self) -> None:
-        """Start the engine.
-
-        Raises:
-            EngineLoadError: The model cannot be served.
-        """
-        client = await self.supervisor.start()
-        loaded = client.loaded
-        name = self.folder.name
-        self._metrics.load_seconds.labels(name).set(loaded.load_seconds)
-        self._metrics.info.labels(name, self.folder.version, loaded.device, loaded.dtype).set(1)
-        log_fields(
-            _logger,
-            "model ready",
-            model=name,
-            version=self.folder.version,
-            parameters=loaded.num_parameters,
-            context_tokens=loaded.context_tokens,
-            device=loaded.device,
-            dtype=loaded.dtype,
-            kv_cache_bytes=loaded.kv_cache_bytes,
-            load_seconds=round(loaded.load_seconds, 3),
-        )
-
-    @contextmanager
-    def held(self) -> Generator["ServedModel", None, None]:
-        """Keep the engine for as long as the block runs, even when another version takes over."""
-        self._num_holders += 1
-        try:
-            yield self
-        finally:
-            self._num_holders -= 1
-
-    @contextmanager
-    def admit(self, num_tokens: int) -> Generator[EngineClient, None, None]:
-        """Take on a request for as long as the block runs; its value is the engine to ask.
-
-        Args:
-            num_tokens: What the request may cost: its prompt and everything it may make.
-
-        Raises:
-            RequestError: The engine is loading, lost or full, or the cost is above any limit.
-        """
-        client = self.supervisor.client
-        if client is None:
-            if self.supervisor.state is EngineState.LOADING:
-                raise RequestError(
-                    ErrorKind.MODEL_LOADING, "the model is loading", retry_after_seconds=2
-                )
-            raise RequestError(
-                ErrorKind.ENGINE_UNAVAILABLE,
-                "the engine was lost and is being restarted",
-                retry_after_seconds=2,
-            )
-        with self._admission.enter(num_tokens):
-            yield client
-
-    def _note_report(self, report: StepOutput | Heartbeat) -> None:
-        name = self.folder.name
-        # Beats report too: after a cancel there may be no further step.
-        self._metrics.running.labels(name).set(report.num_running)
-        self._metrics.waiting.labels(name).set(report.num_waiting)
-        if isinstance(report, StepOutput):
-            self._metrics.batch_size.labels(name).observe(report.num_running)
-            self._metrics.step_seconds.labels(name).observe(report.seconds)
-            self._admission.note_step(num_tokens=report.num_tokens, seconds=report.seconds)
-
-    def _note_change(self) -> None:
-        name = self.folder.name
-        self._metrics.is_ready.labels(name).set(self.is_ready)
-        self._metrics.engine_restarts.labels(name).set(self.supervisor.num_restarts)
-        if not self.is_ready:
-            self._metrics.running.labels(name).set(0)
-            self._metrics.waiting.labels(name).set(0)
-        self._on_change()
+    version: str
+    reason: str
 
 
 class ServedModels:
-    """All models of a server; the first is the default.
+    """The models of a server. While it is loading there are none, and requests are told so."""
 
-    Args:
-        models: At least one; their names differ.
-    """
+    def __init__(self) -> None:
+        self._is_loading = True
+        self._default_name = ""
+        self._current: dict[str, ServedModel] = {}
+        self._pinned: dict[str, ServedModel] = {}
+        self._retiring: list[ServedModel] = []
+        self._refused: dict[str, tuple[RefusedVersion, ...]] = {}
 
-    def __init__(self, models: Sequence[ServedModel]) -> None:
-        assert models
-        self._models = {model.folder.name: model for model in models}
+    def open(self, current: Iterable[ServedModel], pinned: Iterable[ServedModel]) -> None:
+        """Begin to serve.
+
+        The model that was made last is the default from now on: by its name, whatever is published
+        later, since the requests of those who name none should not change their model at night.
+
+        Args:
+            current: What each name means; at least one.
+            pinned: Versions kept beside or besides those.
+        """
+        ordered = sorted(current, key=lambda model: -model.folder.created)
+        self._current = {model.folder.name: model for model in ordered}
+        self._pinned = {model.label: model for model in pinned}
+        self._default_name = ordered[0].folder.name
+        self._is_loading = False
 
     @property
     def all(self) -> list[ServedModel]:
-        """The models, the default one first."""
-        return list(self._models.values())
+        """What each name means now: the default model first, the others newest first."""
+        rest = [model for name, model in self._current.items() if name != self._default_name]
+        rest.sort(key=lambda model: -model.folder.created)
+        return [*([] if self._is_loading else [self.default]), *rest]
 
-    def fail_all(self, error: RequestError) -> None:
-        """End every running request of every engine with an error."""
-        for model in self.all:
-            if (client := model.supervisor.client) is not None:
-                client.fail_all(error)
+    @property
+    def engines(self) -> list[ServedModel]:
+        """Every version with an engine, those included that end their last requests."""
+        models = [*self._current.values(), *self._pinned.values(), *self._retiring]
+        return list({id(model): model for model in models}.values())
 
     @property
     def default(self) -> ServedModel:
-        """The model of requests that name none."""
-        return self.all[0]
+        """The model of requests that name none; there is one once loading is over."""
+        return self._current[self._default_name]
 
     def find(self, name: str | None) -> ServedModel:
-        """The model that NAME or NAME@VERSION means; None means the default.
+        """The model that NAME or NAME@VERSION means now; None means the default.
 
         Raises:
-            RequestError: No such model, or no such version of it.
+            RequestError: No such model, no such version loaded, or none is loaded yet.
         """
+        if self._is_loading:
+            raise RequestError(
+                ErrorKind.MODEL_LOADING, "the models are loading", retry_after_seconds=2
+            )
         if name is None:
             return self.default
-        base, _, version = name.partition("@")
-        model = self._models.get(base)
-        if model is None or (version and version != model.folder.version) or name.endswith("@"):
+        base, at, version = name.partition("@")
+        model = self._current.get(base)
+        if at and (model is None or model.folder.version != version):
+            model = self._pinned.get(name)
+        if model is None:
             # What a client sends is repeated only where it cannot be mistaken for anything else.
             shown = f" {name}" if _SAFE_NAME.fullmatch(name) else ""
+            loaded = ", ".join([*self._current, *(self._labels(base) if at else ())])
             raise RequestError(
                 ErrorKind.MODEL_NOT_FOUND,
-                f"model{shown} is not served; served are: {', '.join(self._models)}",
+                f"model{shown} is not loaded; loaded are: {loaded}",
                 field="model",
             )
         return model
+
+    def versions_of(self, name: str) -> tuple[str, ...]:
+        """Versions of a name that can be asked for, the one that the name means first."""
+        return tuple(label.partition("@")[2] for label in self._labels(name))
+
+    def current(self, name: str) -> ServedModel | None:
+        """What a name means now."""
+        return self._current.get(name)
+
+    def put(self, model: ServedModel) -> ServedModel | None:
+        """Let a name mean this model from now on.
+
+        Returns:
+            The one it meant before, if that is to end with its last request. It counts among
+            ``engines`` until it is dropped.
+        """
+        before = self._current.get(model.folder.name)
+        self._current[model.folder.name] = model
+        if before is None or before.label in self._pinned:
+            return None
+        self._retiring.append(before)
+        return before
+
+    def drop(self, model: ServedModel) -> None:
+        """Forget a version whose engine has ended."""
+        self._retiring.remove(model)
+
+    def pinned(self, name: str, version: str) -> ServedModel | None:
+        """A version that is kept loaded."""
+        return self._pinned.get(f"{name}@{version}")
+
+    def set_refused(self, name: str, refused: tuple[RefusedVersion, ...]) -> None:
+        """Say which versions of a name are refused now."""
+        self._refused[name] = refused
+
+    def refused(self, name: str) -> tuple[RefusedVersion, ...]:
+        """Versions of a name that are refused now."""
+        return self._refused.get(name, ())
+
+    def fail_all(self, error: RequestError) -> None:
+        """End every running request of every engine with an error."""
+        for model in self.engines:
+            if (client := model.supervisor.client) is not None:
+                client.fail_all(error)
+
+    def _labels(self, name: str) -> list[str]:
+        current = self._current.get(name)
+        labels = [] if current is None else [current.label]
+        return labels + [
+            label
+            for label, model in self._pinned.items()
+            if model.folder.name == name and label not in labels
+        ]

@@ -1,56 +1,18 @@
-"""Every setting of the server, declared once: flag, environment variable, default, help, limits.
+"""Every setting of the server, declared once: name, kind, default, limits and what it means.
 
-Precedence: flag, environment, default. `--print-config` shows each value and where it came from.
+Flags, environment variables, their help, `--print-config` and docs/settings.md all follow from the
+fields of `Settings`; `settings_sources` reads them, `default_limits` fits defaults to the machine.
 """
 
-import argparse
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import cast
 
-__all__ = [
-    "ENVIRONMENT_PREFIX",
-    "LoadedSettings",
-    "Settings",
-    "SettingsError",
-    "load_settings",
-    "model_folders",
-    "store_root",
-]
+from service.setting_spec import MAX_BYTES, SPEC, Kind, SettingSpec, setting
 
-ENVIRONMENT_PREFIX = "NEXTWORD_"
+__all__ = ["DEFAULT_ROOT", "SETTING_SPECS", "Settings"]
+
 DEFAULT_ROOT = "artifacts"
-_INT_MAX = 2**31 - 1
-
-
-class SettingsError(ValueError):
-    """A setting cannot be used; one line naming it, its limit and the given value."""
-
-
-def _setting(
-    default: object,
-    help_text: str,
-    *,
-    minimum: float | None = None,
-    maximum: float | None = None,
-    choices: tuple[str, ...] = (),
-    metavar: str | None = None,
-) -> dict[str, object]:
-    return {
-        "default": default,
-        "help": help_text,
-        "minimum": minimum,
-        "maximum": maximum,
-        "choices": choices,
-        "metavar": metavar,
-    }
-
-
-def _usable_cores() -> int:
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,178 +20,161 @@ class Settings:
     """How a server runs."""
 
     model: tuple[str, ...] = field(
-        metadata=_setting(
+        metadata=setting(
+            Kind.LIST,
             (),
-            "serve the model folder DIR under NAME, or under its own name; may be repeated "
-            "(in the environment: separated by commas)",
+            "serve the model folder DIR under NAME, or under its own name; may be repeated",
+            default_text="none",
             metavar="[NAME=]DIR",
         )
     )
     models: str = field(
-        metadata=_setting(
+        metadata=setting(
+            Kind.TEXT,
             "",
-            "serve every name in the model store ROOT, the newest version of each "
-            f"(default: {DEFAULT_ROOT} unless --model is given)",
+            "serve every name in the model store ROOT: the version that its file current says, "
+            "else the newest valid one; new versions and names are taken up while serving",
+            default_text=f"{DEFAULT_ROOT}, unless --model is given",
             metavar="ROOT",
         )
     )
-    host: str = field(metadata=_setting("127.0.0.1", "address to listen on, for both protocols"))
+    pin: tuple[str, ...] = field(
+        metadata=setting(
+            Kind.LIST,
+            (),
+            "keep this version of the store loaded as well, for requests that name it; may be "
+            "repeated",
+            default_text="none",
+            metavar="NAME@VERSION",
+        )
+    )
+    poll_interval: float = field(
+        metadata=setting(
+            Kind.NUMBER,
+            5.0,
+            "seconds between two looks at the model store; 0 never looks again",
+            limits=(0, 86400),
+            metavar="SECONDS",
+        )
+    )
+    host: str = field(
+        metadata=setting(Kind.TEXT, "127.0.0.1", "address to listen on, for every port")
+    )
     rest_port: int = field(
-        metadata=_setting(8000, "port of REST; 0 takes a free one", minimum=0, maximum=65535)
+        metadata=setting(Kind.INTEGER, 8000, "port of REST; 0 takes a free one", limits=(0, 65535))
     )
     grpc_port: int = field(
-        metadata=_setting(50051, "port of gRPC; 0 takes a free one", minimum=0, maximum=65535)
+        metadata=setting(Kind.INTEGER, 50051, "port of gRPC; 0 takes a free one", limits=(0, 65535))
     )
     device: str = field(
-        metadata=_setting("auto", "where models compute", choices=("auto", "cpu", "cuda"))
+        metadata=setting(Kind.TEXT, "auto", "where models compute", choices=("auto", "cpu", "cuda"))
     )
     dtype: str = field(
-        metadata=_setting(
+        metadata=setting(
+            Kind.TEXT,
             "auto",
             "number type of the weights; auto is the folder's own where the processor has it, "
             "else f32",
             choices=("auto", "f32", "bf16"),
         )
     )
+    executor: str = field(
+        metadata=setting(Kind.TEXT, "auto", "what computes the logits", choices=("auto", "eager"))
+    )
+    deterministic: bool | None = field(
+        metadata=setting(
+            Kind.SWITCH,
+            None,
+            "give a request the same tokens, bit by bit, whatever runs beside it; refuse a model "
+            "for which this cannot be had",
+            default_text="where it costs little",
+        )
+    )
     threads: int = field(
-        metadata=_setting(
-            max(1, _usable_cores() - 1),
-            "compute threads of each model's engine (default: the usable cores but one)",
-            minimum=1,
-            maximum=1024,
+        metadata=setting(
+            Kind.INTEGER,
+            None,
+            "compute threads of each model's engine",
+            default_text="the usable cores but one: cgroup quota, affinity, cores",
+            limits=(1, 1024),
+        )
+    )
+    memory_limit: int = field(
+        metadata=setting(
+            Kind.SIZE,
+            None,
+            "memory of the server and all its engines; what does not fit is refused",
+            default_text="the memory limit of the cgroup, or the physical memory",
+            limits=(64 << 20, MAX_BYTES),
+        )
+    )
+    kv_cache_memory: int = field(
+        metadata=setting(
+            Kind.SIZE,
+            None,
+            "memory for the key-value caches, shared evenly by the models; a version that "
+            "replaces another has a share of the same size while the old one ends its requests",
+            default_text="a quarter of --memory-limit",
+            limits=(1, MAX_BYTES),
         )
     )
     max_context: int = field(
-        metadata=_setting(
-            0, "longest prompt in tokens; 0 is each model's own", minimum=0, maximum=_INT_MAX
+        metadata=setting(
+            Kind.INTEGER,
+            0,
+            "longest text in tokens, prompt and continuation; 0 is each model's own, or what "
+            "its share of the key-value cache holds",
+            metavar="TOKENS",
         )
     )
     max_running: int = field(
-        metadata=_setting(16, "requests of one model computed at once", minimum=1, maximum=4096)
+        metadata=setting(
+            Kind.INTEGER,
+            None,
+            "requests of one model computed at once",
+            default_text="one for each 128 MiB of --memory-limit, from 4 to 32",
+            limits=(1, 4096),
+        )
     )
     max_queued: int = field(
-        metadata=_setting(
-            64, "requests of one model that may wait beside those", minimum=0, maximum=1_000_000
+        metadata=setting(
+            Kind.INTEGER,
+            None,
+            "requests of one model that may wait beside those",
+            default_text="four times --max-running",
+            limits=(0, 1_000_000),
+        )
+    )
+    max_queued_tokens: int = field(
+        metadata=setting(
+            Kind.INTEGER,
+            None,
+            "tokens that the waiting requests of one model may take, prompts and continuations",
+            default_text="one for each 8 KiB of --memory-limit; a whole context at least",
+            metavar="TOKENS",
         )
     )
     drain_timeout: float = field(
-        metadata=_setting(
+        metadata=setting(
+            Kind.NUMBER,
             30.0,
             "seconds that running requests get to end after SIGTERM or Ctrl-C",
-            minimum=0.0,
-            maximum=86400.0,
+            limits=(0, 86400),
+            metavar="SECONDS",
+        )
+    )
+    lame_duck: float = field(
+        metadata=setting(
+            Kind.NUMBER,
+            0.0,
+            "seconds after SIGTERM or Ctrl-C for which the ports stay open at least, answering "
+            "that the server leaves, so that balancers notice",
+            limits=(0, 3600),
+            metavar="SECONDS",
         )
     )
 
 
-@dataclass(frozen=True, slots=True)
-class LoadedSettings:
-    """The settings in force and where each came from: flag, environment or default."""
-
-    settings: Settings
-    sources: Mapping[str, str]
-    is_print_wanted: bool
-
-    def table(self) -> str:
-        """One line per setting: name, value, source."""
-        values = {each.name: getattr(self.settings, each.name) for each in fields(Settings)}
-        return "\n".join(
-            f"{name} = {value!r}  ({self.sources[name]})" for name, value in values.items()
-        )
-
-
-def load_settings(
-    arguments: Sequence[str], environment: Mapping[str, str] = os.environ
-) -> LoadedSettings:
-    """Read flags and environment.
-
-    Raises:
-        SettingsError: A value is of the wrong type or out of its range.
-        SystemExit: --help, or an unknown flag.
-    """
-    given = vars(_parser().parse_args(arguments))
-    values: dict[str, object] = {}
-    sources: dict[str, str] = {}
-    for each in fields(Settings):
-        flag, variable = f"--{each.name.replace('_', '-')}", ENVIRONMENT_PREFIX + each.name.upper()
-        if given[each.name] is not None:
-            text: object = given[each.name]
-            sources[each.name], spelled = "flag", flag
-        elif variable in environment:
-            text, sources[each.name], spelled = environment[variable], "environment", variable
-            if each.name == "model":
-                text = [part for part in environment[variable].split(",") if part]
-        else:
-            values[each.name], sources[each.name] = each.metadata["default"], "default"
-            continue
-        values[each.name] = _parse(spelled, text, each.metadata)
-    # The fields and their types are those of Settings by construction of `_parse`.
-    settings = Settings(**values)  # pyright: ignore[reportArgumentType]
-    return LoadedSettings(settings, sources, bool(given["print_config"]))
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="nextword-serve",
-        description="Serve the next words of trained models over REST and gRPC.",
-        epilog=f"Each option can also be set as {ENVIRONMENT_PREFIX}NAME, for example "
-        f"{ENVIRONMENT_PREFIX}REST_PORT=9000.",
-        allow_abbrev=False,
-    )
-    for each in fields(Settings):
-        metadata = each.metadata
-        default = metadata["default"]
-        shown = f" (default: {default})" if default and "default:" not in metadata["help"] else ""
-        if metadata["choices"]:
-            shown = f": {', '.join(metadata['choices'])}{shown}"
-        parser.add_argument(
-            f"--{each.name.replace('_', '-')}",
-            dest=each.name,
-            metavar=metadata["metavar"] or each.name.rpartition("_")[2].upper(),
-            action="append" if each.name == "model" else "store",
-            help=f"{metadata['help']}{shown}",
-        )
-    parser.add_argument(
-        "--print-config", action="store_true", help="print every setting and its source, and exit"
-    )
-    return parser
-
-
-def _parse(name: str, given: object, metadata: Mapping[str, object]) -> object:
-    """A value from its text, by the type of its default."""
-    if isinstance(given, list):
-        return tuple(cast("list[str]", given))
-    text = str(given)
-    default = metadata["default"]
-    if isinstance(default, int | float):
-        try:
-            number = type(default)(text)
-        except ValueError:
-            word = "a whole number" if isinstance(default, int) else "a number"
-            raise SettingsError(f"{name} must be {word}, got {text[:80]!a}") from None
-        minimum, maximum = cast("float", metadata["minimum"]), cast("float", metadata["maximum"])
-        if not minimum <= number <= maximum:
-            raise SettingsError(f"{name} must be from {minimum} to {maximum}, got {text[:80]}")
-        return number
-    choices = cast("tuple[str, ...]", metadata["choices"])
-    if choices and text not in choices:
-        raise SettingsError(f"{name} must be one of {', '.join(choices)}, got {text[:80]!a}")
-    if not text:
-        raise SettingsError(f"{name} must not be empty")
-    return text
-
-
-def model_folders(settings: Settings) -> list[tuple[str | None, Path]]:
-    """The folders of --model, with the name that each is to be served under."""
-    folders: list[tuple[str | None, Path]] = []
-    for text in settings.model:
-        name, separator, directory = text.partition("=")
-        folders.append((name, Path(directory)) if separator else (None, Path(text)))
-    return folders
-
-
-def store_root(settings: Settings) -> Path | None:
-    """The model store to serve: --models, else the default one when no --model is given."""
-    if settings.models:
-        return Path(settings.models)
-    return None if settings.model else Path(DEFAULT_ROOT)
+SETTING_SPECS: Mapping[str, SettingSpec] = {
+    each.name: cast("SettingSpec", each.metadata[SPEC]) for each in fields(Settings)
+}

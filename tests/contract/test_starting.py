@@ -72,8 +72,8 @@ def test_a_store_serves_the_newest_valid_version_of_each_name(
     server = start_server("--models", str(store), folder=None)
     (model,) = server.get("/v1/models").json()["data"]
     assert (model["id"], model["version"]) == ("tiny", "1")
-    assert any("tiny@2 is not served" in line for line in server.log)
-    assert any("broken@1 is not served" in line for line in server.log)
+    assert any("tiny@2 is refused" in line for line in server.log)
+    assert any("broken@1 is refused" in line for line in server.log)
     assert server.stop() == 0
 
 

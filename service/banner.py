@@ -1,0 +1,39 @@
+"""What a person reads when the server is ready: which model, where, and a line to try."""
+
+import shlex
+
+import msgspec
+
+from service.served_models import ServedModels
+
+__all__ = ["address_text", "banner"]
+
+EXAMPLE = {"prompt": "Once upon a time", "stream": True}
+
+
+def banner(
+    models: ServedModels, host: str, *, rest_port: int, grpc_port: int, management_port: int | None
+) -> str:
+    """The lines to print; the last one is a command."""
+    default = models.default.folder
+    others = ", ".join(model.label for model in models.all[1:])
+    rest = address_text(host, rest_port)
+    body = shlex.quote(msgspec.json.encode(EXAMPLE).decode())
+    lines = [
+        f"Serving {default.name}, version {default.version}, "
+        f"{default.artifact.config.num_parameters / 1e6:.1f} M parameters"
+        + (f" (requests that name no model); also {others}" if others else ""),
+        f"  REST  http://{rest}",
+        f"  gRPC  {address_text(host, grpc_port)}",
+    ]
+    if management_port is not None:
+        lines.append(f"  health and metrics also  http://{address_text(host, management_port)}")
+    lines.append(
+        f"  try   curl -N http://{rest}/v1/generate -H 'Content-Type: application/json' -d {body}"
+    )
+    return "\n".join(lines)
+
+
+def address_text(host: str, port: int) -> str:
+    """HOST:PORT, with brackets around an address of version 6."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,158 @@
+"""What the engines of each model report, as series; several versions of one name add up.
+
+The labels are names of models, versions that are loaded, and words of closed sets.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from prometheus_client import Counter, Gauge
+
+from service.engine.messages import Heartbeat, Loaded, StepCounters, StepOutput
+from service.metrics import Metrics
+
+__all__ = ["EngineFigures", "EngineReporter"]
+
+_NO_COUNTERS = StepCounters()
+
+
+@dataclass(frozen=True, slots=True)
+class _Load:
+    """What one engine has on its hands."""
+
+    num_running: int = 0
+    num_waiting: int = 0
+    num_free_blocks: int = 0
+    num_blocks: int = 0
+
+
+class EngineFigures:
+    """The series of all engines and of the model store.
+
+    Args:
+        metrics: Holds the registry.
+    """
+
+    def __init__(self, metrics: Metrics) -> None:
+        self.metrics = metrics
+        self.free_blocks = self._gauge(
+            "nextword_engine_free_blocks", "Blocks of the key-value cache free for new requests."
+        )
+        self.blocks = self._gauge("nextword_engine_blocks", "Blocks of the key-value cache.")
+        self.reused_tokens = self._counter(
+            "nextword_engine_reused_prompt_tokens",
+            "Prompt tokens whose keys and values were in the cache already.",
+        )
+        self.preemptions = self._counter(
+            "nextword_engine_preemptions", "Sequences put back because others needed their blocks."
+        )
+        self.chunked_prompts = self._counter(
+            "nextword_engine_chunked_prompts", "Prompts computed in more than one piece."
+        )
+        self.mixed_steps = self._counter(
+            "nextword_engine_mixed_steps", "Steps with prompts beside running sequences."
+        )
+        self.not_admitted = self._counter(
+            "nextword_not_admitted", "Requests refused because the queue was full.", "limit"
+        )
+        self.swaps = self._counter(
+            "nextword_model_swaps",
+            "Attempts to serve another version: swapped, or why it was refused.",
+            "outcome",
+        )
+        self.refused_versions = self._gauge(
+            "nextword_model_refused_versions", "Versions in the store that are refused now."
+        )
+        self._loads: dict[str, dict[EngineReporter, _Load]] = {}
+
+    def reporter(self, name: str, version: str, is_ready: Callable[[], bool]) -> "EngineReporter":
+        """What an engine of a model reports to."""
+        return EngineReporter(self, name, version, is_ready)
+
+    def update(self, name: str, reporter: "EngineReporter", load: _Load | None) -> None:
+        """Take in what one engine has on its hands; None when it has ended."""
+        loads = self._loads.setdefault(name, {})
+        loads.pop(reporter, None)
+        if load is not None:
+            loads[reporter] = load
+        self.metrics.running.labels(name).set(sum(x.num_running for x in loads.values()))
+        self.metrics.waiting.labels(name).set(sum(x.num_waiting for x in loads.values()))
+        self.free_blocks.labels(name).set(sum(x.num_free_blocks for x in loads.values()))
+        self.blocks.labels(name).set(sum(x.num_blocks for x in loads.values()))
+
+    def is_any_ready(self, name: str) -> bool:
+        """Whether some engine of a name can answer."""
+        return any(reporter.is_ready() for reporter in self._loads.get(name, {}))
+
+    def _gauge(self, name: str, description: str) -> Gauge:
+        return Gauge(name, description, ("model",), registry=self.metrics.registry)
+
+    def _counter(self, name: str, description: str, *labels: str) -> Counter:
+        return Counter(name, description, ("model", *labels), registry=self.metrics.registry)
+
+
+class EngineReporter:
+    """One engine's way to the series, through all its processes."""
+
+    def __init__(
+        self, figures: EngineFigures, name: str, version: str, is_ready: Callable[[], bool]
+    ) -> None:
+        self.is_ready = is_ready
+        self._figures = figures
+        self._name = name
+        self._version = version
+        self._counters = _NO_COUNTERS
+        self._info: tuple[str, str, str, str] | None = None
+
+    def note_loaded(self, loaded: Loaded) -> None:
+        """A process has loaded the model; its counters begin at zero."""
+        self._counters = _NO_COUNTERS
+        metrics = self._figures.metrics
+        metrics.load_seconds.labels(self._name).set(loaded.load_seconds)
+        self._info = (self._name, self._version, loaded.device, loaded.dtype)
+        metrics.info.labels(*self._info).set(1)
+        load = _Load(num_free_blocks=loaded.num_blocks, num_blocks=loaded.num_blocks)
+        self._figures.update(self._name, self, load)
+
+    def note_report(self, report: StepOutput | Heartbeat) -> None:
+        """Take in a step or a beat. Beats count too: after a cancel there may be no step."""
+        load = _Load(
+            report.num_running, report.num_waiting, report.num_free_blocks, report.num_blocks
+        )
+        self._figures.update(self._name, self, load)
+        self._add_counters(report.counters)
+        if isinstance(report, StepOutput):
+            metrics = self._figures.metrics
+            metrics.batch_size.labels(self._name).observe(report.num_running)
+            metrics.step_seconds.labels(self._name).observe(report.seconds)
+
+    def note_change(self, *, num_restarts: int) -> None:
+        """The engine's state has changed."""
+        metrics = self._figures.metrics
+        metrics.engine_restarts.labels(self._name).set(num_restarts)
+        if not self.is_ready():
+            self._figures.update(self._name, self, None)
+        metrics.is_ready.labels(self._name).set(self._figures.is_any_ready(self._name))
+
+    def note_not_admitted(self, limit: str) -> None:
+        """A request was refused for a limit: requests or tokens."""
+        self._figures.not_admitted.labels(self._name, limit).inc()
+
+    def note_ended(self) -> None:
+        """The engine has ended for good; its version is no longer served."""
+        self._figures.update(self._name, self, None)
+        if self._info is not None:
+            self._figures.metrics.info.remove(*self._info)
+            self._info = None
+
+    def _add_counters(self, now: StepCounters) -> None:
+        before, self._counters = self._counters, now
+        figures, name = self._figures, self._name
+        for series, count in (
+            (figures.reused_tokens, now.num_reused_tokens - before.num_reused_tokens),
+            (figures.preemptions, now.num_preemptions - before.num_preemptions),
+            (figures.chunked_prompts, now.num_chunked_prompts - before.num_chunked_prompts),
+            (figures.mixed_steps, now.num_mixed_steps - before.num_mixed_steps),
+        ):
+            if count > 0:
+                series.labels(name).inc(count)

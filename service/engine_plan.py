@@ -1,0 +1,112 @@
+"""What one engine is given: its context, its share of the cache memory, its queue. Torch-free.
+
+A context that does not fit the cache could never be served, so it is lowered, or refused where it
+was asked for by name.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from service.engine.messages import Load
+from service.machine_limits import memory_text
+from service.model_store import ModelFolder, StoreError
+from service.settings import Settings
+
+__all__ = ["EnginePlan", "plan_engine"]
+
+# Of an engine process before it has a model: mostly torch.
+ENGINE_BYTES = 256 << 20
+# Blocks of the cache are at most so long, so whole blocks of any length fit such a multiple.
+CACHE_MULTIPLE_TOKENS = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnginePlan:
+    """How one model's engine runs.
+
+    Attributes:
+        load: The message that starts it.
+        context_tokens: Longest text.
+        kv_cache_tokens: Tokens that the cache holds for all its requests.
+        needed_bytes: Memory of the whole process, as far as it can be told before.
+        max_requests: Requests that may run or wait.
+        max_tokens: Tokens that these may take.
+        note: What the operator should know, None where there is nothing.
+    """
+
+    load: Load
+    context_tokens: int
+    kv_cache_tokens: int
+    needed_bytes: int
+    max_requests: int
+    max_tokens: int
+    note: str | None
+
+
+def plan_engine(folder: ModelFolder, settings: Settings, *, kv_cache_bytes: int) -> EnginePlan:
+    """Work out how to run an engine.
+
+    Args:
+        kv_cache_bytes: This model's share of --kv-cache-memory.
+
+    Raises:
+        StoreError: The context that was asked for does not fit the share.
+    """
+    config = folder.artifact.config
+    element_bytes = _element_bytes(folder, settings)
+    bytes_per_token = 2 * element_bytes * config.num_hidden_layers
+    bytes_per_token *= config.num_key_value_heads * config.head_dim
+    own = config.max_position_embeddings
+    context = min(own, settings.max_context or own)
+    room = kv_cache_bytes // bytes_per_token // CACHE_MULTIPLE_TOKENS * CACHE_MULTIPLE_TOKENS
+    note = None
+    if room < context:
+        share = f"its share of --kv-cache-memory, {memory_text(kv_cache_bytes)}"
+        if room == 0 or settings.max_context:
+            raise StoreError(
+                f"{folder.name}: {share}, holds {room} tokens, fewer than a context of "
+                f"{context}; one token takes {memory_text(bytes_per_token)}"
+            )
+        note = f"the context is lowered from {own} to {room} tokens, what {share}, holds"
+        context = room
+    whole = -(-context // CACHE_MULTIPLE_TOKENS) * CACHE_MULTIPLE_TOKENS
+    kv_cache_tokens = min(room, settings.max_running * whole)
+    weights_bytes = config.num_parameters * element_bytes
+    return EnginePlan(
+        load=Load(
+            directory=str(folder.artifact.directory.resolve()),
+            device=settings.device,
+            dtype=settings.dtype,
+            num_threads=settings.threads,
+            max_running=settings.max_running,
+            max_context_tokens=context,
+            kv_cache_tokens=kv_cache_tokens,
+            deterministic=settings.deterministic,
+            executor=settings.executor,
+        ),
+        context_tokens=context,
+        kv_cache_tokens=kv_cache_tokens,
+        needed_bytes=ENGINE_BYTES + weights_bytes + kv_cache_tokens * bytes_per_token,
+        max_requests=settings.max_running + settings.max_queued,
+        max_tokens=kv_cache_tokens + max(settings.max_queued_tokens, context + 1),
+        note=note,
+    )
+
+
+def _element_bytes(folder: ModelFolder, settings: Settings) -> int:
+    """Bytes of one number of weights and cache; where that is not certain, the larger size."""
+    match settings.dtype:
+        case "f32":
+            return 4
+        case "bf16":
+            return 2
+        case _:
+            parameters = folder.artifact.config.num_parameters
+            is_small = folder.artifact.size_bytes < 3 * parameters
+            return 2 if is_small and (settings.device == "cuda" or _has_fast_bf16()) else 4
+
+
+def _has_fast_bf16() -> bool:
+    # The engine decides by the same words of Linux.
+    flags = Path("/proc/cpuinfo")
+    return flags.exists() and any(word in flags.read_text() for word in (" avx512_bf16", " bf16"))

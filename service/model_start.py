@@ -1,0 +1,77 @@
+"""The first loading: everything that the settings ask for, all engines at once."""
+
+import asyncio
+from collections.abc import Coroutine, Iterable
+
+from service.model_choice import ChosenFolder, ModelChoice
+from service.model_loader import ModelLoader
+from service.model_store import StoreError
+from service.served_model import ServedModel
+from service.served_models import ServedModels
+from service.store_watch import StoreWatch
+
+__all__ = ["start_models"]
+
+
+async def start_models(
+    choice: ModelChoice, models: ServedModels, loader: ModelLoader, watch: StoreWatch | None
+) -> None:
+    """Load what is to be served, and begin to serve it.
+
+    A name of the store of which no version works is left out, loudly; a folder or version that was
+    asked for by its own name must work.
+
+    Raises:
+        VersionRefusedError: One that was asked for by name cannot be served.
+        StoreError: No name of the store can be served, and there is nothing else.
+    """
+    loads: list[Coroutine[None, None, ServedModel | None]] = []
+    if watch is not None:
+        loads += [watch.load_first(stored) for stored in choice.stored.values()]
+    loads += [loader.load(folder.directory, name=folder.name) for folder in choice.folders]
+    tasks: list[asyncio.Task[ServedModel | None]] = []
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks += [group.create_task(load) for load in loads]
+        found = _loaded(tasks)
+        if not found:
+            raise StoreError(f"{choice.root}: no model that can be served; `make train` makes one")
+        async with asyncio.TaskGroup() as group:
+            missing = _not_among(choice.pins, found)
+            loads = [loader.load(pin.directory, name=pin.name) for pin in missing]
+            tasks += [group.create_task(load) for load in loads]
+    except BaseException as error:
+        await asyncio.gather(*(model.stop() for model in _loaded(tasks)))
+        if isinstance(error, BaseExceptionGroup):
+            # One reason is enough for the operator; the others may follow from it.
+            raise error.exceptions[0] from None
+        raise
+    _open(choice, models, _loaded(tasks))
+
+
+def _open(choice: ModelChoice, models: ServedModels, loaded: list[ServedModel]) -> None:
+    kept = {f"{each.name}@{each.version}" for each in (*choice.folders, *choice.pins)}
+    current: dict[str, ServedModel] = {}
+    for model in loaded:
+        before = current.get(model.folder.name)
+        # A name of the store means what was found for it, and pins come after that; of several
+        # folders with one name the highest version is meant.
+        is_from_store = model.folder.name in choice.stored
+        if before is None or (not is_from_store and _is_after(model, before)):
+            current[model.folder.name] = model
+    models.open(current.values(), [model for model in loaded if model.label in kept])
+
+
+def _is_after(model: ServedModel, other: ServedModel) -> bool:
+    return int(model.folder.version) > int(other.folder.version)
+
+
+def _loaded(tasks: Iterable[asyncio.Task[ServedModel | None]]) -> list[ServedModel]:
+    done = [task for task in tasks if task.done() and not task.cancelled()]
+    results = [task.result() for task in done if task.exception() is None]
+    return [model for model in results if model is not None]
+
+
+def _not_among(pins: Iterable[ChosenFolder], found: list[ServedModel]) -> list[ChosenFolder]:
+    labels = {model.label for model in found}
+    return [pin for pin in pins if f"{pin.name}@{pin.version}" not in labels]

@@ -1,0 +1,162 @@
+"""Follows a model store while it is served: new versions, new names, and `current` pointed back.
+
+One change at a time. What is served stays served until its successor has proved that it works; what
+is refused stays refused until its files change, or until there is room for it.
+"""
+
+import asyncio
+import logging
+from functools import partial
+from pathlib import Path
+
+from service.daemon_thread import in_daemon_thread
+from service.engine_figures import EngineFigures
+from service.logs import log_fields
+from service.memory_use import MemoryRefusedError
+from service.model_loader import ModelLoader, Refusal, VersionRefusedError
+from service.model_store import StoreError
+from service.refusal_book import RefusalBook, Verdict
+from service.served_model import ServedModel
+from service.served_models import ServedModels
+from service.store_scan import StoredName, folder_signature, scan_store
+
+__all__ = ["StoreWatch"]
+
+_logger = logging.getLogger(__name__)
+
+SWAPPED = "swapped"
+
+
+class StoreWatch:
+    """Serves what lies in a store, and what comes to lie there.
+
+    Args:
+        root: The store.
+        models: What is served.
+        loader: Makes served models.
+        figures: Counts swaps and refusals.
+        foreign_names: Names that --model gave to other folders; in the store they are left alone.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        models: ServedModels,
+        loader: ModelLoader,
+        figures: EngineFigures,
+        *,
+        foreign_names: frozenset[str] = frozenset(),
+    ) -> None:
+        self._root = root
+        self._models = models
+        self._loader = loader
+        self._figures = figures
+        self._foreign_names = foreign_names
+        self._book = RefusalBook(models, figures)
+        self._missing: set[str] = set()
+        self._retirements: set[asyncio.Task[None]] = set()
+
+    async def load_first(self, stored: StoredName) -> ServedModel | None:
+        """What to serve of a name at the start: the first candidate that works, None if none does.
+
+        What is passed over is said loudly.
+        """
+        self._book.note_fault(stored.name, stored.fault)
+        for version in stored.candidates:
+            model = await self._try(stored, version, in_background=False)
+            if model is not None:
+                if version != stored.candidates[0]:
+                    _logger.error("%s is served in place of a version after it", model.label)
+                return model
+        return None
+
+    async def run(self, interval_seconds: float) -> None:
+        """Look again and again."""
+        while True:
+            await asyncio.sleep(interval_seconds)
+            try:
+                await self.look()
+            except StoreError as error:
+                _logger.error("the model store cannot be read: %s", error)
+
+    async def look(self) -> None:
+        """Look once, and do what is to be done.
+
+        Raises:
+            StoreError: The store cannot be read; what is served stays.
+        """
+        found = await in_daemon_thread(partial(scan_store, self._root))
+        for name, stored in found.items():
+            if name not in self._foreign_names:
+                await self._follow(stored)
+        ours = {model.folder.name for model in self._models.all} - self._foreign_names
+        missing = ours - found.keys()
+        for name in sorted(missing - self._missing):
+            _logger.warning("%s has left the store; it is served until the server ends", name)
+        self._missing = missing
+
+    async def close(self) -> None:
+        """Stop waiting for the last requests of replaced versions."""
+        for task in self._retirements:
+            task.cancel()
+        if self._retirements:
+            await asyncio.wait(self._retirements)
+
+    async def _follow(self, stored: StoredName) -> None:
+        serving = self._models.current(stored.name)
+        self._book.note_fault(stored.name, stored.fault)
+        wanted = stored.candidates if serving is None else stored.wanted(serving.folder.version)
+        for version in wanted:
+            model = self._models.pinned(stored.name, version)
+            model = model or await self._try(stored, version, in_background=True)
+            if model is not None:
+                self._swap(model)
+                wanted = wanted[: wanted.index(version)]
+                break
+        self._book.keep_only(stored.name, wanted)
+
+    async def _try(
+        self, stored: StoredName, version: str, *, in_background: bool
+    ) -> ServedModel | None:
+        directory = stored.directory / version
+        signature = await in_daemon_thread(partial(folder_signature, directory))
+        known = self._book.verdict(stored.name, version)
+        if known is not None and known.signature == signature and not self._has_room_now(known):
+            return None
+        try:
+            return await self._loader.load(directory, name=stored.name, in_background=in_background)
+        except VersionRefusedError as error:
+            self._book.refuse(stored.name, version, Verdict(error, signature))
+            return None
+
+    def _has_room_now(self, known: Verdict) -> bool:
+        """Whether a version was refused for want of memory that there is by now."""
+        if known.error.refusal is not Refusal.NO_MEMORY:
+            return False
+        try:
+            self._loader.budget.check(known.error.needed_bytes)
+        except MemoryRefusedError:
+            return False
+        return True
+
+    def _swap(self, model: ServedModel) -> None:
+        before = self._models.put(model)
+        self._figures.swaps.labels(model.folder.name, SWAPPED).inc()
+        log_fields(
+            _logger,
+            "version taken up",
+            model=model.folder.name,
+            version=model.folder.version,
+            instead_of=None if before is None else before.folder.version,
+        )
+        if before is not None:
+            task = asyncio.create_task(self._retire(before), name=f"retire-{before.label}")
+            self._retirements.add(task)
+            task.add_done_callback(self._retirements.discard)
+
+    async def _retire(self, model: ServedModel) -> None:
+        """Let a version end its requests, however long they take, then end its engine."""
+        await model.wait_released()
+        await model.stop()
+        self._models.drop(model)
+        log_fields(_logger, "version ended", model=model.folder.name, version=model.folder.version)
