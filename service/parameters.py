@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import TypeVar
 
-from service.errors import ErrorKind, RequestError, invalid_value, unsupported_parameter
+from service.errors import ErrorKind, RequestError, invalid_value
 from service.parameter_rules import MAX_CHOICES, PARAMETER_RULES
 
 __all__ = [
@@ -112,9 +112,8 @@ def resolve_parameters(
         vocabulary_size: Every token id is below it.
 
     Raises:
-        RequestError: A value is out of range, too long for the context or not offered.
+        RequestError: A value is out of range or too long for the context.
     """
-    _refuse_what_is_not_offered(requested)
     for rule in PARAMETER_RULES.values():
         value = getattr(requested, rule.name)
         if rule.kind in ("integer", "number") and value is not None:
@@ -195,15 +194,6 @@ def check_token_ids(field: str, ids: Iterable[int], *, vocabulary_size: int) -> 
 
 def _or(value: T | None, default: T) -> T:
     return default if value is None else value
-
-
-def _refuse_what_is_not_offered(requested: RequestedParameters) -> None:
-    if requested.n is not None and requested.n > 1:
-        raise unsupported_parameter("n", f"above 1 is not offered, got {requested.n}")
-    if requested.logprobs is not None:
-        raise unsupported_parameter("logprobs", "is not offered")
-    if requested.echo:
-        raise unsupported_parameter("echo", "is not offered")
 
 
 def _check_num_reports(requested: RequestedParameters, *, num_reported_tokens: int) -> None:

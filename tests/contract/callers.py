@@ -18,12 +18,36 @@ Body: TypeAlias = Mapping[str, object]
 
 
 @dataclass
-class Outcome:
-    """What a call gave, in words that both transports share."""
+class ChoiceOutcome:
+    """One continuation.
+
+    Attributes:
+        num_echoed: How many of the ids came marked as the prompt, in a stream.
+    """
 
     text: str = ""
     token_ids: list[int] = field(default_factory=list[int])
+    logprobs: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     finish_reason: str = ""
+    num_echoed: int = 0
+
+    def add(self, piece: "ChoiceOutcome", *, is_prompt: bool) -> None:
+        """Take in one piece of a stream; nothing follows the last one, and the prompt is first."""
+        assert self.finish_reason == ""
+        if is_prompt:
+            assert self.num_echoed == len(self.token_ids)
+            self.num_echoed += len(piece.token_ids)
+        self.text += piece.text
+        self.token_ids += piece.token_ids
+        self.logprobs += piece.logprobs
+        self.finish_reason = piece.finish_reason
+
+
+@dataclass
+class Outcome:
+    """What a call gave, in words that both transports share."""
+
+    choices: list[ChoiceOutcome] = field(default_factory=list[ChoiceOutcome])
     usage: dict[str, int] = field(default_factory=dict[str, int])
     parameters: dict[str, Any] = field(default_factory=dict[str, Any])
     model: str = ""
@@ -31,6 +55,27 @@ class Outcome:
     code: str | None = None
     field: str | None = None
     status: str | int | None = None
+
+    @property
+    def text(self) -> str:
+        """Text of the first choice."""
+        return self.choices[0].text
+
+    @property
+    def token_ids(self) -> list[int]:
+        """Tokens of the first choice."""
+        return self.choices[0].token_ids
+
+    @property
+    def finish_reason(self) -> str:
+        """How the first choice ended."""
+        return self.choices[0].finish_reason
+
+    def choice(self, index: int) -> ChoiceOutcome:
+        """The choice of that number; choices may begin in any order."""
+        while len(self.choices) <= index:
+            self.choices.append(ChoiceOutcome())
+        return self.choices[index]
 
 
 Caller: TypeAlias = Callable[[Server, Body], Outcome]
@@ -42,22 +87,21 @@ def rest_whole(server: Server, body: Body) -> Outcome:
     answer = response.json()
     if response.status_code != 200:
         return _rest_error(answer, response.status_code)
-    (choice,) = answer["choices"]
-    return Outcome(
-        text=choice["text"],
-        token_ids=choice["token_ids"],
-        finish_reason=choice["finish_reason"],
-        usage=answer["usage"],
-        parameters=answer["parameters"],
-        model=f"{answer['model']}@{answer['model_version']}",
-    )
+    assert [choice["index"] for choice in answer["choices"]] == list(range(len(answer["choices"])))
+    outcome = Outcome(choices=[_rest_choice(choice) for choice in answer["choices"]])
+    _take_rest_summary(outcome, answer)
+    return outcome
 
 
 def rest_stream(server: Server, body: Body) -> Outcome:
     """POST /v1/generate with stream, put together again."""
     outcome = Outcome(num_messages=0)
     with httpx2.stream(
-        "POST", server.rest + "/v1/generate", json={**body, "stream": True}, timeout=START_SECONDS
+        "POST",
+        server.rest + "/v1/generate",
+        json={**body, "stream": True},
+        timeout=START_SECONDS,
+        verify=False,  # no TLS here, and reading the certificates takes long
     ) as response:
         if response.status_code != 200:
             response.read()
@@ -69,15 +113,12 @@ def rest_stream(server: Server, body: Body) -> Outcome:
     assert events.pop() == "[DONE]"
     assert "[DONE]" not in events
     for event in map(json.loads, events):
+        assert not outcome.usage, "the summary is on the very last event"
         outcome.num_messages += 1
-        outcome.text += event["text"]
-        outcome.token_ids += event["token_ids"]
-        if "finish_reason" in event:
-            assert outcome.finish_reason == ""
-            outcome.finish_reason = event["finish_reason"]
+        choice = outcome.choice(event["index"])
+        choice.add(_rest_choice(event), is_prompt=event.get("is_prompt", False))
         if "usage" in event:
-            outcome.usage, outcome.parameters = event["usage"], event["parameters"]
-            outcome.model = f"{event['model']}@{event['model_version']}"
+            _take_rest_summary(outcome, event)
     return outcome
 
 
@@ -89,15 +130,10 @@ def grpc_whole(server: Server, body: Body) -> Outcome:
             answer = TextGenerationServiceStub(channel).GenerateText(request, timeout=START_SECONDS)
         except grpc.RpcError as error:
             return _grpc_error(error)
-    (choice,) = answer.choices
-    return Outcome(
-        text=choice.text,
-        token_ids=list(choice.token_ids),
-        finish_reason=_finish_reason(choice.finish_reason),
-        usage=_usage(answer.usage),
-        parameters=_parameters(answer.parameters),
-        model=f"{answer.model}@{answer.model_version}",
-    )
+    assert [choice.index for choice in answer.choices] == list(range(len(answer.choices)))
+    outcome = Outcome(choices=[_grpc_choice(choice) for choice in answer.choices])
+    _take_grpc_summary(outcome, answer)
+    return outcome
 
 
 def grpc_stream(server: Server, body: Body) -> Outcome:
@@ -109,17 +145,12 @@ def grpc_stream(server: Server, body: Body) -> Outcome:
             for message in TextGenerationServiceStub(channel).StreamGenerateText(
                 request, timeout=START_SECONDS
             ):
+                assert not outcome.usage, "the summary is on the very last message"
                 outcome.num_messages += 1
-                outcome.text += message.text
-                outcome.token_ids += message.token_ids
-                if message.finish_reason:
-                    assert outcome.finish_reason == ""
-                    outcome.finish_reason = _finish_reason(message.finish_reason)
+                choice = outcome.choice(message.index)
+                choice.add(_grpc_choice(message), is_prompt=message.is_prompt)
                 if message.HasField("summary"):
-                    summary = message.summary
-                    outcome.usage = _usage(summary.usage)
-                    outcome.parameters = _parameters(summary.parameters)
-                    outcome.model = f"{summary.model}@{summary.model_version}"
+                    _take_grpc_summary(outcome, message.summary)
         except grpc.RpcError as error:
             return _grpc_error(error)
     return outcome
@@ -138,6 +169,49 @@ CALLERS: Callers = {
 def _rest_error(answer: dict[str, Any], status: int) -> Outcome:
     error = answer["error"]
     return Outcome(code=error["code"], field=error["param"], status=status)
+
+
+def _rest_choice(choice: Mapping[str, Any]) -> ChoiceOutcome:
+    return ChoiceOutcome(
+        text=choice["text"],
+        token_ids=choice["token_ids"],
+        logprobs=choice.get("logprobs", []),
+        finish_reason=choice.get("finish_reason", ""),
+    )
+
+
+def _take_rest_summary(outcome: Outcome, answer: Mapping[str, Any]) -> None:
+    outcome.usage, outcome.parameters = answer["usage"], answer["parameters"]
+    outcome.model = f"{answer['model']}@{answer['model_version']} {answer['system_fingerprint']}"
+
+
+def _grpc_choice(choice: pb.Choice | pb.StreamGenerateTextResponse) -> ChoiceOutcome:
+    return ChoiceOutcome(
+        text=choice.text,
+        token_ids=list(choice.token_ids),
+        logprobs=[_token(report) for report in choice.logprobs],
+        finish_reason=_finish_reason(choice.finish_reason) if choice.finish_reason else "",
+    )
+
+
+def _token(report: pb.TokenLogprob | pb.RivalToken) -> dict[str, Any]:
+    """A token as the REST answer writes it."""
+    token: dict[str, Any] = {"id": report.id, "text": report.text, "bytes": list(report.bytes)}
+    if isinstance(report, pb.RivalToken):
+        return {**token, "logprob": report.logprob}
+    return {
+        **token,
+        "logprob": report.logprob if report.HasField("logprob") else None,
+        "rank": report.rank if report.HasField("rank") else None,
+        "top": [_token(rival) for rival in report.top],
+    }
+
+
+def _take_grpc_summary(
+    outcome: Outcome, answer: pb.GenerateTextResponse | pb.StreamSummary
+) -> None:
+    outcome.usage, outcome.parameters = _usage(answer.usage), _parameters(answer.parameters)
+    outcome.model = f"{answer.model}@{answer.model_version} {answer.system_fingerprint}"
 
 
 def _grpc_body(body: Body) -> dict[str, object]:

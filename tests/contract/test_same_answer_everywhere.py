@@ -8,6 +8,7 @@ import pytest
 from tests.contract.callers import Caller, Callers
 from tests.contract.live_server import Server
 
+REASONS = ("end_of_text", "stop", "length")
 BASE = {"prompt": "Once upon a time", "max_tokens": 24, "seed": 7}
 
 VALID: dict[str, dict[str, object]] = {
@@ -35,6 +36,17 @@ VALID: dict[str, dict[str, object]] = {
     "model with version": {"model": "tiny@1"},
     "n of one": {"n": 1},
     "echo off": {"echo": False},
+    "several choices": {"n": 5, "temperature": 2.0},
+    "choices that stop apart": {"n": 4, "temperature": 1.5, "stop": ["e", "q"]},
+    "logprobs": {"logprobs": 3, "temperature": 1.5},
+    "no rivals": {"logprobs": 0},
+    "all rivals": {"logprobs": 20, "n": 2, "logit_bias": {"66": -100.0}},
+    "echo": {"echo": True, "n": 2},
+    "echo alone": {"echo": True, "max_tokens": 0},
+    "echo with logprobs": {"echo": True, "logprobs": 2, "n": 3},
+    "a prompt's logprobs": {"echo": True, "logprobs": 1, "max_tokens": 0},
+    "echo of ids": {"prompt": None, "prompt_ids": [240, 159, 160], "echo": True, "logprobs": 0},
+    "stop and logprobs": {"logprobs": 1, "stop": ["e", "a"], "n": 3, "temperature": 1.5},
 }
 
 
@@ -46,12 +58,21 @@ def test_every_way_gives_the_same_answer(
     outcomes = {name: call(server, body) for name, call in callers.items()}
     first = outcomes.pop("rest_whole")
     assert first.code is None
-    assert first.usage["completion_tokens"] == len(first.token_ids)
+    num_prompt = first.usage["prompt_tokens"] if body.get("echo") else 0
+    made = [len(choice.token_ids) - num_prompt for choice in first.choices]
+    assert len(made) == first.parameters["n"] == body.get("n", 1)
+    assert first.usage["completion_tokens"] == sum(made)
+    assert all(choice.finish_reason in REASONS for choice in first.choices)
+    for choice in first.choices:
+        assert len(choice.logprobs) == (len(choice.token_ids) if "logprobs" in body else 0)
     assert first.usage["total_tokens"] == sum(
         first.usage[name] for name in ("prompt_tokens", "completion_tokens")
     )
     for name, outcome in outcomes.items():
         outcome.num_messages = 1
+        for choice in outcome.choices:
+            assert choice.num_echoed == (num_prompt if "stream" in name else 0), name
+            choice.num_echoed = 0
         assert outcome == first, name
 
 
@@ -98,6 +119,7 @@ INVALID: dict[str, tuple[dict[str, object], str, str]] = {
     "far too long": ({"prompt": "x" * 500_000}, "context_length_exceeded", "prompt"),
     "no room": ({"max_tokens": 4096}, "context_length_exceeded", "max_tokens"),
     "no tokens": ({"max_tokens": 0}, "invalid_value", "max_tokens"),
+    "no tokens, no echo": ({"max_tokens": 0, "echo": False}, "invalid_value", "max_tokens"),
     "negative tokens": ({"max_tokens": -5}, "invalid_value", "max_tokens"),
     "min above max": ({"min_tokens": 25}, "invalid_value", "min_tokens"),
     "hot": ({"temperature": 100.5}, "invalid_value", "temperature"),
@@ -117,9 +139,17 @@ INVALID: dict[str, tuple[dict[str, object], str, str]] = {
     "many stop ids": ({"stop_token_ids": [1] * 65}, "invalid_value", "stop_token_ids"),
     "bias of no token": ({"logit_bias": {"257": 1.0}}, "invalid_value", "logit_bias"),
     "bias too large": ({"logit_bias": {"1": 100.5}}, "invalid_value", "logit_bias"),
-    "two samples": ({"n": 2}, "unsupported_parameter", "n"),
-    "logprobs": ({"logprobs": 1}, "unsupported_parameter", "logprobs"),
-    "echo": ({"echo": True}, "unsupported_parameter", "echo"),
+    "no choice": ({"n": 0}, "invalid_value", "n"),
+    "minus one choice": ({"n": -1}, "invalid_value", "n"),
+    "too many choices": ({"n": 129}, "invalid_value", "n"),
+    "logprobs minus one": ({"logprobs": -1}, "invalid_value", "logprobs"),
+    "logprobs 21": ({"logprobs": 21}, "invalid_value", "logprobs"),
+    "logprobs of all": ({"logprobs": 10**9}, "invalid_value", "logprobs"),
+    "too many reports": (
+        {"n": 128, "logprobs": 20, "max_tokens": 100},
+        "invalid_value",
+        "logprobs",
+    ),
     "no time": ({"timeout_seconds": 0.0}, "invalid_value", "timeout_seconds"),
     "unknown model": ({"model": "nobody"}, "model_not_found", "model"),
     "unknown version": ({"model": "tiny@2"}, "model_not_found", "model"),
