@@ -5,9 +5,10 @@ The library would answer INTERNAL to bytes it cannot parse and show the text of 
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeAlias, TypeVar, cast
 
 import grpc
 from google.protobuf.message import DecodeError, Message
@@ -15,84 +16,152 @@ from google.protobuf.message import DecodeError, Message
 from service.errors import ErrorKind, RequestError
 from service.grpc_api.errors import abort
 from service.grpc_api.handlers import Context, time_remaining
-from service.request_ids import clean_request_id
-from service.request_log import RequestLog, RequestRecord
+from service.grpc_api.paced_context import PacedContext, client_left
+from service.metrics import Metrics
+from service.request_ids import Exchange, clean_request_id, trace_id_of
+from service.request_log import OK, RequestLog, RequestRecord
+from service.transport_limits import MAX_MESSAGE_BYTES, TransportLimits
 
-__all__ = ["stream_call", "unary_call"]
+__all__ = ["Calls", "RpcHandler"]
 
 _logger = logging.getLogger(__name__)
 
 _REQUEST_ID = "x-request-id"
+_OTHER = "other"
 
 RequestT = TypeVar("RequestT", bound=Message)
 ResponseT = TypeVar("ResponseT")
 
 Behaviour = Callable[[RequestT, Context, RequestRecord], Awaitable[ResponseT]]
+RpcHandler: TypeAlias = "grpc.RpcMethodHandler[object, Message]"
 
 
 @dataclass(frozen=True, slots=True)
 class _Unreadable:
-    """Stands for a request that is no message of its type."""
+    """Stands for a request that is no message of its type, and says why."""
+
+    error: RequestError
 
 
-def unary_call(
-    name: str,
-    log: RequestLog,
-    request_type: type[RequestT],
-    behaviour: Behaviour[RequestT, Message],
-) -> "grpc.RpcMethodHandler[RequestT | _Unreadable, Message]":
-    """A call with one answer."""
-    return grpc.unary_unary_rpc_method_handler(
-        _guarded(name, log, behaviour),
-        request_deserializer=_reader(request_type),
-        response_serializer=_serialize,
-    )
+class Calls:
+    """Makes the library's handlers of our behaviours.
 
+    Args:
+        service: Full name of the service.
+        log: Opens and closes the records.
+        metrics: Where calls are timed.
+        limits: Of messages and of patience with slow readers.
+    """
 
-def stream_call(
-    name: str, log: RequestLog, request_type: type[RequestT], behaviour: Behaviour[RequestT, None]
-) -> "grpc.RpcMethodHandler[RequestT | _Unreadable, Message]":
-    """A call whose behaviour writes its answers to the context."""
-    return grpc.unary_stream_rpc_method_handler(
-        _guarded(name, log, behaviour),
-        request_deserializer=_reader(request_type),
-        response_serializer=_serialize,
-    )
+    def __init__(
+        self, service: str, *, log: RequestLog, metrics: Metrics, limits: TransportLimits
+    ) -> None:
+        self._service = service
+        self._log = log
+        self._metrics = metrics
+        self._limits = limits
 
+    def unary(
+        self, name: str, request_type: type[RequestT], behaviour: Behaviour[RequestT, Message]
+    ) -> RpcHandler:
+        """A call with one answer."""
 
-def _guarded(
-    name: str, log: RequestLog, behaviour: Behaviour[RequestT, ResponseT]
-) -> Callable[[RequestT | _Unreadable, Context], Awaitable[ResponseT]]:
-    async def handle(message: RequestT | _Unreadable, context: Context) -> ResponseT:
-        request_id = clean_request_id(_given_request_id(context))
-        await context.send_initial_metadata(((_REQUEST_ID, request_id),))
+        async def handle(message: RequestT | _Unreadable, context: Context) -> Message:
+            return await self._guard(name, behaviour, message, context)
+
+        return cast(
+            "RpcHandler",
+            grpc.unary_unary_rpc_method_handler(
+                handle, request_deserializer=_reader(request_type), response_serializer=_serialize
+            ),
+        )
+
+    def stream(
+        self, name: str, request_type: type[RequestT], behaviour: Behaviour[RequestT, None]
+    ) -> RpcHandler:
+        """A call whose behaviour writes its answers to the context."""
+
+        async def handle(message: RequestT | _Unreadable, context: Context) -> None:
+            async def paced(message: RequestT, context: Context, record: RequestRecord) -> None:
+                own = PacedContext(context, stall_seconds=self._limits.stall_timeout_seconds)
+                with own.watched():
+                    # It has what a behaviour uses of a context.
+                    await behaviour(message, cast("Context", own), record)
+
+            await self._guard(name, paced, message, context)
+
+        return cast(
+            "RpcHandler",
+            grpc.unary_stream_rpc_method_handler(
+                handle, request_deserializer=_reader(request_type), response_serializer=_serialize
+            ),
+        )
+
+    def unknown(self) -> RpcHandler:
+        """Answers methods that nobody offers with a row of the table of errors."""
+
+        async def handle(messages: object, context: Context) -> None:
+            error = RequestError(ErrorKind.UNKNOWN_URL, "no such method")
+            exchange, began = _exchange(context), time.perf_counter()
+            self._log.refuse(error, protocol="grpc", route=_OTHER, exchange=exchange)
+            self._time(None, error, exchange, began)
+            await _send_request_id(context, exchange)
+            await abort(context, error, request_id=exchange.request_id)
+
+        return cast("RpcHandler", grpc.stream_stream_rpc_method_handler(handle))
+
+    async def _guard(
+        self,
+        name: str,
+        behaviour: Behaviour[RequestT, ResponseT],
+        message: RequestT | _Unreadable,
+        context: Context,
+    ) -> ResponseT:
+        exchange, began = _exchange(context), time.perf_counter()
+        failure: RequestError | None = None
         try:
-            with log.request(protocol="grpc", route=name, request_id=request_id) as record:
+            with self._log.request(protocol="grpc", route=name, exchange=exchange) as record:
+                await _send_request_id(context, exchange)
                 if isinstance(message, _Unreadable):
-                    raise RequestError(
-                        ErrorKind.INVALID_VALUE, "the request is no message of its type"
-                    )
-                return await _run(behaviour, message, context, record)
+                    raise message.error
+                return await _run(behaviour(message, context, record), context)
         except RequestError as error:
-            await abort(context, error, request_id=request_id)
+            failure = error
         except asyncio.CancelledError:
+            failure = client_left()
             raise
         except Exception:
-            _logger.exception("request %s failed", request_id)
-            error = RequestError(ErrorKind.INTERNAL_ERROR, "internal error")
-            await abort(context, error, request_id=request_id)
+            _logger.exception("request %s failed", exchange.request_id)
+            failure = RequestError(ErrorKind.INTERNAL_ERROR, "internal error")
+        finally:
+            self._time(name, failure, exchange, began)
+        assert failure is not None
+        if failure.kind is ErrorKind.CANCELLED:
+            # Nobody is there to be told.
+            raise asyncio.CancelledError
+        await abort(context, failure, request_id=exchange.request_id)
 
-    return handle
+    def _time(
+        self, name: str | None, error: RequestError | None, exchange: Exchange, began: float
+    ) -> None:
+        self._metrics.rpc_seconds.labels(
+            "grpc",
+            _OTHER if name is None else f"{self._service}/{name}",
+            "OK" if error is None else error.kind.grpc_status,
+            "" if error is None or exchange.outcome == OK else error.kind.code,
+        ).observe(time.perf_counter() - began)
 
 
-async def _run(
-    behaviour: Behaviour[RequestT, ResponseT],
-    message: RequestT,
-    context: Context,
-    record: RequestRecord,
-) -> ResponseT:
+async def _send_request_id(context: Context, exchange: Exchange) -> None:
     try:
-        return await behaviour(message, context, record)
+        await context.send_initial_metadata(((_REQUEST_ID, exchange.request_id),))
+    except grpc.aio.InternalError:
+        raise client_left() from None
+
+
+async def _run(behaviour: Awaitable[ResponseT], context: Context) -> ResponseT:
+    try:
+        return await behaviour
     except asyncio.CancelledError:
         # The library cancels at the deadline as it does when the client leaves.
         if time_remaining(context) == 0.0:
@@ -104,10 +173,19 @@ async def _run(
 
 def _reader(request_type: type[RequestT]) -> Callable[[bytes], RequestT | _Unreadable]:
     def read(data: bytes) -> RequestT | _Unreadable:
+        if len(data) > MAX_MESSAGE_BYTES:
+            return _Unreadable(
+                RequestError(
+                    ErrorKind.REQUEST_TOO_LARGE,
+                    f"the message must be at most {MAX_MESSAGE_BYTES} bytes, got {len(data)}",
+                )
+            )
         try:
             return request_type.FromString(data)
         except DecodeError:
-            return _Unreadable()
+            return _Unreadable(
+                RequestError(ErrorKind.INVALID_VALUE, "the request is no message of its type")
+            )
 
     return read
 
@@ -116,8 +194,8 @@ def _serialize(message: Message) -> bytes:
     return message.SerializeToString()
 
 
-def _given_request_id(context: Context) -> str | None:
-    for key, value in context.invocation_metadata() or ():
-        if key == _REQUEST_ID and isinstance(value, str):
-            return value
-    return None
+def _exchange(context: Context) -> Exchange:
+    given = {
+        key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)
+    }
+    return Exchange(clean_request_id(given.get(_REQUEST_ID)), trace_id_of(given.get("traceparent")))

@@ -9,30 +9,24 @@ from grpc_health.v1.health_pb2_grpc import HealthServicer
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 from nextword.v1 import text_generation_pb2 as pb
 
-from service.grpc_api.calls import stream_call, unary_call
+from service.grpc_api.calls import Calls, RpcHandler
 from service.grpc_api.handlers import Handlers
 from service.health import Health
+from service.metrics import Metrics
 from service.request_log import RequestLog
 from service.served_models import ServedModels
 from service.text_generator import TextGenerator
+from service.transport_limits import MAX_MESSAGE_BYTES, TransportLimits
 
 __all__ = ["GrpcServer"]
 
 SERVICE = pb.DESCRIPTOR.services_by_name["TextGenerationService"].full_name
-# The same limit as for a REST body.
-MAX_MESSAGE_BYTES = 1024 * 1024
+# The exact limit is ours, with an error of the one table; the library ends what is far above it.
+LIBRARY_MESSAGE_BYTES = 2 * MAX_MESSAGE_BYTES
+# Streams of one connection; more wait at the client.
+MAX_CONNECTION_STREAMS = 1024
+MAX_METADATA_BYTES = 16 * 1024
 _REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
-_OPTIONS = (
-    # Two servers on one port would share its calls between them; the second one must fail instead.
-    ("grpc.so_reuseport", 0),
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    # Clients may ping a quiet connection every 10 seconds.
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    # Notices within a minute that a peer has lost its power.
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 20_000),
-)
 
 
 class _Statuses(Protocol):
@@ -59,26 +53,28 @@ class GrpcServer:
         *,
         readiness: Health,
         log: RequestLog,
+        metrics: Metrics | None = None,
+        limits: TransportLimits | None = None,
         address: str,
     ) -> None:
+        limits = limits or TransportLimits()
+        metrics = metrics or Metrics()
         self._readiness = readiness
         self._tasks: set[asyncio.Task[None]] = set()
-        self._server = grpc.aio.server(options=_OPTIONS)
+        self._server = grpc.aio.server(options=_options(limits))
         handlers = Handlers(generator, models)
+        calls = Calls(SERVICE, log=log, metrics=metrics, limits=limits)
         methods = {
-            "GenerateText": unary_call(
-                "GenerateText", log, pb.GenerateTextRequest, handlers.generate_text
+            "GenerateText": calls.unary(
+                "GenerateText", pb.GenerateTextRequest, handlers.generate_text
             ),
-            "StreamGenerateText": stream_call(
-                "StreamGenerateText",
-                log,
-                pb.StreamGenerateTextRequest,
-                handlers.stream_generate_text,
+            "StreamGenerateText": calls.stream(
+                "StreamGenerateText", pb.StreamGenerateTextRequest, handlers.stream_generate_text
             ),
-            "Tokenize": unary_call("Tokenize", log, pb.TokenizeRequest, handlers.tokenize),
-            "Detokenize": unary_call("Detokenize", log, pb.DetokenizeRequest, handlers.detokenize),
-            "ListModels": unary_call("ListModels", log, pb.ListModelsRequest, handlers.list_models),
-            "GetModel": unary_call("GetModel", log, pb.GetModelRequest, handlers.get_model),
+            "Tokenize": calls.unary("Tokenize", pb.TokenizeRequest, handlers.tokenize),
+            "Detokenize": calls.unary("Detokenize", pb.DetokenizeRequest, handlers.detokenize),
+            "ListModels": calls.unary("ListModels", pb.ListModelsRequest, handlers.list_models),
+            "GetModel": calls.unary("GetModel", pb.GetModelRequest, handlers.get_model),
         }
         # The stubs of the health package leave its asyncio half out.
         servicer = cast("HealthServicer", health.aio.HealthServicer())  # pyright: ignore
@@ -88,6 +84,8 @@ class GrpcServer:
             (grpc.method_handlers_generic_handler(SERVICE, methods),)
         )
         self._add_reflection()
+        # Asked last, for what nobody before it offers.
+        self._server.add_generic_rpc_handlers((_EveryMethod(calls.unknown()),))
         readiness.subscribe(self._follow_health)
         self.port = self._server.add_insecure_port(address)
 
@@ -137,3 +135,35 @@ class GrpcServer:
         )
         for service in ("", SERVICE):
             await self._statuses.set(service, status)
+
+
+class _EveryMethod(grpc.GenericRpcHandler):
+    """Has the same handler for every method."""
+
+    def __init__(self, handler: RpcHandler) -> None:
+        self._handler = handler
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> RpcHandler:
+        return self._handler
+
+
+def _options(limits: TransportLimits) -> list[tuple[str, int]]:
+    options = [
+        # Two servers on one port would share its calls; the second one must fail instead.
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_receive_message_length", LIBRARY_MESSAGE_BYTES),
+        ("grpc.max_concurrent_streams", MAX_CONNECTION_STREAMS),
+        ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+        ("grpc.absolute_max_metadata_size", 2 * MAX_METADATA_BYTES),
+        # Clients may ping a quiet connection every 10 seconds.
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        # Notices within a minute that a peer has lost its power.
+        ("grpc.keepalive_time_ms", 30_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+    ]
+    if limits.max_connection_age_seconds > 0:
+        age = round(limits.max_connection_age_seconds * 1000)
+        # Behind a balancer of connections; calls end in peace, however long they take.
+        options.append(("grpc.max_connection_age_ms", age))
+    return options

@@ -1,0 +1,84 @@
+"""The context of a stream, with an end to waiting for a client that does not read.
+
+The library holds a write back while the client's window is full, for as long as it likes.
+"""
+
+import asyncio
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import grpc
+
+from service.errors import ErrorKind, RequestError
+from service.grpc_api.handlers import Context
+
+__all__ = ["PacedContext", "client_left"]
+
+
+class PacedContext:
+    """What a stream's handler needs of a context.
+
+    Args:
+        context: The library's.
+        stall_seconds: Longest that one write may take.
+    """
+
+    def __init__(self, context: Context, *, stall_seconds: float) -> None:
+        self._context = context
+        self._stall_seconds = stall_seconds
+        self._loop = asyncio.get_running_loop()
+        self._writing_since: float | None = None
+        self._is_stalled = False
+
+    def time_remaining(self) -> float | None:
+        """Seconds until the call's own deadline."""
+        return self._context.time_remaining()
+
+    async def write(self, message: object) -> None:
+        """Send one message; waits while the client does not read."""
+        self._writing_since = self._loop.time()
+        try:
+            await self._context.write(message)
+        except grpc.aio.InternalError:
+            # The library's word for a call that has ended, when it has not cancelled us yet.
+            raise client_left() from None
+        self._writing_since = None
+
+    @contextmanager
+    def watched(self) -> Generator[None, None, None]:
+        """Let no write of the block take too long.
+
+        Raises:
+            RequestError: READER_TOO_SLOW, where one did.
+        """
+        task = asyncio.current_task()
+        assert task is not None
+        # One timer for a whole stream: a write that does not wait costs nothing more.
+        watching = self._loop.create_task(self._watch(task))
+        try:
+            yield
+        except asyncio.CancelledError:
+            if not self._is_stalled:
+                raise
+            task.uncancel()
+            raise RequestError(
+                ErrorKind.READER_TOO_SLOW,
+                f"nothing was read for {self._stall_seconds:g} seconds",
+            ) from None
+        finally:
+            watching.cancel()
+
+    async def _watch(self, task: asyncio.Task[object]) -> None:
+        while True:
+            now = self._loop.time()
+            since = now if self._writing_since is None else self._writing_since
+            if now - since >= self._stall_seconds:
+                self._is_stalled = True
+                task.cancel()
+                return
+            await asyncio.sleep(since + self._stall_seconds - now)
+
+
+def client_left() -> RequestError:
+    """The end of a call whose client is gone; for log and metrics."""
+    return RequestError(ErrorKind.CANCELLED, "the client left")

@@ -1,0 +1,132 @@
+"""Our gRPC server in this process on a real port, around a core that only floods or waits."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias, cast
+
+import grpc
+import uvloop
+
+from service.generation import GenerationRequest, TextPiece
+from service.grpc_api.server import GrpcServer
+from service.health import Health
+from service.metrics import Metrics
+from service.request_log import RequestLog, RequestRecord
+from service.served_models import ServedModels
+from service.text_generator import TextGenerator
+from service.transport_limits import TransportLimits
+from tests.service.http_connections import PATIENCE_SECONDS
+
+SERVICE = "nextword.v1.TextGenerationService"
+
+
+@dataclass
+class Core:
+    """Continues the prompt "flood" for ever, and answers nothing to others."""
+
+    num_started: int = 0
+    num_left: int = 0
+    num_sent_bytes: int = 0
+    has_changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def stream(
+        self, request: GenerationRequest, record: RequestRecord
+    ) -> AsyncGenerator[TextPiece]:
+        """Pieces of one KiB, or none."""
+        self.num_started += 1
+        self.has_changed.set()
+        try:
+            while request.prompt == "flood":
+                self.num_sent_bytes += 1024
+                yield TextPiece(choice=0, text="x" * 1024, token_ids=(1,))
+            await asyncio.Event().wait()
+        finally:
+            self.num_left += 1
+            self.has_changed.set()
+
+    async def wait_until(self, is_true: Callable[[], bool]) -> None:
+        """Return when something about this core holds."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not is_true():
+                self.has_changed.clear()
+                await self.has_changed.wait()
+
+
+@dataclass
+class RunningGrpcServer:
+    """The server, what it counts and how to reach it."""
+
+    core: Core
+    log: RequestLog
+    metrics: Metrics
+    port: int
+
+    def count(self, name: str, **labels: str) -> float:
+        """One sample."""
+        return self.metrics.registry.get_sample_value(name, labels) or 0.0
+
+    def channel(self, *options: tuple[str, Any]) -> grpc.aio.Channel:
+        """A connection of its own."""
+        own = ("grpc.use_local_subchannel_pool", 1)
+        return grpc.aio.insecure_channel(f"127.0.0.1:{self.port}", options=[own, *options])
+
+
+@contextlib.asynccontextmanager
+async def running_grpc_server(**limits: Any) -> AsyncGenerator[RunningGrpcServer]:
+    """A server with some limits of its own."""
+    core, metrics = Core(), Metrics()
+    own = TransportLimits(**limits)
+    log = RequestLog(metrics, max_open=own.max_open_requests)
+    server = GrpcServer(
+        cast("TextGenerator", core),
+        cast("ServedModels", None),
+        readiness=Health(),
+        log=log,
+        metrics=metrics,
+        limits=own,
+        address="127.0.0.1:0",
+    )
+    await server.start()
+    try:
+        yield RunningGrpcServer(core, log, metrics, server.port)
+    finally:
+        await server.stop()
+
+
+GrpcScenario: TypeAlias = Callable[[RunningGrpcServer], Coroutine[None, None, None]]
+
+
+def play_grpc(scenario: GrpcScenario, **limits: Any) -> None:
+    """Run a scenario on the loop that the service runs on."""
+
+    async def alone() -> None:
+        async with running_grpc_server(**limits) as server:
+            await scenario(server)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(alone())
+
+
+def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+    """One frame of HTTP/2."""
+    head = len(payload).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big")
+    return head + payload
+
+
+def headers_frame(stream: int, method: str) -> bytes:
+    """The head of a gRPC call, each field written out (RFC 7541, 6.2.2)."""
+    fields = {
+        ":method": "POST",
+        ":scheme": "http",
+        ":path": f"/{SERVICE}/{method}",
+        ":authority": "x",
+        "te": "trailers",
+        "content-type": "application/grpc",
+    }
+    block = b"".join(
+        b"\0" + bytes((len(name),)) + name.encode() + bytes((len(value),)) + value.encode()
+        for name, value in fields.items()
+    )
+    return frame(1, 0x4, stream, block)
