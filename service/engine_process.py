@@ -33,6 +33,7 @@ from service.engine.messages import (
 )
 from service.engine.request_table import UnsupportedRequestError
 from service.engine_channel import Channel, FrontGoneError
+from service.logs import configure_logs
 from service.low_priority import run_at_low_priority
 
 __all__ = ["EngineLoop", "main"]
@@ -157,7 +158,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Internal: started by nextword-serve.")
     parser.add_argument("--socket-fd", type=int, required=True)
     descriptor: int = parser.parse_args().socket_fd
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="engine: %(message)s")
+    configure_logs(source="engine")
     channel = Channel(socket.socket(fileno=descriptor))
     try:
         (load,) = channel.receive(wait_seconds=None)
