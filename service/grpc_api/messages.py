@@ -23,6 +23,13 @@ _FINISH_REASONS = {
     FinishReason.LENGTH: pb.FINISH_REASON_LENGTH,
 }
 
+_STATUSES = {
+    "ready": pb.MODEL_STATUS_READY,
+    "loading": pb.MODEL_STATUS_LOADING,
+    "restarting": pb.MODEL_STATUS_RESTARTING,
+    "stopped": pb.MODEL_STATUS_STOPPED,
+}
+
 
 def read_generation_request(
     message: pb.GenerateTextRequest | pb.StreamGenerateTextRequest, *, deadline: float | None
@@ -132,6 +139,18 @@ def model_message(facts: ModelFacts) -> pb.Model:
         vocabulary_size=facts.vocabulary_size,
         num_parameters=facts.num_parameters,
         default_parameters=_parameters(facts.default_parameters, with_seed=False),
+        status=_STATUSES[facts.status],
+        versions=facts.versions,
+        refused=[
+            pb.RefusedVersion(version=each.version, reason=each.reason) for each in facts.refused
+        ],
+        kv_cache_tokens=facts.kv_cache_tokens,
+        max_running=facts.max_running,
+        max_queued=facts.max_queued,
+        max_request_tokens=facts.max_request_tokens,
+        device=facts.device,
+        dtype=facts.dtype,
+        executor=facts.executor,
     )
 
 

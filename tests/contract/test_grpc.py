@@ -81,6 +81,10 @@ def test_models_and_tokens_are_those_of_rest(server: Server, channel: grpc.Chann
     assert (model.id, model.version, model.context_tokens) == ("tiny", "1", 4096)
     assert model.num_parameters == rest["num_parameters"]
     assert not model.default_parameters.HasField("seed")
+    assert (model.status, list(model.versions)) == (pb.MODEL_STATUS_READY, ["1"])
+    assert (model.device, model.dtype, model.executor) == ("cpu", "float32", "eager")
+    assert model.max_running == 4
+    assert model.kv_cache_tokens >= model.context_tokens
     assert stub.GetModel(pb.GetModelRequest(id="tiny@1")).card == rest["card"]
     tokens = stub.Tokenize(pb.TokenizeRequest(text="a\u00e9")).tokens
     assert [token.id for token in tokens] == [

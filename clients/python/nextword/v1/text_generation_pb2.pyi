@@ -57,6 +57,38 @@ FINISH_REASON_LENGTH: FinishReason.ValueType  # 3
 """max_tokens were made."""
 Global___FinishReason: _TypeAlias = FinishReason  # noqa: Y015
 
+class _ModelStatus:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ModelStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ModelStatus.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MODEL_STATUS_UNSPECIFIED: _ModelStatus.ValueType  # 0
+    """Not known."""
+    MODEL_STATUS_READY: _ModelStatus.ValueType  # 1
+    """It answers."""
+    MODEL_STATUS_LOADING: _ModelStatus.ValueType  # 2
+    """It is being loaded for the first time."""
+    MODEL_STATUS_RESTARTING: _ModelStatus.ValueType  # 3
+    """Its engine was lost, or does not get on, and is being replaced."""
+    MODEL_STATUS_STOPPED: _ModelStatus.ValueType  # 4
+    """It has been stopped."""
+
+class ModelStatus(_ModelStatus, metaclass=_ModelStatusEnumTypeWrapper):
+    """What a model is doing."""
+
+MODEL_STATUS_UNSPECIFIED: ModelStatus.ValueType  # 0
+"""Not known."""
+MODEL_STATUS_READY: ModelStatus.ValueType  # 1
+"""It answers."""
+MODEL_STATUS_LOADING: ModelStatus.ValueType  # 2
+"""It is being loaded for the first time."""
+MODEL_STATUS_RESTARTING: ModelStatus.ValueType  # 3
+"""Its engine was lost, or does not get on, and is being replaced."""
+MODEL_STATUS_STOPPED: ModelStatus.ValueType  # 4
+"""It has been stopped."""
+Global___ModelStatus: _TypeAlias = ModelStatus  # noqa: Y015
+
 @_typing.final
 class SamplingParameters(_message.Message):
     """How the next token is chosen. In a request every field may be absent; in an answer all that were
@@ -1018,10 +1050,20 @@ class Model(_message.Message):
     VOCABULARY_SIZE_FIELD_NUMBER: _builtins.int
     NUM_PARAMETERS_FIELD_NUMBER: _builtins.int
     DEFAULT_PARAMETERS_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    VERSIONS_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
+    KV_CACHE_TOKENS_FIELD_NUMBER: _builtins.int
+    MAX_RUNNING_FIELD_NUMBER: _builtins.int
+    MAX_QUEUED_FIELD_NUMBER: _builtins.int
+    MAX_REQUEST_TOKENS_FIELD_NUMBER: _builtins.int
+    DEVICE_FIELD_NUMBER: _builtins.int
+    DTYPE_FIELD_NUMBER: _builtins.int
+    EXECUTOR_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Its name, as requests give it."""
     version: _builtins.str
-    """Its version."""
+    """The version that answers to the name alone."""
     is_default: _builtins.bool
     """Whether requests that name no model go to it."""
     is_ready: _builtins.bool
@@ -1029,14 +1071,38 @@ class Model(_message.Message):
     created: _builtins.int
     """When it was published, in seconds since 1970."""
     context_tokens: _builtins.int
-    """Longest prompt, in tokens; prompt and continuation together may be one longer."""
+    """Longest prompt, in tokens; prompt and one continuation together may be one longer."""
     vocabulary_size: _builtins.int
     """Number of token ids."""
     num_parameters: _builtins.int
     """Number of trained values."""
+    status: Global___ModelStatus.ValueType
+    """What it is doing."""
+    kv_cache_tokens: _builtins.int
+    """Tokens that its key-value cache holds, for all requests together."""
+    max_running: _builtins.int
+    """Texts computed at once, each choice of a request being one."""
+    max_queued: _builtins.int
+    """Requests that may wait beside those; more are refused with RESOURCE_EXHAUSTED."""
+    max_request_tokens: _builtins.int
+    """Tokens that one request may cost: its prompt, and max_tokens of each of its choices."""
+    device: _builtins.str
+    """What computes it, as in "cpu"; absent until it was loaded."""
+    dtype: _builtins.str
+    """Number type of its weights, as in "float32"; absent until it was loaded."""
+    executor: _builtins.str
+    """Kind of program that computes it, as in "eager"; absent until it was loaded."""
     @_builtins.property
     def default_parameters(self) -> Global___SamplingParameters:
         """What an empty request gets; seed is absent because each request draws its own."""
+
+    @_builtins.property
+    def versions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Versions that can be asked for as NAME@VERSION, the one that the name alone means first."""
+
+    @_builtins.property
+    def refused(self) -> _containers.RepeatedCompositeFieldContainer[Global___RefusedVersion]:
+        """Versions that would be served but cannot be."""
 
     def __init__(
         self,
@@ -1050,11 +1116,58 @@ class Model(_message.Message):
         vocabulary_size: _builtins.int = ...,
         num_parameters: _builtins.int = ...,
         default_parameters: Global___SamplingParameters | None = ...,
+        status: Global___ModelStatus.ValueType = ...,
+        versions: _abc.Iterable[_builtins.str] | None = ...,
+        refused: _abc.Iterable[Global___RefusedVersion] | None = ...,
+        kv_cache_tokens: _builtins.int = ...,
+        max_running: _builtins.int = ...,
+        max_queued: _builtins.int = ...,
+        max_request_tokens: _builtins.int = ...,
+        device: _builtins.str | None = ...,
+        dtype: _builtins.str | None = ...,
+        executor: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["default_parameters", b"default_parameters"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_device", b"_device", "_dtype", b"_dtype", "_executor", b"_executor", "default_parameters", b"default_parameters", "device", b"device", "dtype", b"dtype", "executor", b"executor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["context_tokens", b"context_tokens", "created", b"created", "default_parameters", b"default_parameters", "id", b"id", "is_default", b"is_default", "is_ready", b"is_ready", "num_parameters", b"num_parameters", "version", b"version", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_device", b"_device", "_dtype", b"_dtype", "_executor", b"_executor", "context_tokens", b"context_tokens", "created", b"created", "default_parameters", b"default_parameters", "device", b"device", "dtype", b"dtype", "executor", b"executor", "id", b"id", "is_default", b"is_default", "is_ready", b"is_ready", "kv_cache_tokens", b"kv_cache_tokens", "max_queued", b"max_queued", "max_request_tokens", b"max_request_tokens", "max_running", b"max_running", "num_parameters", b"num_parameters", "refused", b"refused", "status", b"status", "version", b"version", "versions", b"versions", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__device: _TypeAlias = _typing.Literal["device"]  # noqa: Y015
+    _WhichOneofArgType__device: _TypeAlias = _typing.Literal["_device", b"_device"]  # noqa: Y015
+    _WhichOneofReturnType__dtype: _TypeAlias = _typing.Literal["dtype"]  # noqa: Y015
+    _WhichOneofArgType__dtype: _TypeAlias = _typing.Literal["_dtype", b"_dtype"]  # noqa: Y015
+    _WhichOneofReturnType__executor: _TypeAlias = _typing.Literal["executor"]  # noqa: Y015
+    _WhichOneofArgType__executor: _TypeAlias = _typing.Literal["_executor", b"_executor"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__device) -> _WhichOneofReturnType__device | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__dtype) -> _WhichOneofReturnType__dtype | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__executor) -> _WhichOneofReturnType__executor | None: ...
+
+Global___Model: _TypeAlias = Model  # noqa: Y015
+
+@_typing.final
+class RefusedVersion(_message.Message):
+    """A version of a model that is not served."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    version: _builtins.str
+    """The version."""
+    reason: _builtins.str
+    """Why, in a line."""
+    def __init__(
+        self,
+        *,
+        version: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Model: _TypeAlias = Model  # noqa: Y015
+Global___RefusedVersion: _TypeAlias = RefusedVersion  # noqa: Y015
