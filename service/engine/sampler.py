@@ -93,7 +93,7 @@ def _sample(logits_RV: Tensor, sequences: Sequence[TokenSequence]) -> list[Choic
 
     rows = fail(range(len(sequences)), _unusable(logits_RV, "the model's logits"))
     batch = [sequences[row] for row in rows]
-    raw_RV = logits_RV if len(rows) == len(sequences) else logits_RV[rows]
+    raw_RV = _picked(logits_RV, rows)
     penalised = with_penalties(raw_RV, batch)
     biased = with_bias_and_bans(penalised.logits_RV, batch)
     changed_RV = biased.logits_RV
@@ -132,7 +132,7 @@ def _choose(
     greedy = [row for row in rows if is_greedy(sequences[row])]
     if greedy:
         # The first of equal maxima, which is the lowest id.
-        likeliest = cast("list[int]", logits_RV[greedy].argmax(1).tolist())
+        likeliest = cast("list[int]", _picked(logits_RV, greedy).argmax(1).tolist())
         chosen |= zip(greedy, likeliest, strict=True)
     groups: defaultdict[int, list[int]] = defaultdict(list)
     for row in rows:
@@ -141,7 +141,7 @@ def _choose(
     for top_k, members in groups.items():
         requests = [sequences[row].request for row in members]
         kept = candidates(
-            logits_RV[members],
+            _picked(logits_RV, members),
             temperatures=[request.temperature for request in requests],
             top_k=top_k,
         )
@@ -150,6 +150,11 @@ def _choose(
         words = random_words([random_place(sequences[row]) for row in members])
         chosen |= zip(members, choose(kept, words), strict=True)
     return chosen
+
+
+def _picked(logits_RV: Tensor, rows: Sequence[int]) -> Tensor:
+    """Some rows, rising; not a copy where these are all of them."""
+    return logits_RV if len(rows) == logits_RV.shape[0] else logits_RV[rows]
 
 
 def _logprobs(
@@ -164,5 +169,5 @@ def _logprobs(
             groups[num_top].append(row)
     for num_top, rows in groups.items():
         ids = [chosen[row] for row in rows]
-        found |= zip(rows, token_logprobs(raw_RV[rows], ids, num_top=num_top), strict=True)
+        found |= zip(rows, token_logprobs(_picked(raw_RV, rows), ids, num_top=num_top), strict=True)
     return found
