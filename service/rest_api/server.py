@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 
 from service.health import Health
 from service.metrics import Metrics
+from service.page.routes import page_router
 from service.request_log import RequestLog
 from service.rest_api.connections import Connections
 from service.rest_api.envelope import Envelope, answer_errors
@@ -33,15 +34,17 @@ def create_app(
     health: Health,
     log: RequestLog,
     metrics: Metrics,
+    limits: TransportLimits | None = None,
 ) -> ASGIApp:
     """The whole REST surface."""
     # A path with a slash too many is no path of ours; a redirect would say otherwise.
     app = FastAPI(openapi_url=None, redirect_slashes=False)
     app.include_router(native_router(generator, models, log))
     app.include_router(openai_router(generator, log))
+    app.include_router(page_router())
     app.include_router(management_router(health, metrics))
     answer_errors(app, log=log)
-    return Envelope(app, health, metrics)
+    return Envelope(app, health, metrics, limits)
 
 
 def _ignore(reason: str) -> None:

@@ -24,10 +24,12 @@ def story(server: ScriptedServer) -> None:
     server.script(*events, ending(len(WORDS)))
 
 
-def metric(address: str, name: str) -> float:
-    """The sum of a series."""
+def metric(address: str, name: str, label: str = "") -> float:
+    """The sum of a metric's series, of those with a label if one is given."""
     lines = httpx2.get(f"{address}/metrics", timeout=60).text.splitlines()
-    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
+    series = [line for line in lines if line.startswith((f"{name} ", f"{name}{{"))]
+    assert series, f"no metric {name}"
+    return sum(float(line.rpartition(" ")[2]) for line in series if label in line)
 
 
 def test_one_key_press_streams_a_real_models_words(browser: Browser, address: str) -> None:
@@ -63,7 +65,8 @@ def test_one_key_press_streams_a_real_models_words(browser: Browser, address: st
 
 def test_cancel_ends_the_work_on_the_server(browser: Browser, address: str) -> None:
     browser.open(address)
-    before = metric(address, 'nextword_requests_total{outcome="cancelled"')
+    cancelled = 'outcome="cancelled"'
+    before = metric(address, "nextword_requests_total", cancelled)
     browser.fill("max_tokens", "400")
     browser.press_start()
     browser.wait(lambda: len(browser.all("#tokens .token")) > 2)
@@ -71,7 +74,8 @@ def test_cancel_ends_the_work_on_the_server(browser: Browser, address: str) -> N
     browser.wait(lambda: not browser.is_running())
     assert browser.figures()["State"] == "Cancelled by you"
     browser.wait(lambda: metric(address, "nextword_requests_in_flight") == 0)
-    assert metric(address, 'nextword_requests_total{outcome="cancelled"') == before + 1
+    browser.wait(lambda: metric(address, "nextword_engine_running") == 0)
+    assert metric(address, "nextword_requests_total", cancelled) == before + 1
     assert len(browser.all("#tokens .token")) < 400
 
 
