@@ -21,6 +21,7 @@ from service.request_ids import Exchange, clean_request_id, trace_id_of
 from service.request_log import RequestLog
 from service.rest_api.errors import error_response
 from service.rest_api.http_protocol import Receipt
+from service.transport_limits import TransportLimits
 
 __all__ = ["OTHER_ROUTE", "Envelope", "answer_errors", "route_of"]
 
@@ -39,10 +40,18 @@ class Envelope:
         app: What answers.
         health: Says when the server is leaving.
         metrics: Where every request is timed.
+        limits: Handed on to the routes as ``request.state.limits``.
     """
 
-    def __init__(self, app: ASGIApp, health: Health, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        health: Health,
+        metrics: Metrics,
+        limits: TransportLimits | None = None,
+    ) -> None:
         self._app = app
+        self._limits = limits or TransportLimits()
         self._health = health
         self._metrics = metrics
 
@@ -58,6 +67,7 @@ class Envelope:
         )
         state = scope.setdefault("state", {})
         state["exchange"] = exchange
+        state["limits"] = self._limits
         state["request_id"] = exchange.request_id
         receipt = cast("Receipt", state.get("receipt") or Receipt())
         status: int | None = None

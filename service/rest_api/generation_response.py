@@ -24,6 +24,7 @@ from service.rest_api.errors import error_response
 from service.rest_api.event_stream import EventStream
 from service.rest_api.prompt_batch import BatchPiece, continue_prompts
 from service.text_generator import TextGenerator
+from service.transport_limits import TransportLimits
 
 __all__ = ["Answer", "GenerationResponse"]
 
@@ -94,6 +95,7 @@ class GenerationResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the request."""
+        limits: TransportLimits = scope["state"]["limits"]
         answer: Answer | None = None
         stream: EventStream | None = None
         try:
@@ -105,7 +107,9 @@ class GenerationResponse(Response):
                     continue_prompts(self._generator, answer.requests, record)
                 ) as pieces:
                     if answer.is_streamed:
-                        stream = EventStream(send, headers=answer.headers)
+                        stream = EventStream(
+                            send, headers=answer.headers, ping_seconds=limits.ping_seconds
+                        )
                         work = stream.send_all(_events(answer, pieces))
                     else:
                         work = _send_whole(answer, pieces, send)
