@@ -159,7 +159,7 @@ def main() -> int:
     """Run the campaign; 1 when the sampler is wrong, or the control went unnoticed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", type=int, default=300)
-    parser.add_argument("--draws", type=int, default=5000, help="of each case")
+    parser.add_argument("--draws", type=int, default=3000, help="of each case")
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--control", action="store_true", help="with a bent sampler: must fail")
     arguments = parser.parse_args()
