@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 import pytest
 from nextword import Client
+from nextword.command_line.application import run
 
 from tests.contract.conftest import artifact, start_server
 from tests.contract.live_server import Server, StartServer
@@ -15,6 +16,7 @@ from tests.contract.live_server import Server, StartServer
 __all__ = ["artifact", "start_server"]
 
 Serve: TypeAlias = Callable[..., str]
+TypeIn: TypeAlias = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="session")
@@ -96,3 +98,16 @@ def closed_port() -> Iterator[int]:
     with socket.socket() as closed_door:
         closed_door.bind(("127.0.0.1", 0))
         yield closed_door.getsockname()[1]
+
+
+@pytest.fixture
+def type_in(capsys: pytest.CaptureFixture[str]) -> TypeIn:
+    """Run a command in this process: exit code, standard output, standard error."""
+
+    def type_in(*words: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = run(words)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return type_in

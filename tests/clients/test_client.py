@@ -1,7 +1,5 @@
 """The client against a real server: the same program over both protocols."""
 
-import threading
-import time
 from collections.abc import Callable
 
 import pytest
@@ -17,20 +15,12 @@ from nextword import (
     StatusError,
 )
 
+from tests.clients.waiting import wait_until
 from tests.contract.live_server import Server
 
-PATIENCE_SECONDS = 40.0
 SEEDED = SamplingParameters(max_tokens=20, seed=11, temperature=1.2, ignore_eos=True)
 # Seconds of work for the tiny model.
 LONG = SamplingParameters(max_tokens=4000, ignore_eos=True, temperature=1.0)
-
-
-def wait_until(is_true: Callable[[], bool]) -> None:
-    """Poll until something holds; fail when it does not in a long time."""
-    end = time.monotonic() + PATIENCE_SECONDS
-    while not is_true():
-        assert time.monotonic() < end
-        threading.Event().wait(0.02)
 
 
 def comparable(generation: Generation) -> tuple[object, ...]:

@@ -6,7 +6,18 @@ from contextlib import contextmanager
 import grpc
 from google.rpc import error_details_pb2, status_pb2
 
-from nextword.answers import Choice, Generation, Model, Summary, TextPiece, Timings, Token, Usage
+from nextword.answers import (
+    Choice,
+    Generation,
+    Model,
+    RivalToken,
+    Summary,
+    TextPiece,
+    Timings,
+    Token,
+    TokenLogprob,
+    Usage,
+)
 from nextword.errors import ErrorFacts, InvalidRequestError, StatusError, status_error, status_of
 from nextword.request import GenerationRequest, SamplingParameters
 from nextword.v1 import text_generation_pb2 as pb
@@ -15,6 +26,7 @@ __all__ = [
     "DETAILS_KEY",
     "fill_request",
     "read_error",
+    "read_finish_reason",
     "read_generation",
     "read_model",
     "read_piece",
@@ -68,8 +80,10 @@ def read_piece(message: pb.StreamGenerateTextResponse) -> TextPiece:
         index=message.index,
         text=message.text,
         token_ids=tuple(message.token_ids),
-        finish_reason=_finish_reason(message.finish_reason),
+        finish_reason=read_finish_reason(message.finish_reason),
         summary=_summary(message.summary) if message.HasField("summary") else None,
+        is_prompt=message.is_prompt,
+        logprobs=tuple(_logprob(entry) for entry in message.logprobs),
     )
 
 
@@ -80,7 +94,8 @@ def read_generation(message: pb.GenerateTextResponse) -> Generation:
             index=choice.index,
             text=choice.text,
             token_ids=tuple(choice.token_ids),
-            finish_reason=_finish_reason(choice.finish_reason) or "",
+            finish_reason=read_finish_reason(choice.finish_reason) or "",
+            logprobs=tuple(_logprob(entry) for entry in choice.logprobs),
         )
         for choice in message.choices
     )
@@ -143,9 +158,12 @@ def read_error(
     return status_error(message, facts=facts)
 
 
-def _finish_reason(number: pb.FinishReason.ValueType) -> str | None:
+def read_finish_reason(number: pb.FinishReason.ValueType) -> str | None:
+    """Why a continuation ended, in REST's words; None while it has not."""
     if number == pb.FINISH_REASON_UNSPECIFIED:
         return None
+    if number not in pb.FinishReason.values():
+        return f"reason_{number}"  # of a later server
     return pb.FinishReason.Name(number).removeprefix("FINISH_REASON_").lower()
 
 
@@ -167,6 +185,21 @@ def _summary(message: pb.StreamSummary | pb.GenerateTextResponse) -> Summary:
                 timings.first_token_seconds if timings.HasField("first_token_seconds") else None
             ),
             total_seconds=timings.total_seconds,
+        ),
+        system_fingerprint=message.system_fingerprint,
+    )
+
+
+def _logprob(entry: pb.TokenLogprob) -> TokenLogprob:
+    return TokenLogprob(
+        id=entry.id,
+        text=entry.text,
+        bytes=entry.bytes,
+        logprob=entry.logprob if entry.HasField("logprob") else None,
+        rank=entry.rank if entry.HasField("rank") else None,
+        top=tuple(
+            RivalToken(id=rival.id, text=rival.text, bytes=rival.bytes, logprob=rival.logprob)
+            for rival in entry.top
         ),
     )
 

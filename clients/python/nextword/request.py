@@ -1,7 +1,10 @@
 """What a program asks for: a prompt, and how tokens are chosen. Absent is the model's default."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+
+from nextword.errors import ErrorFacts, InvalidRequestError
 
 __all__ = ["GRACE_SECONDS", "GenerationRequest", "SamplingParameters"]
 
@@ -77,3 +80,15 @@ class GenerationRequest:
     model: str | None = None
     timeout_seconds: float = 600.0
     parse_special_tokens: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be waited for.
+
+        Raises:
+            InvalidRequestError: The timeout is no positive number.
+        """
+        if not 0 < self.timeout_seconds < math.inf:
+            raise InvalidRequestError(
+                f"timeout_seconds must be above 0, got {self.timeout_seconds}",
+                facts=ErrorFacts(code="invalid_value", status=400, field="timeout_seconds"),
+            )

@@ -1,5 +1,6 @@
 """REST's JSON to and from the client's values; knows no network library."""
 
+import math
 from collections.abc import Mapping
 
 from nextword.answers import (
@@ -14,7 +15,14 @@ from nextword.answers import (
     TokenLogprob,
     Usage,
 )
-from nextword.errors import ErrorFacts, ProtocolError, StatusError, status_error, status_of
+from nextword.errors import (
+    ErrorFacts,
+    InvalidRequestError,
+    ProtocolError,
+    StatusError,
+    status_error,
+    status_of,
+)
 from nextword.json_fields import JsonFields, read_json_object
 from nextword.request import GenerationRequest, SamplingParameters
 
@@ -30,9 +38,17 @@ __all__ = [
 
 
 def request_body(request: GenerationRequest, *, is_streamed: bool) -> dict[str, object]:
-    """The body of /v1/generate."""
+    """The body of /v1/generate.
+
+    Raises:
+        InvalidRequestError: A number is none that JSON has.
+    """
     prompt = request.prompt
     body = request.parameters.given()
+    for name, value in body.items():
+        _check_finite(name, value)
+    for bias in (request.parameters.logit_bias or {}).values():
+        _check_finite("logit_bias", bias)
     if request.parameters.logit_bias is not None:
         # JSON has no other keys than strings.
         biases = request.parameters.logit_bias.items()
@@ -45,6 +61,14 @@ def request_body(request: GenerationRequest, *, is_streamed: bool) -> dict[str, 
     if is_streamed:
         body["stream"] = True
     return body | {"timeout_seconds": request.timeout_seconds}
+
+
+def _check_finite(name: str, value: object) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InvalidRequestError(
+            f"{name} must be finite, got {value}",
+            facts=ErrorFacts(code="invalid_value", status=400, field=name),
+        )
 
 
 def read_piece(payload: bytes) -> TextPiece:

@@ -12,7 +12,7 @@ from nextword.address import Address
 from nextword.bench.plan import Ask, Plan
 from nextword.bench.records import RequestRecord
 from nextword.event_stream import EventReader
-from nextword.grpc_messages import fill_request
+from nextword.grpc_messages import fill_request, read_finish_reason
 from nextword.grpc_transport import channel_options, translate
 from nextword.http_errors import translated
 from nextword.json_fields import read_json_object
@@ -138,8 +138,7 @@ class GrpcTarget:
                 if answer.token_ids:
                     record.note_tokens(len(answer.token_ids))
                 if answer.finish_reason:
-                    name = pb.FinishReason.Name(answer.finish_reason)
-                    record.finish_reason = name.removeprefix("FINISH_REASON_").lower()
+                    record.finish_reason = read_finish_reason(answer.finish_reason)
                 if answer.HasField("summary"):
                     usage = answer.summary.usage
                     _note_usage(record, usage.prompt_tokens, usage.completion_tokens)

@@ -3,9 +3,10 @@
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
 from importlib import metadata
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import typer
 
@@ -30,8 +31,29 @@ _application = typer.Typer(
     help="Ask a Nextword server for the next words of a text.",
     epilog=_EPILOG,
 )
-for _command in (generate, tokens, models, health, bench):
-    _application.command(epilog=_EPILOG)(_command)
+Command: TypeAlias = Callable[..., int | None]
+
+
+def _ends_with_its_reader(command: Command) -> Command:
+    """The command, but quiet when whoever reads its output leaves, as `head` does."""
+
+    @wraps(command)
+    def guarded(**options: object) -> int | None:
+        try:
+            code = command(**options)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # Python would complain when it flushes the closed output at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return ExitCode.OUTPUT_CLOSED
+        return code
+
+    return guarded
+
+
+_COMMANDS: tuple[Command, ...] = (generate, tokens, models, health, bench)
+for _command in _COMMANDS:
+    _application.command(epilog=_EPILOG)(_ends_with_its_reader(_command))
 
 
 def _print_version(is_wanted: bool) -> None:
@@ -58,7 +80,6 @@ def run(arguments: Sequence[str]) -> int:
             stream.reconfigure(errors="backslashreplace")
     try:
         code = _application(list(arguments), prog_name="nextword", standalone_mode=False)
-        sys.stdout.flush()
         return code or ExitCode.DONE
     except typer.TyperException as error:
         print(f"nextword: {error.format_message()}", file=sys.stderr)
@@ -69,7 +90,3 @@ def run(arguments: Sequence[str]) -> int:
     except UnicodeDecodeError:
         print("nextword: the standard input is not UTF-8", file=sys.stderr)
         return ExitCode.WRONG_REQUEST
-    except BrokenPipeError:
-        # Python would complain once more when it flushes the closed output at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.OUTPUT_CLOSED

@@ -5,9 +5,10 @@ import sys
 import time
 from dataclasses import asdict
 
-from nextword.answers import Summary, TextPiece
+from nextword.answers import Summary, TextPiece, TokenLogprob
 from nextword.client import TextStream
 from nextword.command_line.exit_codes import ExitCode
+from nextword.command_line.logprob_table import print_logprobs
 from nextword.command_line.terminal_text import visible
 
 __all__ = ["print_generation", "print_stream"]
@@ -50,6 +51,8 @@ def print_stream(stream: TextStream, *, is_quiet: bool) -> ExitCode:
         screen.end()
         raise
     screen.end()
+    if screen.logprobs:
+        print_logprobs(screen.logprobs)
     if stream.summary is not None and not is_quiet:
         seconds = time.monotonic() - started
         remark = _remark(stream.summary, reasons=screen.reasons, seconds=seconds)
@@ -63,6 +66,7 @@ class _Screen:
     def __init__(self) -> None:
         self.num_tokens = 0
         self.reasons: dict[int, str] = {}
+        self.logprobs: list[tuple[int, TokenLogprob]] = []
         self._is_terminal = sys.stdout.isatty()
         self._waiting: dict[int, str] = {}
         self._current = 0
@@ -70,13 +74,14 @@ class _Screen:
 
     def show(self, piece: TextPiece) -> None:
         """Take in a piece."""
-        self.num_tokens += len(piece.token_ids)
+        self.num_tokens += 0 if piece.is_prompt else len(piece.token_ids)
+        self.logprobs += [(piece.index, entry) for entry in piece.logprobs]
         if piece.finish_reason is not None:
             self.reasons[piece.index] = piece.finish_reason
-        if piece.index != self._current:
+        if piece.index == self._current:
+            self._write(piece.text)
+        else:
             self._waiting[piece.index] = self._waiting.get(piece.index, "") + piece.text
-            return
-        self._write(piece.text)
         while self._current in self.reasons and self._waiting:
             self._current += 1
             self._write(f"\n--- {self._current + 1} ---\n{self._waiting.pop(self._current, '')}")
