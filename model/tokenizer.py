@@ -138,7 +138,8 @@ class Tokenizer:
         """
         _check_text(text)
         backend = self._parsing_backend if parse_special_tokens else self._plain
-        return backend.encode(text, add_special_tokens=False).ids
+        # Other threads run meanwhile; the library's `encode` keeps them waiting for its whole time.
+        return backend.encode_batch_fast([text], add_special_tokens=False)[0].ids
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of each text as `encode` gives them, computed on all cores."""
@@ -153,12 +154,11 @@ class Tokenizer:
         Ranges of neighbours overlap where a kind cannot say more exactly: several byte pieces of
         one character all name the whole character.
         """
-        _check_text(text)
-        encoding = self._plain.encode(text, add_special_tokens=False)
-        ids = encoding.ids
+        ids = self.encode(text)
         ends = list(accumulate(len(self._bytes[token_id]) for token_id in ids))
         if b"".join(self._bytes[token_id] for token_id in ids) == text.encode("utf-8"):
             return list(zip(ids, [0, *ends[:-1]], ends, strict=True)) if ids else []
+        (encoding,) = self._plain.encode_batch([text], add_special_tokens=False)
         byte_of_character = [0, *accumulate(len(character.encode()) for character in text)]
         return [
             (token_id, byte_of_character[start], byte_of_character[end])

@@ -1,7 +1,8 @@
 """Write the Python stubs of the proto files: `python proto/generate.py [--check] [DIRECTORY]`.
 
-The stubs go to clients/python (or DIRECTORY). `proto/published.binpb` holds what the files said
-last: a change that would break a client made from it is refused unless --accept-breaking is given.
+The stubs go to clients/python. `proto/published.binpb` holds what the files said last: a change
+that would break a client made from it is refused unless --accept-breaking is given. With DIRECTORY
+only the stubs are written, there.
 With --check nothing is written: the exit status is 1 when stubs or published.binpb are not what the
 proto files give.
 """
@@ -29,6 +30,17 @@ GENERATOR = "grpcio-tools==1.76.0"
 GENERATOR_ROOT = Path(sys.prefix) / GENERATOR.replace("==", "-")
 
 
+def install_generator() -> None:
+    """Fetch the generator into its folder unless it is there.
+
+    Raises:
+        subprocess.CalledProcessError: pip failed; it has said why.
+    """
+    if not GENERATOR_ROOT.exists():
+        install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target"]
+        subprocess.run([*install, str(GENERATOR_ROOT), GENERATOR], check=True)
+
+
 def generate(destination: Path) -> None:
     """Write the stubs and their types below ``destination``.
 
@@ -36,9 +48,7 @@ def generate(destination: Path) -> None:
         SystemExit: protoc refused a file; it has said why.
     """
     names = sorted(path.relative_to(PROTO_ROOT).as_posix() for path in PROTO_ROOT.rglob("*.proto"))
-    if not GENERATOR_ROOT.exists():
-        install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target"]
-        subprocess.run([*install, str(GENERATOR_ROOT), GENERATOR], check=True)
+    install_generator()
     if str(GENERATOR_ROOT) not in sys.path:
         sys.path.insert(0, str(GENERATOR_ROOT))
     protoc = importlib.import_module("grpc_tools.protoc")
@@ -110,22 +120,29 @@ def main() -> int:
     """Run the command; 1 when --check found a difference or a change would break clients."""
     parser = argparse.ArgumentParser(description="Write the Python stubs of the proto files.")
     parser.add_argument("--check", action="store_true", help="compare, write nothing")
+    parser.add_argument("--prepare", action="store_true", help="only fetch the generator")
     parser.add_argument(
         "--accept-breaking", action="store_true", help="write what breaks clients all the same"
     )
     parser.add_argument("directory", nargs="?", type=Path, default=STUBS_ROOT)
     arguments = parser.parse_args()
+    if arguments.prepare:
+        install_generator()
+        return 0
     if arguments.check:
         differing = differing_files(arguments.directory)
         for name in differing:
             print(f"{name} is not what proto/ gives; run `make proto`", file=sys.stderr)
         return 1 if differing else 0
+    if arguments.directory != STUBS_ROOT:
+        generate(arguments.directory)
+        return 0
     broken = breaking_changes(PROTO_ROOT, PUBLISHED) if PUBLISHED.exists() else ""
     if broken and not arguments.accept_breaking:
         print(broken, end="", file=sys.stderr)
         print("This breaks clients; --accept-breaking writes it all the same.", file=sys.stderr)
         return 1
-    generate(arguments.directory)
+    generate(STUBS_ROOT)
     describe(PROTO_ROOT, PUBLISHED)
     return 0
 

@@ -1,5 +1,6 @@
 """The six calls: message in, core, message out. Errors are mapped around them, in `calls`."""
 
+import asyncio
 import time
 from contextlib import aclosing
 from typing import TypeAlias, cast
@@ -12,7 +13,7 @@ from service.grpc_api.messages import (
     model_message,
     read_generation_request,
     stream_response,
-    token_message,
+    tokenize_response,
 )
 from service.model_facts import facts_of
 from service.request_log import RequestRecord
@@ -55,10 +56,8 @@ class Handlers:
     ) -> pb.TokenizeResponse:
         """The tokens of a text."""
         model = self._find(message.model if message.HasField("model") else None, record)
-        tokens = await tokenize(model, message.text)
-        return pb.TokenizeResponse(
-            count=len(tokens), tokens=[token_message(token) for token in tokens]
-        )
+        # A long text has many tokens, and other calls are answered meanwhile.
+        return await asyncio.to_thread(tokenize_response, await tokenize(model, message.text))
 
     async def detokenize(
         self, message: pb.DetokenizeRequest, context: Context, record: RequestRecord

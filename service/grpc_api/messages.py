@@ -1,6 +1,6 @@
 """Protobuf messages to and from the core's values."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from nextword.v1 import text_generation_pb2 as pb
 
@@ -14,7 +14,7 @@ __all__ = [
     "model_message",
     "read_generation_request",
     "stream_response",
-    "token_message",
+    "tokenize_response",
 ]
 
 _FINISH_REASONS = {
@@ -154,9 +154,15 @@ def model_message(facts: ModelFacts) -> pb.Model:
     )
 
 
-def token_message(token: TextToken) -> pb.Token:
-    """One token of a text."""
-    return pb.Token(id=token.id, text=token.text, start=token.start, end=token.end)
+def tokenize_response(tokens: Sequence[TextToken]) -> pb.TokenizeResponse:
+    """The tokens of a text."""
+    return pb.TokenizeResponse(
+        count=len(tokens),
+        tokens=(
+            pb.Token(id=token.id, text=token.text, start=token.start, end=token.end)
+            for token in tokens
+        ),
+    )
 
 
 def _logprob(report: TokenReport) -> pb.TokenLogprob:

@@ -22,6 +22,32 @@ def test_lint_is_clean(repository: Path) -> None:
     assert done.stdout + done.stderr == ""
 
 
+def generate(repository: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "proto/generate.py", *arguments],
+        cwd=repository,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+
+
+def test_committed_stubs_are_what_the_proto_files_give(repository: Path) -> None:
+    done = generate(repository, "--check")
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_changed_stub_is_noticed(repository: Path, tmp_path: Path) -> None:
+    """The control of the test above."""
+    assert generate(repository, tmp_path).returncode == 0
+    stub = tmp_path / "nextword" / "v1" / "text_generation_pb2.py"
+    stub.write_text(stub.read_text() + "# changed\n")
+    done = generate(repository, "--check", tmp_path)
+    assert done.returncode == 1
+    assert "text_generation_pb2.py" in done.stderr
+
+
 def test_languages_have_their_packages(repository: Path) -> None:
     text = (repository / "proto/nextword/v1/text_generation.proto").read_text(encoding="utf-8")
     for option in ("go_package", "java_package", "csharp_namespace"):
