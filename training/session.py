@@ -15,6 +15,7 @@ from training.checkpoint import Checkpoint, CheckpointError, CheckpointStore
 from training.computation import Computation
 from training.dataset import TrainingWindows
 from training.held_out import HeldOut
+from training.memory_reuse import keep_freed_memory
 from training.optimizer import Optimizer
 from training.parallel import Processes
 from training.plan import Plan
@@ -73,6 +74,7 @@ class Session:
             seed=plan.config.schedule.seed,
         )
         torch.set_num_threads(plan.hardware.num_threads)
+        keep_freed_memory()
         computation = Computation(
             _initial_model(plan),
             hardware=plan.hardware,

@@ -264,6 +264,18 @@ def test_more_tokens_than_positions_are_refused() -> None:
         model(random_ids(1, 9))
 
 
+def test_short_windows_have_the_same_gradients_compiled_as_not() -> None:
+    # Compiled for the CPU, their attention takes a way of its own.
+    plain, compiled = (random_model(tiny_config()).double().requires_grad_() for _ in range(2))
+    ids = torch.randint(61, (2, 33), generator=torch.Generator().manual_seed(3))
+    plain(ids).logsumexp(-1).sum().backward()
+    torch.compile(compiled, backend="aot_eager", fullgraph=True)(ids).logsumexp(-1).sum().backward()
+    for (name, one), other in zip(plain.named_parameters(), compiled.parameters(), strict=True):
+        assert one.grad is not None
+        assert other.grad is not None
+        assert relative_difference(other.grad, one.grad) <= 1e-10, name
+
+
 def test_training_compiles_into_one_graph_for_all_lengths() -> None:
     model = random_model(tiny_config(num_key_value_heads=2)).train()
     # Symbolic sizes, as after the second length; this backend needs no C++ compiler.
