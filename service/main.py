@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(loaded.table())
             return 0
         choice = choose_models(loaded.settings)
-        configure_logs()
+        configure_logs(level=loaded.settings.log_level, form=loaded.settings.log_format)
         work = _check if loaded.is_check_wanted else _serve
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(work(loaded.settings, choice))
@@ -120,7 +120,7 @@ async def _serve(settings: Settings, choice: ModelChoice) -> int:
     signals = StopSignals()
     models = _Models(settings, choice)
     health = models.health
-    log = RequestLog(models.metrics)
+    log = RequestLog(models.metrics, max_open=settings.max_open_requests)
     generator = TextGenerator(models.served)
     servers = Servers(
         settings, generator, models.served, health=health, log=log, metrics=models.metrics
@@ -145,7 +145,7 @@ async def _serve(settings: Settings, choice: ModelChoice) -> int:
                 # It never ends but by a fault of ours; half a server is none.
                 watching.result()
         if failing.done():
-            raise ServeError("the REST server ended by itself")
+            raise ServeError("a server ended by itself")
         if watching is not None:
             # No version is taken up by a server that leaves.
             watching.cancel()
@@ -166,5 +166,5 @@ def _banner(models: _Models, settings: Settings, servers: Servers) -> str:
         settings.host,
         rest_port=servers.rest_port,
         grpc_port=servers.grpc_port,
-        management_port=None,
+        management_port=servers.management_port,
     )

@@ -27,6 +27,7 @@ class ModelFacts:
         device: What computes it, None before it was loaded.
         dtype: Number type of its weights.
         executor: Kind of program that computes it.
+        system_fingerprint: Executor, device and dtype in one word, as answers have it.
         default_parameters: What an empty request gets; its seed means nothing.
     """
 
@@ -48,13 +49,14 @@ class ModelFacts:
     device: str | None
     dtype: str | None
     executor: str | None
+    system_fingerprint: str | None
     default_parameters: EffectiveParameters
 
 
 def facts_of(model: ServedModel, models: ServedModels) -> ModelFacts:
     """The facts of one of a server's models."""
     folder, plan, loaded = model.folder, model.plan, model.loaded
-    state = model.supervisor.state
+    state, client = model.supervisor.state, model.supervisor.client
     return ModelFacts(
         id=folder.name,
         version=folder.version,
@@ -75,6 +77,7 @@ def facts_of(model: ServedModel, models: ServedModels) -> ModelFacts:
         device=None if loaded is None else loaded.device,
         dtype=None if loaded is None else loaded.dtype,
         executor=None if loaded is None else loaded.executor,
+        system_fingerprint=None if client is None else client.system_fingerprint,
         default_parameters=resolve_parameters(
             RequestedParameters(),
             folder.defaults,

@@ -1,4 +1,4 @@
-"""Both transports on one event loop: all ports are taken, or none is."""
+"""Both transports and the management port on one event loop: all ports are taken, or none is."""
 
 import asyncio
 import contextlib
@@ -8,10 +8,12 @@ from service.grpc_api.server import GrpcServer
 from service.health import Health
 from service.metrics import Metrics
 from service.request_log import RequestLog
+from service.rest_api.management import create_management_app
 from service.rest_api.server import HttpServer, create_app
 from service.served_models import ServedModels
 from service.settings import Settings
 from service.text_generator import TextGenerator
+from service.transport_limits import TransportLimits
 
 __all__ = ["ServeError", "Servers"]
 
@@ -21,11 +23,12 @@ class ServeError(RuntimeError):
 
 
 class Servers:
-    """REST and gRPC.
+    """REST, gRPC and, where it is asked for, a port for health and metrics.
 
     Attributes:
         rest_port: The port of REST.
         grpc_port: The port of gRPC.
+        management_port: The port for health and metrics alone, None where there is none.
 
     Raises:
         ServeError: A port is taken, or the address is none of this machine.
@@ -41,33 +44,59 @@ class Servers:
         log: RequestLog,
         metrics: Metrics,
     ) -> None:
+        limits = TransportLimits(
+            max_connections=settings.max_connections,
+            max_open_requests=settings.max_open_requests,
+            receive_timeout_seconds=settings.receive_timeout,
+            idle_timeout_seconds=settings.idle_timeout,
+            ping_seconds=settings.ping_interval,
+            max_connection_age_seconds=settings.max_connection_age,
+        )
+        on_refusal = metrics.note_refusal
         with contextlib.ExitStack() as taken:
             listener = _listen(settings.host, settings.rest_port, "--rest-port")
             taken.callback(listener.close)
             app = create_app(generator, models, health=health, log=log, metrics=metrics)
-            self._http = HttpServer(app, listener)
-            self._grpc = _grpc_server(settings, generator, models, health, log)
+            self._http = HttpServer(app, listener, limits=limits, on_refusal=on_refusal)
             self.rest_port: int = listener.getsockname()[1]
+            self.management_port: int | None = None
+            self._management: HttpServer | None = None
+            if settings.management_port >= 0:
+                listener = _listen(settings.host, settings.management_port, "--management-port")
+                taken.callback(listener.close)
+                app = create_management_app(health=health, metrics=metrics)
+                self._management = HttpServer(app, listener, limits=limits, on_refusal=on_refusal)
+                self.management_port = listener.getsockname()[1]
+            self._grpc = _grpc_server(
+                settings, generator, models, health=health, log=log, metrics=metrics, limits=limits
+            )
             self.grpc_port = self._grpc.port
             taken.pop_all()
-        self._serving: asyncio.Task[None] | None = None
+        self._serving: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Answer from now on."""
-        self._serving = asyncio.create_task(self._http.run(), name="http")
+        self._serving.append(asyncio.create_task(self._http.run(), name="http"))
+        if self._management is not None:
+            self._serving.append(asyncio.create_task(self._management.run(), name="management"))
         await self._grpc.start()
 
     async def wait_failed(self) -> None:
-        """Return when one of them has ended by itself, and with it the use of the other."""
-        assert self._serving is not None
-        await asyncio.wait((self._serving,))
+        """Return when one of them has ended by itself, and with it the use of the others."""
+        await asyncio.wait(self._serving, return_when=asyncio.FIRST_COMPLETED)
 
     async def stop(self) -> None:
-        """End what is left of every connection, and return when the ports are free."""
+        """End what is left of every connection, and return when the ports are free.
+
+        Probes are answered to the end: the management port closes last.
+        """
         self._http.stop()
         await self._grpc.stop()
-        if self._serving is not None:
-            await asyncio.wait((self._serving,))
+        if self._serving:
+            await asyncio.wait(self._serving[:1])
+        if self._management is not None:
+            self._management.stop()
+            await asyncio.wait(self._serving)
 
 
 def _listen(host: str, port: int, flag: str) -> socket.socket:
@@ -82,13 +111,22 @@ def _grpc_server(
     settings: Settings,
     generator: TextGenerator,
     models: ServedModels,
+    *,
     health: Health,
     log: RequestLog,
+    metrics: Metrics,
+    limits: TransportLimits,
 ) -> GrpcServer:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     try:
         return GrpcServer(
-            generator, models, readiness=health, log=log, address=f"{host}:{settings.grpc_port}"
+            generator,
+            models,
+            readiness=health,
+            log=log,
+            metrics=metrics,
+            limits=limits,
+            address=f"{host}:{settings.grpc_port}",
         )
     except RuntimeError:
         raise ServeError(

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import cast
 
+from service.logs import LogForm, LogLevel
 from service.setting_spec import MAX_BYTES, SPEC, Kind, SettingSpec, setting
 
 __all__ = ["DEFAULT_ROOT", "SETTING_SPECS", "Settings"]
@@ -65,6 +66,14 @@ class Settings:
     )
     grpc_port: int = field(
         metadata=setting(Kind.INTEGER, 50051, "port of gRPC; 0 takes a free one", limits=(0, 65535))
+    )
+    management_port: int = field(
+        metadata=setting(
+            Kind.INTEGER,
+            -1,
+            "one more port for health and metrics alone; 0 takes a free one, -1 is none",
+            limits=(-1, 65535),
+        )
     )
     device: str = field(
         metadata=setting(Kind.TEXT, "auto", "where models compute", choices=("auto", "cpu", "cuda"))
@@ -152,6 +161,75 @@ class Settings:
             "tokens that the waiting requests of one model may take, prompts and continuations",
             default_text="one for each 8 KiB of --memory-limit; a whole context at least",
             metavar="TOKENS",
+        )
+    )
+    max_open_requests: int = field(
+        metadata=setting(
+            Kind.INTEGER,
+            1024,
+            "requests of both protocols that have not ended, whatever they ask for",
+            limits=(1, 1_000_000),
+        )
+    )
+    max_connections: int = field(
+        metadata=setting(
+            Kind.INTEGER,
+            1024,
+            "open REST connections; above, the longest idle one makes room",
+            limits=(1, 1_000_000),
+        )
+    )
+    max_connection_age: float = field(
+        metadata=setting(
+            Kind.NUMBER,
+            0.0,
+            "seconds after which a gRPC connection is asked to leave, its calls ending in peace, "
+            "so that balancers spread clients anew; 0 is never",
+            limits=(0, 86400),
+            metavar="SECONDS",
+        )
+    )
+    receive_timeout: float = field(
+        metadata=setting(
+            Kind.NUMBER,
+            10.0,
+            "seconds within which a REST request must have arrived whole",
+            limits=(0.1, 3600),
+            metavar="SECONDS",
+        )
+    )
+    idle_timeout: float = field(
+        metadata=setting(
+            Kind.NUMBER,
+            75.0,
+            "seconds of silence between two requests of one REST connection",
+            limits=(0.1, 86400),
+            metavar="SECONDS",
+        )
+    )
+    ping_interval: float = field(
+        metadata=setting(
+            Kind.NUMBER,
+            15.0,
+            "seconds after which a silent stream of events gets a comment",
+            limits=(0.01, 3600),
+            metavar="SECONDS",
+        )
+    )
+    log_level: LogLevel = field(
+        metadata=setting(
+            Kind.TEXT,
+            "info",
+            "the least that is logged; the line of each request is info",
+            choices=("debug", "info", "warning", "error"),
+        )
+    )
+    log_format: LogForm = field(
+        metadata=setting(
+            Kind.TEXT,
+            "auto",
+            "how log lines look; auto is text on a terminal and JSON elsewhere",
+            choices=("auto", "text", "json"),
         )
     )
     drain_timeout: float = field(

@@ -33,6 +33,16 @@ def model_object(facts: ModelFacts) -> dict[str, object]:
         "vocabulary_size": facts.vocabulary_size,
         "num_parameters": facts.num_parameters,
         "default_parameters": defaults,
+        "status": facts.status,
+        "versions": facts.versions,
+        "refused": [asdict(refused) for refused in facts.refused],
+        "kv_cache_tokens": facts.kv_cache_tokens,
+        "max_running": facts.max_running,
+        "max_queued": facts.max_queued,
+        "max_request_tokens": facts.max_request_tokens,
+        "device": facts.device,
+        "dtype": facts.dtype,
+        "executor": facts.executor,
     }
 
 

@@ -1,5 +1,6 @@
 """JSON schemas of answers: closed, so that a field nobody declared fails a test."""
 
+from service.engine_supervisor import EngineState
 from service.errors import ErrorKind
 from service.generation import FinishReason
 from service.parameter_rules import PARAMETER_RULES, Kind
@@ -89,6 +90,19 @@ _MODEL: dict[str, Schema] = {
     "vocabulary_size": _COUNT,
     "num_parameters": _COUNT,
     "default_parameters": _parameters(with_seed=False),
+    "status": {"enum": [str(state) for state in EngineState]},
+    "versions": {**_array(_TEXT), "description": "What NAME@VERSION can ask for; NAME's first."},
+    "refused": {
+        **_array(_object({"version": _TEXT, "reason": _TEXT})),
+        "description": "Versions that would be served but cannot be.",
+    },
+    "kv_cache_tokens": {**_COUNT, "description": "For all requests together."},
+    "max_running": {**_COUNT, "description": "Texts computed at once."},
+    "max_queued": {**_COUNT, "description": "Requests that may wait beside those."},
+    "max_request_tokens": {**_COUNT, "description": "Prompt and continuations of one request."},
+    "device": _or_null(_TEXT),
+    "dtype": _or_null(_TEXT),
+    "executor": _or_null(_TEXT),
 }
 _COMPLETION_CHOICE = _object(
     {

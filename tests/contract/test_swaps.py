@@ -1,0 +1,122 @@
+"""Other versions and names come into a store that is served: no stream is cut or mixed, a bad
+version is refused with a reason, and what was served goes on.
+"""
+
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from model.store import point_current
+from tests.contract.callers import Callers, Outcome
+from tests.contract.live_server import Server, StartServer
+
+PATIENCE_SECONDS = 100.0
+BODY = {"prompt": "x", "max_tokens": 1500, "ignore_eos": True, "seed": 7}
+
+
+def wait_until(is_true: Callable[[], bool]) -> None:
+    """Poll until something holds; fail when it does not in a long time."""
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not is_true():
+        assert time.monotonic() < end
+        threading.Event().wait(0.02)
+
+
+def add(source: Path, target: Path, *, damage: bool = False) -> None:
+    """Put a version into a store as publishing does: complete, by a rename."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    work = target.parent / f".{target.name}"
+    shutil.copytree(source, work)
+    if damage:
+        # One bit of one weight, so that nothing but the digest can tell.
+        (weights,) = work.glob("*.safetensors")
+        content = bytearray(weights.read_bytes())
+        content[-3] ^= 1
+        weights.write_bytes(content)
+    work.rename(target)
+
+
+def served(server: Server) -> dict[str, str]:
+    """Names and the version that each means."""
+    return {model["id"]: model["version"] for model in server.get("/v1/models").json()["data"]}
+
+
+def version_of(outcome: Outcome) -> str:
+    """NAME@VERSION that answered."""
+    return outcome.model.split()[0]
+
+
+def is_refused(server: Server, name: str, version: str, outcome: str) -> bool:
+    series = f'nextword_model_swaps_total{{model="{name}",outcome="{outcome}"}}'
+    said = any(f"{name}@{version} is refused" in line for line in server.log)
+    return said and server.metric(series) >= 1
+
+
+@pytest.mark.timeout(400)
+def test_versions_come_and_go_under_running_streams(
+    artifact: Path, tmp_path: Path, start_server: StartServer, callers: Callers
+) -> None:
+    """Interfaces 67; at the start a damaged version gives way to one before it, loudly."""
+    store = tmp_path / "store"
+    add(artifact, store / "tiny" / "1")
+    add(artifact, store / "tiny" / "2", damage=True)
+    server = start_server("--models", str(store), "--poll-interval", "0.05", folder=None)
+    assert served(server) == {"tiny": "1"}
+    assert is_refused(server, "tiny", "2", "damaged")
+    (refused,) = server.get("/v1/models").json()["data"][0]["refused"]
+    assert refused["version"] == "2"
+    assert "SHA-256" in refused["reason"]
+    assert str(tmp_path) not in refused["reason"]
+
+    expected = callers["rest_whole"](server, BODY)
+    with ThreadPoolExecutor(4) as pool:
+        running = [pool.submit(call, server, BODY) for call in callers.values()]
+        wait_until(lambda: server.metric("nextword_engine_running") == 4)
+        add(artifact, store / "tiny" / "3")
+        wait_until(lambda: served(server) == {"tiny": "3"})
+        assert version_of(callers["grpc_whole"](server, {"prompt": "x"})) == "tiny@3"
+        for name, future in zip(callers, running, strict=True):
+            outcome = future.result(PATIENCE_SECONDS)
+            assert outcome.token_ids == expected.token_ids, name
+            assert version_of(outcome) == "tiny@1"
+    wait_until(lambda: server.metric('nextword_model_info{device="cpu",dtype="float32"') == 1)
+    # A version that is no longer loaded is not loaded because a client names it.
+    gone = server.get("/v1/models/tiny@1")
+    assert (gone.status_code, gone.json()["error"]["code"]) == (404, "model_not_found")
+
+    add(artifact, store / "tiny" / "4", damage=True)
+    wait_until(lambda: is_refused(server, "tiny", "4", "damaged"))
+    assert version_of(callers["rest_stream"](server, {"prompt": "x"})) == "tiny@3"
+    assert server.metric("nextword_model_refused_versions") == 1
+
+    # Rolling back is pointing `current` back.
+    point_current(store / "tiny", "1")
+    wait_until(lambda: served(server) == {"tiny": "1"})
+    assert server.get("/v1/models").json()["data"][0]["refused"] == []
+    assert callers["rest_whole"](server, BODY).token_ids == expected.token_ids
+    assert server.stop() == 0
+
+
+def test_a_version_that_does_not_fit_beside_the_old_one_is_refused(
+    artifact: Path, tmp_path: Path, start_server: StartServer, callers: Callers
+) -> None:
+    """The memory for one engine is there, for two it is not; a pinned version stays loaded."""
+    store = tmp_path / "store"
+    add(artifact, store / "tiny" / "1")
+    flags = ["--models", str(store), "--poll-interval", "0.05", "--memory-limit", "500MiB"]
+    flags += ["--kv-cache-memory", "8MiB", "--pin", "tiny@1", "--management-port", "0"]
+    server = start_server(*flags, folder=None)
+    add(artifact, store / "tiny" / "2")
+    wait_until(lambda: is_refused(server, "tiny", "2", "no_memory"))
+    (model,) = server.get("/v1/models").json()["data"]
+    assert (model["version"], model["versions"]) == ("1", ["1"])
+    assert "--memory-limit is 500 MiB" in model["refused"][0]["reason"]
+    pinned = callers["rest_whole"](server, {"prompt": "x", "model": "tiny@1"})
+    assert version_of(pinned) == "tiny@1"
+    assert server.get("/readyz").status_code == 200
+    assert server.stop() == 0
