@@ -16,7 +16,7 @@ SETUP_FILES := pyproject.toml clients/python/pyproject.toml constraints.txt setu
 .DEFAULT_GOAL := help
 .PHONY: help install install-dev serve train test proto clean
 .PHONY: settings check check-lint check-format check-stubs check-types check-constraints
-.PHONY: check-protobuf
+.PHONY: check-protobuf check-client
 .PHONY: campaign-sampler
 
 help: ## Show this list
@@ -93,6 +93,9 @@ check-protobuf: ## Try the stubs on the oldest protobuf they allow (a minute, ne
 
 settings: install-dev ## Write docs/settings.md again from the declaration of the settings
 	@$(BIN)/python -m service.settings_page > docs/settings.md
+
+check-client: install-dev ## Install the client alone in a fresh environment and use it (network)
+	@$(BIN)/python tests/clients/fresh_install.py
 
 check-constraints: install-dev ## Resolve constraints.txt for every platform (10 minutes, network)
 	@$(BIN)/python setup/check_constraints.py

@@ -1,0 +1,266 @@
+"""`nextword bench`: what it counts is what was sent, and it notices a server that cheats."""
+
+import json
+import math
+import signal
+import subprocess
+import sys
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+import nextword.bench
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from nextword.address import parse_address
+from nextword.bench.distribution import distribution
+from nextword.bench.plan import Ask, Level, Plan, asks
+from nextword.bench.records import RequestRecord, verify
+
+from tests.clients.conftest import Serve, TypeIn
+from tests.clients.waiting import wait_until
+from tests.contract.live_server import START_SECONDS, Server
+
+SCHEMA = json.loads(Path(nextword.bench.__file__).with_name("report.schema.json").read_bytes())
+LEVEL = Level(parse_address("http://127.0.0.1:1"), concurrency=2, num_warmup_requests=0)
+
+
+def measure(type_in: TypeIn, *words: str) -> tuple[int, dict[str, Any]]:
+    """Exit code and report of a load test; the report is as its schema says."""
+    code, out, _ = type_in("bench", "--json", *words)
+    report = json.loads(out)
+    jsonschema_rs.validate(SCHEMA, report)
+    return code, report
+
+
+def test_both_protocols_are_measured_by_their_token_ids(type_in: TypeIn, server: Server) -> None:
+    before = server.metric('nextword_requests_total{model="tiny",outcome="ok"')
+    urls = ["--url", server.rest, "--url", f"grpc://{server.grpc}"]
+    size = ["--prompt-tokens", "5", "--max-tokens", "7", "--requests", "6", "--warmup", "1"]
+    code, report = measure(type_in, *urls, *size, "--concurrency", "1,3")
+    assert code == 0
+    assert server.metric('nextword_requests_total{model="tiny",outcome="ok"') == before + 4 * 7
+    levels = report["levels"]
+    assert [(level["protocol"], level["concurrency"]) for level in levels] == [
+        ("rest", 1),
+        ("rest", 3),
+        ("grpc", 1),
+        ("grpc", 3),
+    ]
+    for level in levels:
+        assert level["is_complete"]
+        assert (level["num_requests"], level["num_ok"], level["errors"]) == (6, 6, [])
+        assert (level["num_output_tokens"], level["num_prompt_tokens"]) == (6 * 7, 6 * 5)
+        assert level["output_tokens_per_second"] == pytest.approx(42 / level["seconds"])
+        assert level["requests_per_second"] == pytest.approx(6 / level["seconds"])
+        first, whole = level["first_token_seconds"], level["request_seconds"]
+        assert (first["count"], whole["count"]) == (6, 6)
+        assert 0 < first["p50"] <= first["p90"] <= first["p99"] <= first["max"] <= whole["max"]
+        # Ids that came with the first ones have no wait of their own.
+        assert 0 < level["between_tokens_seconds"]["count"] <= 6 * 6
+        assert level["client_cpu_seconds"] > 0
+
+
+def test_any_openai_server_is_measured_by_its_usage(type_in: TypeIn, server: Server) -> None:
+    size = ["--max-tokens", "6", "--requests", "3", "--concurrency", "2"]
+    code, report = measure(type_in, "--url", server.rest, "--api", "openai", *size)
+    assert code == 0
+    assert report["plan"]["tokens_counted_by"] == "usage"
+    (level,) = report["levels"]
+    assert (level["num_ok"], level["num_output_tokens"]) == (3, 18)
+    ids = [*size, "--vocabulary-size", "200", "--prompt-tokens", "9"]
+    _, report = measure(type_in, "--url", server.rest, "--api", "openai", *ids)
+    assert report["levels"][0]["num_prompt_tokens"] == 3 * 9
+
+
+def test_a_length_in_seconds_counts_what_came_within_them(type_in: TypeIn, url: str) -> None:
+    size = ["--max-tokens", "4", "--seconds", "0.3", "--concurrency", "2"]
+    code, report = measure(type_in, "--url", url, *size)
+    assert code == 0
+    (level,) = report["levels"]
+    assert level["seconds"] == pytest.approx(0.3)
+    assert level["output_tokens_per_second"] * 0.3 <= level["num_output_tokens"] + 1e-6
+    assert level["num_output_tokens"] == 4 * level["num_ok"]
+
+
+def test_requests_that_were_refused_are_counted_by_their_code(
+    type_in: TypeIn, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four run, eight wait: of twenty clients some are turned away, and come again later."""
+    monkeypatch.setattr("nextword.bench.closed_loop.MAX_REFUSED_SECONDS", 0.05)
+    size = ["--max-tokens", "30", "--requests", "40", "--concurrency", "20", "--warmup", "0"]
+    code, report = measure(type_in, "--url", url, *size)
+    assert code == 1
+    (level,) = report["levels"]
+    (error,) = level["errors"]
+    assert error["code"] == "server_overloaded"
+    assert error["count"] + level["num_ok"] == level["num_requests"] == 40
+    assert level["num_ok"] >= 12
+    assert level["num_output_tokens"] == 30 * level["num_ok"]
+
+
+def test_the_table_shows_every_level_and_failure(type_in: TypeIn, url: str) -> None:
+    words = ["--url", url, "--max-tokens", "3", "--requests", "2", "--concurrency", "1,2"]
+    code, out, err = type_in("bench", *words)
+    assert code == 0
+    head = out.splitlines()[1].split()
+    assert head == [url, "1", "client", "2", "clients"]
+    assert "exactly 3 tokens out" in err
+    code, out, _ = type_in("bench", *words[:-1], "1", "--timeout", "0.1", "--max-tokens", "4000")
+    assert code == 1
+    assert "1 client: 2 x deadline_exceeded: " in out
+
+
+def stream_of(*events: object) -> list[bytes]:
+    lines = [b"data: " + json.dumps(event).encode() + b"\n\n" for event in events]
+    body = b"".join([*lines, b"data: [DONE]\n\n"])
+    return [
+        b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(body), body)
+    ]
+
+
+def chunk(text: str, reason: str | None = None) -> dict[str, object]:
+    return {"choices": [{"index": 0, "text": text, "finish_reason": reason}], "usage": None}
+
+
+def usage(num_tokens: int) -> dict[str, object]:
+    counts = {"prompt_tokens": 2, "completion_tokens": num_tokens, "total_tokens": num_tokens + 2}
+    return {"choices": [], "usage": counts}
+
+
+@pytest.mark.parametrize(
+    ("events", "code"),
+    [
+        ([chunk("a b"), chunk("c", "length"), usage(4)], None),
+        ([chunk("a b"), chunk("c", "length"), usage(3)], "wrong_token_count"),
+        ([chunk("a b"), chunk("c", "stop"), usage(4)], "wrong_finish_reason"),
+        ([chunk("a b"), chunk("c", "length")], "no_usage"),
+        ([chunk("", "length"), usage(4)], "no_tokens"),
+        ([chunk("a"), {"error": {"message": "no", "code": 500}}], "http_500"),
+        ([chunk("a"), 7], "protocol_error"),
+    ],
+)
+def test_a_server_that_brings_other_than_asked_has_failed(
+    type_in: TypeIn, serve: Serve, events: list[object], code: str | None
+) -> None:
+    models = b'{"data": [{"id": "rival"}]}'
+    listing = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % len(models)
+    url = serve([listing + models], stream_of(*events))
+    size = ["--max-tokens", "4", "--requests", "2", "--concurrency", "1", "--warmup", "0"]
+    exit_code, report = measure(type_in, "--url", url, "--api", "openai", *size)
+    (level,) = report["levels"]
+    assert [(error["code"], error["count"]) for error in level["errors"]] == (
+        [] if code is None else [(code, 2)]
+    )
+    assert exit_code == (0 if code is None else 1)
+    assert report["servers"][0]["model"] == "rival"
+
+
+@pytest.mark.parametrize(
+    ("num_tokens", "num_used", "num_prompt", "is_ok"),
+    [(4, 4, 3, True), (5, 4, 3, False), (4, 5, 3, False), (4, 4, 2, False)],
+)
+def test_ids_and_usage_must_both_be_what_was_asked(
+    num_tokens: int, num_used: int, num_prompt: int, is_ok: bool
+) -> None:
+    plan = Plan(addresses=(LEVEL.address,), num_prompt_tokens=3, max_tokens=4)
+    record = RequestRecord(
+        num_tokens=num_tokens,
+        num_used_tokens=num_used,
+        num_prompt_tokens=num_prompt,
+        finish_reason="length",
+    )
+    record.note_tokens(num_tokens)
+    verify(record, plan)
+    assert (record.error_code is None) == is_ok
+
+
+def test_tokens_that_came_together_share_their_wait() -> None:
+    record = RequestRecord(started_at=10.0, arrivals=[(11.0, 2), (14.0, 3), (15.0, 1)])
+    assert record.first_token_seconds == 1.0
+    assert record.gaps_seconds == [1.0, 1.0, 1.0, 1.0]
+
+
+def test_the_same_seed_sends_the_same_prompts_and_none_of_them_twice() -> None:
+    plan = Plan(addresses=(LEVEL.address,), num_prompt_tokens=8)
+
+    def first_asks(plan: Plan, phase: str) -> list[Ask]:
+        return list(islice(asks(plan, LEVEL, phase=phase, vocabulary_size=257), 50))
+
+    sent = first_asks(plan, "measure")
+    assert sent == first_asks(plan, "measure")
+    assert all(len(ask.prompt) == 8 for ask in sent)
+    others = first_asks(plan, "warmup") + first_asks(
+        Plan(addresses=(LEVEL.address,), num_prompt_tokens=8, seed=1), "measure"
+    )
+    assert len({ask.prompt for ask in sent + others}) == 150
+
+
+@given(st.lists(st.floats(1e-6, 1e3), min_size=1, max_size=50))
+def test_percentiles_are_those_of_numpy(values: list[float]) -> None:
+    found = distribution(values)
+    expected = np.percentile(values, [50, 90, 99])
+    assert [found.p50, found.p90, found.p99] == pytest.approx(list(expected), rel=1e-9)
+    assert found.mean == pytest.approx(math.fsum(values) / len(values))
+    assert (found.count, found.min, found.max) == (len(values), min(values), max(values))
+
+
+def test_nothing_measured_has_no_percentiles() -> None:
+    assert distribution([]).p99 is None
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["--requests", "1", "--seconds", "1"], "--requests or --seconds"),
+        (["--concurrency", "1,two"], "1,two"),
+        (["--concurrency", "0"], "--concurrency"),
+        (["--concurrency", ""], "--concurrency"),
+        (["--max-tokens", "0"], "--max-tokens"),
+        (["--seconds", "nan"], "--seconds"),
+        (["--prompt-tokens", "4000", "--max-tokens", "200"], "4096"),
+        (["--vocabulary-size", "10"], "--vocabulary-size"),
+        (["--api", "other"], "--api"),
+        (["--output", "no/such/folder/report.json"], "no/such/folder"),
+        (["--model", "nobody"], "nobody"),
+    ],
+)
+def test_a_plan_that_cannot_be_run_is_refused_before_anything_is_sent(
+    type_in: TypeIn, server: Server, words: list[str], named: str
+) -> None:
+    code, out, err = type_in("bench", "--url", server.rest, *words)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert named in err
+
+
+def test_ctrl_c_reports_what_was_measured_and_cancels_the_rest(
+    server: Server, tmp_path: Path
+) -> None:
+    output = tmp_path / "report.json"
+    program = Path(sys.executable).with_name("nextword")
+    words = ["--url", f"grpc://{server.grpc}", "--seconds", "600", "--max-tokens", "20"]
+    process = subprocess.Popen(
+        [program, "bench", *words, "--concurrency", "2,3", "--output", output],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    ok = 'nextword_requests_total{model="tiny",outcome="ok"'
+    before = server.metric(ok)
+    wait_until(lambda: server.metric(ok) >= before + 8)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=START_SECONDS)
+    assert process.returncode == 130
+    assert "interrupted" in err
+    assert "Traceback" not in err
+    assert "2 clients: stopped after" in out
+    report = json.loads(output.read_bytes())
+    jsonschema_rs.validate(SCHEMA, report)
+    (level,) = report["levels"]
+    assert not level["is_complete"]
+    assert level["num_ok"] >= 4
+    assert level["errors"] == []
+    wait_until(lambda: server.metric("nextword_engine_running") == 0)
