@@ -51,7 +51,7 @@ class Hardware:
     @property
     def description(self) -> str:
         """In words, for the user."""
-        where = self.device if self.is_gpu else f"{self.num_threads} CPU threads"
+        where = self.device if self.is_gpu else _cpu_threads(self.num_threads)
         return f"{where} in {self.dtype}{', compiled' if self.is_compiled else ''}"
 
 
@@ -97,7 +97,7 @@ def choose_hardware(
         is_compiled = missing is None and (is_gpu or not 0 < minutes < _MIN_MINUTES_TO_COMPILE)
         if missing:
             announce(f"torch.compile is not used: {missing} is not installed")
-    where = torch.cuda.get_device_name(device) if is_gpu else f"{num_threads} CPU threads"
+    where = torch.cuda.get_device_name(device) if is_gpu else _cpu_threads(num_threads)
     announce(
         f"computes on {where} in {dtype}{', compiled' if is_compiled else ''}; "
         f"matrix products run at {rates[dtype] / 1e9:,.0f} GFLOP/s"
@@ -150,3 +150,7 @@ def _product_rate(device: torch.device, dtype: torch.dtype) -> float:
         best_seconds = min(best_seconds, time.perf_counter() - started)
         if time.perf_counter() > deadline:
             return 2.0 * size**3 / best_seconds
+
+
+def _cpu_threads(number: int) -> str:
+    return f"{number} CPU thread{'' if number == 1 else 's'}"

@@ -102,7 +102,8 @@ def _bits_beside_ngram(evaluation: Evaluation, status: RunStatus) -> str:
 def _describe_corpus(corpus: CorpusRead) -> str:
     lines = [
         f"corpus: {printable_line(corpus.description)}, "
-        f"{format_count(corpus.documents)} documents, {format_bytes(corpus.bytes)}"
+        f"{format_count(corpus.documents)} document{'' if corpus.documents == 1 else 's'}, "
+        f"{format_bytes(corpus.bytes)}"
     ]
     lines += [
         f"  removed {format_bytes(size)}: {printable_line(rule)}"
