@@ -17,6 +17,7 @@ SETUP_FILES := pyproject.toml clients/python/pyproject.toml constraints.txt setu
 .PHONY: help install install-dev serve train test proto clean
 .PHONY: settings check check-lint check-format check-stubs check-types check-constraints
 .PHONY: check-protobuf check-client
+.PHONY: campaign-parameters
 .PHONY: campaign-sampler
 
 help: ## Show this list
@@ -82,6 +83,11 @@ check-types: install-dev
 
 proto: install-dev ## Write the Python stubs of proto/ again
 	@$(BIN)/python proto/generate.py
+
+campaign-parameters: install-dev ## Every parameter's effect over every way to ask, then ignored ones
+	@$(BIN)/python -m campaigns.parameters
+	@echo "Control:"; if $(BIN)/python -m campaigns.parameters --control; \
+	then echo "an ignored parameter went unnoticed" >&2; exit 1; fi
 
 campaign-sampler: install-dev ## Drawn tokens against exact probabilities, then a bent sampler
 	@$(BIN)/python -m campaigns.sampler $(ARGS)

@@ -1,0 +1,64 @@
+"""A server that ignores one parameter, for the control of campaign 2.
+
+`python -m campaigns.ignoring_server FILE [options of nextword-serve]`: a real server that reads the
+parameter's name from a file at each request, so that one process serves for all of them.
+"""
+
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+
+from google.protobuf.message import Message
+
+from service.grpc_api.handlers import Context, Handlers
+from service.main import main
+from service.request_log import RequestRecord
+from service.rest_api.bodies import JsonFields
+from service.served_models import ServedModel, ServedModels
+
+__all__: list[str] = []
+
+Handler = Callable[[Handlers, Message, Context, RequestRecord], Awaitable[Message | None]]
+
+
+def _ignore_over_rest(ignored: Callable[[], str]) -> None:
+    read = JsonFields.__init__
+
+    def altered(self: JsonFields, values: Mapping[str, object]) -> None:
+        # The fields of an object are read the same way as those of the body.
+        name = ignored().rpartition(".")[2]
+        read(self, {key: value for key, value in values.items() if key != name})
+
+    JsonFields.__init__ = altered
+
+
+def _ignore_over_grpc(ignored: Callable[[], str]) -> None:
+    def altered(handle: Handler) -> Handler:
+        def handle_less(
+            self: Handlers, message: Message, context: Context, record: RequestRecord
+        ) -> Awaitable[Message | None]:
+            for part in (message, getattr(message, "parameters", None)):
+                if part is not None and ignored() in part.DESCRIPTOR.fields_by_name:
+                    part.ClearField(ignored())
+            return handle(self, message, context, record)
+
+        return handle_less
+
+    for name in ("generate_text", "stream_generate_text", "tokenize", "detokenize", "get_model"):
+        setattr(Handlers, name, altered(getattr(Handlers, name)))
+
+
+def _ignore_in_paths(ignored: Callable[[], str]) -> None:
+    find = ServedModels.find
+
+    def altered(self: ServedModels, name: str | None) -> ServedModel:
+        return find(self, None if ignored() == "model_id" else name)
+
+    ServedModels.find = altered
+
+
+if __name__ == "__main__":
+    file = Path(sys.argv[1])
+    for alter in (_ignore_over_rest, _ignore_over_grpc, _ignore_in_paths):
+        alter(file.read_text)
+    sys.exit(main(sys.argv[2:]))

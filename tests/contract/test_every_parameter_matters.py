@@ -1,0 +1,81 @@
+"""Campaign 2 made small: each declared parameter has a probe, and each probe can fail."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import grpc
+import httpx2
+import pytest
+
+from campaigns.grpc_surfaces import grpc_surfaces
+from campaigns.parameter_probes import Probe, make_probes
+from campaigns.parameters import END_ID, LETTERS, probe_parameters
+from campaigns.rest_surfaces import rest_surfaces
+from campaigns.surfaces import Answer, Body, Surface
+from tests.contract.live_server import START_SECONDS, Server
+
+# The campaign's server has a second model to ask, this one has not.
+NEED_A_SECOND_MODEL = {"model", "model_id", "id"}
+
+
+@pytest.fixture(scope="module")
+def surfaces(server: Server) -> Iterator[list[Surface]]:
+    with (
+        httpx2.Client(base_url=server.rest, timeout=START_SECONDS, verify=False) as http,
+        grpc.insecure_channel(server.grpc) as channel,
+    ):
+        yield [*rest_surfaces(http), *grpc_surfaces(channel)]
+
+
+@pytest.fixture(scope="module")
+def probes(server: Server) -> list[Probe]:
+    found = server.post("/v1/tokenize", {"text": LETTERS}).json()["tokens"]
+    return make_probes({each["text"]: each["id"] for each in found}, end_id=END_ID)
+
+
+def without_models(surfaces: Sequence[Surface], *names: str) -> list[Surface]:
+    return [
+        replace(each, parameters=each.parameters - NEED_A_SECOND_MODEL)
+        for each in surfaces
+        if each.name in names
+    ]
+
+
+def test_every_parameter_that_is_declared_has_a_probe(
+    surfaces: list[Surface], probes: list[Probe]
+) -> None:
+    """A new one in the proto or on the OpenAPI page fails here until it has one."""
+    assert len(surfaces) == 12
+
+    def is_probed(surface: Surface, name: str) -> bool:
+        return any(
+            probe.name == name and all(surface.parameters.issuperset(body) for body in probe.bodies)
+            for probe in probes
+        )
+
+    declared = [(surface, name) for surface in surfaces for name in surface.parameters]
+    assert len(declared) > 140
+    assert not [(surface.name, name) for surface, name in declared if not is_probed(surface, name)]
+
+
+def test_every_parameter_has_its_effect(surfaces: list[Surface], probes: list[Probe]) -> None:
+    chosen = without_models(surfaces, "POST /v1/completions (stream)", "gRPC GenerateText")
+    findings = probe_parameters(chosen, probes)
+    assert not findings.ignored
+    assert not findings.refused
+    assert len(findings.effective) > 40
+
+
+def test_a_parameter_that_is_ignored_is_noticed(
+    surfaces: list[Surface], probes: list[Probe]
+) -> None:
+    """The control: each parameter in turn never reaches the server."""
+    (surface,) = without_models(surfaces, "POST /v1/generate")
+    for name in surface.parameters:
+
+        def ask(body: Body, ignored: str = name) -> Answer:
+            return surface.ask({key: value for key, value in body.items() if key != ignored})
+
+        findings = probe_parameters([replace(surface, ask=ask)], probes, only=name)
+        assert not findings.effective, name
+        assert findings.ignored, name
