@@ -163,7 +163,8 @@ def _logprobs(
     """By row, for the rows that ask; as many rivals as the neighbours ask for are computed."""
     found: dict[int, TokenLogprob] = {}
     groups: defaultdict[int, list[int]] = defaultdict(list)
-    for row in chosen:
+    # Rising, as ``_picked`` wants them; they were chosen group by group.
+    for row in sorted(chosen):
         num_top = sequences[row].request.logprobs
         if num_top is not None:
             groups[num_top].append(row)
