@@ -18,7 +18,7 @@ SETUP_FILES := pyproject.toml clients/python/pyproject.toml constraints.txt setu
 .PHONY: settings check check-lint check-format check-stubs check-types check-constraints
 .PHONY: check-protobuf check-client
 .PHONY: campaign-parameters
-.PHONY: campaign-sampler
+.PHONY: campaign-sampler campaign-text
 
 help: ## Show this list
 	@echo "Nextword: train a small language model on your text, and serve its next words."
@@ -93,6 +93,11 @@ campaign-sampler: install-dev ## Drawn tokens against exact probabilities, then 
 	@$(BIN)/python -m campaigns.sampler $(ARGS)
 	@echo "Control:"; if $(BIN)/python -m campaigns.sampler --control; \
 	then echo "the bent sampler went unnoticed" >&2; exit 1; fi
+
+campaign-text: install-dev ## Streamed text and stop strings over every vocabulary, then carelessly
+	@$(BIN)/python -m campaigns.text $(ARGS)
+	@echo "Control:"; if $(BIN)/python -m campaigns.text --control; \
+	then echo "the careless detokenizer went unnoticed" >&2; exit 1; fi
 
 check-protobuf: ## Try the stubs on the oldest protobuf they allow (a minute, network)
 	@python=$$(sh setup/find_python.sh) && "$$python" proto/try_oldest_runtime.py
