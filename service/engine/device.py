@@ -5,20 +5,37 @@ from pathlib import Path
 
 import torch
 
-__all__ = ["resolve_device", "resolve_dtype"]
+__all__ = ["DeviceError", "resolve_device", "resolve_dtype"]
+
+
+class DeviceError(ValueError):
+    """A setting names what this machine does not have."""
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device of a setting; "auto" takes a CUDA device when torch can use one."""
+    """The device of a setting; "auto" takes a CUDA device when torch can use one.
+
+    Raises:
+        DeviceError: There is no such device here.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise DeviceError(f"device must be auto or one of torch's devices, got {name}") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise DeviceError(f"torch {torch.__version__} finds no CUDA device here, got device {name}")
+    return device
 
 
 def resolve_dtype(name: str, device: torch.device, directory: Path) -> torch.dtype | None:
     """The number type of a setting; None is the folder's own.
 
     "auto" keeps what the folder stores, except on a processor that would only emulate it.
+
+    Raises:
+        DeviceError: It is none of auto, f32 and bf16.
     """
     match name:
         case "f32":
@@ -30,7 +47,7 @@ def resolve_dtype(name: str, device: torch.device, directory: Path) -> torch.dty
                 return None
             return torch.float32
         case _:
-            raise ValueError(f"dtype must be auto, f32 or bf16, got {name}")
+            raise DeviceError(f"dtype must be auto, f32 or bf16, got {name}")
 
 
 def _has_fast_bf16() -> bool:

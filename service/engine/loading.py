@@ -9,9 +9,9 @@ import torch
 
 from model.config import ConfigError
 from model.weights import WeightsError, load_transformer
-from service.engine.device import resolve_device, resolve_dtype
+from service.engine.device import DeviceError, resolve_device, resolve_dtype
 from service.engine.eager_executor import DEFAULT_BLOCK_TOKENS, EagerExecutor
-from service.engine.engine import Engine
+from service.engine.engine import MAX_STEP_TOKENS, Engine
 from service.engine.executor import Executor, NotDeterministicError
 from service.engine.guarded_compute import is_out_of_memory
 from service.engine.messages import Load, Loaded, Submit
@@ -34,7 +34,7 @@ def build_engine(load: Load) -> tuple[Engine, Loaded]:
     """
     try:
         return _build_engine(load)
-    except (ConfigError, WeightsError, NotDeterministicError, OSError) as error:
+    except (ConfigError, WeightsError, DeviceError, NotDeterministicError, OSError) as error:
         raise LoadError(str(error)) from error
     except (RuntimeError, MemoryError) as error:
         if is_out_of_memory(error):
@@ -46,6 +46,11 @@ def _build_engine(load: Load) -> tuple[Engine, Loaded]:
     began = time.perf_counter()
     if load.executor not in EXECUTORS:
         raise LoadError(f"executor must be one of {', '.join(EXECUTORS)}, got {load.executor}")
+    if not 1 <= load.max_running <= MAX_STEP_TOKENS:
+        raise LoadError(
+            f"max_running must be from 1 to {MAX_STEP_TOKENS}, the tokens of one step; "
+            f"got {load.max_running}"
+        )
     torch.set_num_threads(load.num_threads)
     directory = Path(load.directory)
     device = resolve_device(load.device)

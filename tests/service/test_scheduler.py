@@ -1,11 +1,14 @@
 """Turns and blocks without any model: by a state machine, and in single scenes."""
 
+import re
 from collections.abc import Sequence as Series
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
+import service.engine
 from service.engine.block_allocator import BlockAllocator
 from service.engine.block_tables import BlockTables
 from tests.service.scheduling_machine import SchedulingMachine
@@ -81,3 +84,13 @@ def test_the_state_machine_notices_blocks_that_are_not_cleared() -> None:
 
     with pytest.raises(AssertionError):
         run_state_machine_as_test(Broken, settings=CONTROL)
+
+
+def test_no_module_of_the_engine_reads_a_clock_that_can_be_set() -> None:
+    """H65."""
+    folder = Path(service.engine.__file__).parent
+    wall_clocks = re.compile(r"time\.time\(|\bdatetime\b|time\.ctime|time\.localtime")
+    modules = list(folder.glob("*.py"))
+    assert len(modules) > 10
+    assert wall_clocks.search("now = time.time()"), "the control"
+    assert [path.name for path in modules if wall_clocks.search(path.read_text())] == []
