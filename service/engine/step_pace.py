@@ -13,6 +13,7 @@ STEP_SECONDS_ALONE = 0.25
 MIN_PROMPT_TOKENS = 16
 # In deterministic mode the clock has no say in what is computed together.
 FIXED_PROMPT_TOKENS_BESIDE_STREAMS = 32
+FIXED_PROMPT_TOKENS_ALONE = 256
 # Weight of the newest step in the running means.
 NEWEST = 0.2
 
@@ -41,14 +42,13 @@ class StepPace:
         It is never 0, so that the oldest prompt always advances.
         """
         most = max(MIN_PROMPT_TOKENS, self.max_step_tokens - num_streams)
-        if self._is_fixed:
-            return min(most, FIXED_PROMPT_TOKENS_BESIDE_STREAMS) if num_streams else most
-        if self._prompt_token_seconds is None:
-            return min(most, FIXED_PROMPT_TOKENS_BESIDE_STREAMS)
+        fixed = FIXED_PROMPT_TOKENS_BESIDE_STREAMS if num_streams else FIXED_PROMPT_TOKENS_ALONE
+        if self._is_fixed or self._prompt_token_seconds is None:
+            return min(most, fixed)
         seconds = STEP_SECONDS_ALONE
         if num_streams:
             if self._stream_seconds is None:
-                return min(most, FIXED_PROMPT_TOKENS_BESIDE_STREAMS)
+                return min(most, fixed)
             seconds = PROMPT_SHARE_BESIDE_STREAMS * self._stream_seconds
         tokens = int(seconds / self._prompt_token_seconds)
         return max(MIN_PROMPT_TOKENS, min(most, tokens))

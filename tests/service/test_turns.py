@@ -8,6 +8,7 @@ from service.engine.messages import Submit
 from service.engine.request_table import RequestTable
 from service.engine.scheduler import Scheduler, StepPlan
 from service.engine.step_pace import (
+    FIXED_PROMPT_TOKENS_ALONE,
     FIXED_PROMPT_TOKENS_BESIDE_STREAMS,
     MIN_PROMPT_TOKENS,
     StepPace,
@@ -87,10 +88,11 @@ def test_streams_advance_in_every_step_of_a_flood_of_long_prompts() -> None:
     assert stage.scheduler.num_chunked_prompts > 1
 
 
-def test_a_prompt_that_is_alone_is_computed_in_one_step() -> None:
+def test_a_prompt_that_is_alone_is_computed_in_large_pieces() -> None:
     stage = Stage(num_blocks=400, max_step_tokens=1000)
     stage.submit(size=300, max_tokens=2)
-    assert stage.step().num_prompt_tokens == 300
+    assert stage.step().num_prompt_tokens == FIXED_PROMPT_TOKENS_ALONE
+    assert stage.step().num_prompt_tokens == 300 - FIXED_PROMPT_TOKENS_ALONE
 
 
 def test_without_a_free_block_the_youngest_gives_way_and_comes_back_first() -> None:
@@ -182,7 +184,7 @@ def test_a_choice_inherits_the_prompt_of_one_that_is_cancelled() -> None:
 def test_a_prompt_is_given_what_the_streams_can_spare() -> None:
     """H58, outside deterministic mode: from the measured times."""
     pace = StepPace(max_step_tokens=1000, is_fixed=False)
-    assert pace.prompt_tokens(num_streams=0) == FIXED_PROMPT_TOKENS_BESIDE_STREAMS
+    assert pace.prompt_tokens(num_streams=0) == FIXED_PROMPT_TOKENS_ALONE
     for _ in range(50):
         pace.note(num_streams=4, num_prompt_tokens=0, seconds=0.010)
         pace.note(num_streams=4, num_prompt_tokens=100, seconds=0.030)
