@@ -15,6 +15,7 @@ from service.engine.messages import (
     Heartbeat,
     Loaded,
     LoadFailed,
+    Phase,
     Shutdown,
     StepOutput,
     Submit,
@@ -132,8 +133,8 @@ class EngineClient:
                         self._on_report(message)
                         self._deliver(message)
                     case Heartbeat():
-                        is_busy = message.num_running + message.num_waiting > 0
-                        self._note_step(message.step, is_busy=is_busy)
+                        # A batch whose readers are all paused is idle.
+                        self._note_step(message.step, is_busy=message.phase is not Phase.IDLE)
                         self._on_report(message)
                     case Loaded() | LoadFailed():
                         raise ValueError("an engine loads one model")

@@ -55,6 +55,7 @@ class Outcome:
     code: str | None = None
     field: str | None = None
     status: str | int | None = None
+    message: str = ""
 
     @property
     def text(self) -> str:
@@ -129,7 +130,7 @@ def grpc_whole(server: Server, body: Body) -> Outcome:
         try:
             answer = TextGenerationServiceStub(channel).GenerateText(request, timeout=START_SECONDS)
         except grpc.RpcError as error:
-            return _grpc_error(error)
+            return grpc_error(error)
     assert [choice.index for choice in answer.choices] == list(range(len(answer.choices)))
     outcome = Outcome(choices=[_grpc_choice(choice) for choice in answer.choices])
     _take_grpc_summary(outcome, answer)
@@ -152,7 +153,7 @@ def grpc_stream(server: Server, body: Body) -> Outcome:
                 if message.HasField("summary"):
                     _take_grpc_summary(outcome, message.summary)
         except grpc.RpcError as error:
-            return _grpc_error(error)
+            return grpc_error(error)
     return outcome
 
 
@@ -168,7 +169,9 @@ CALLERS: Callers = {
 
 def _rest_error(answer: dict[str, Any], status: int) -> Outcome:
     error = answer["error"]
-    return Outcome(code=error["code"], field=error["param"], status=status)
+    return Outcome(
+        code=error["code"], field=error["param"], status=status, message=error["message"]
+    )
 
 
 def _rest_choice(choice: Mapping[str, Any]) -> ChoiceOutcome:
@@ -224,11 +227,12 @@ def _grpc_body(body: Body) -> dict[str, object]:
     return message
 
 
-def _grpc_error(error: grpc.RpcError) -> Outcome:
+def grpc_error(error: grpc.RpcError) -> Outcome:
+    """The error of a call, with what its details say."""
     call = cast("grpc.Call", error)
     details = dict(call.trailing_metadata() or ()).get("grpc-status-details-bin", b"")
     status = status_pb2.Status.FromString(cast("bytes", details))
-    outcome = Outcome(status=call.code().name)
+    outcome = Outcome(status=call.code().name, message=call.details() or "")
     for packed in status.details:
         info = error_details_pb2.ErrorInfo()
         if packed.Unpack(info):
