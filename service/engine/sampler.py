@@ -153,8 +153,8 @@ def _choose(
 
 
 def _picked(logits_RV: Tensor, rows: Sequence[int]) -> Tensor:
-    """Some rows, rising; not a copy where these are all of them."""
-    return logits_RV if len(rows) == logits_RV.shape[0] else logits_RV[rows]
+    """Some rows in the order given; not a copy where these are all of them in their own order."""
+    return logits_RV if list(rows) == list(range(logits_RV.shape[0])) else logits_RV[rows]
 
 
 def _logprobs(

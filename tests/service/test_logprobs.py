@@ -70,3 +70,28 @@ def test_reported_logprobs_are_those_before_any_parameter() -> None:
     assert result.logprob.logprob == pytest.approx(math.log(0.1))
     assert result.logprob.rank == 3
     assert [each for each, _ in result.logprob.top] == [2, 1]
+
+
+def test_rows_that_are_sampled_in_another_order_keep_their_own_logprobs() -> None:
+    """Greedy rows, and rows of equal top-k, are computed together."""
+    logits_RV = torch.eye(6) * torch.arange(1.0, 7.0)
+    sequences = [
+        Sequence(
+            Submit(
+                request_id=1,
+                prompt_ids=[0],
+                max_tokens=5,
+                logprobs=1,
+                top_k=top_k,
+                temperature=temperature,
+            )
+        )
+        for top_k, temperature in ((3, 1.0), (0, 0.0), (2, 1.0), (0, 1.0), (0, 0.0), (3, 1.0))
+    ]
+    results = sample(logits_RV, sequences)
+    for row, result in enumerate(results):
+        assert isinstance(result, Choice)
+        assert result.logprob is not None
+        ((likeliest, logprob),) = result.logprob.top
+        assert likeliest == row
+        assert logprob == pytest.approx(float(logits_RV[row].double().log_softmax(0)[row]))

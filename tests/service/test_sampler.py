@@ -78,12 +78,15 @@ rows: st.SearchStrategy[list[Row]] = st.lists(
 )
 
 
-@given(batch=rows)
-def test_each_row_of_a_mixed_batch_gives_what_it_gives_alone(batch: list[Row]) -> None:
+@given(batch=rows, all_report=st.booleans())
+def test_each_row_of_a_mixed_batch_gives_what_it_gives_alone(
+    batch: list[Row], all_report: bool
+) -> None:
     """H48, H49: bit by bit, the reported logarithms too."""
     logits_RV = torch.tensor([logits for logits, _, _ in batch])
     before_RV = logits_RV.clone()
-    sequences = [sequence(*output, **values) for _, values, output in batch]
+    always = {"logprobs": 2} if all_report else {}
+    sequences = [sequence(*output, **{**values, **always}) for _, values, output in batch]
     together = sample(logits_RV, sequences)
     assert torch.equal(logits_RV, before_RV), "the caller's logits are not written to"
     for row, subject in enumerate(sequences):
