@@ -17,7 +17,7 @@ SETUP_FILES := pyproject.toml clients/python/pyproject.toml constraints.txt setu
 .PHONY: help install install-dev serve train test proto clean
 .PHONY: settings check check-lint check-format check-stubs check-types check-constraints
 .PHONY: check-protobuf check-client
-.PHONY: campaign-parameters
+.PHONY: campaign-parameters campaign-parity
 .PHONY: campaign-sampler campaign-text
 
 help: ## Show this list
@@ -88,6 +88,11 @@ campaign-parameters: install-dev ## Every parameter's effect over every way to a
 	@$(BIN)/python -m campaigns.parameters
 	@echo "Control:"; if $(BIN)/python -m campaigns.parameters --control; \
 	then echo "an ignored parameter went unnoticed" >&2; exit 1; fi
+
+campaign-parity: install-dev ## 500 requests in five ways, the same answers (10 minutes), then broken servers
+	@$(BIN)/python -m campaigns.parity $(ARGS)
+	@echo "Control:"; if $(BIN)/python -m campaigns.parity --control; \
+	then echo "a broken server went unnoticed" >&2; exit 1; fi
 
 campaign-sampler: install-dev ## Drawn tokens against exact probabilities, then a bent sampler
 	@$(BIN)/python -m campaigns.sampler $(ARGS)

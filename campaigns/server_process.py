@@ -1,0 +1,86 @@
+"""A real server in a process of its own, for campaigns to ask and to look at."""
+
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx2
+
+__all__ = ["ServerProcess", "running_server"]
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SECONDS = 60
+
+
+@dataclass
+class ServerProcess:
+    """A running server.
+
+    Attributes:
+        rest: Its REST address, with the scheme.
+        grpc: Its gRPC address.
+        log: What it wrote to its log.
+    """
+
+    process: subprocess.Popen[str]
+    rest: str
+    grpc: str
+    log: list[str] = field(default_factory=list[str])
+
+    def metric(self, name: str) -> float:
+        """The sum of the series whose line begins with a name, labels included."""
+        lines = httpx2.get(f"{self.rest}/metrics", timeout=SECONDS).text.splitlines()
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
+
+
+@contextmanager
+def running_server(
+    *arguments: str, module: Sequence[str] = ("service",)
+) -> Generator[ServerProcess, None, None]:
+    """A server for as long as the block runs.
+
+    Args:
+        arguments: Options of nextword-serve; ports are chosen by the system.
+        module: What runs it, with arguments of its own first.
+
+    Raises:
+        RuntimeError: It ended before it served.
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-m", *module, "--rest-port", "0", "--grpc-port", "0", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=REPOSITORY,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    log: list[str] = []
+    # A pipe that nobody empties would block the server in the end.
+    reader = threading.Thread(target=log.extend, args=(process.stderr,), daemon=True)
+    reader.start()
+    try:
+        banner = ""
+        for line in process.stdout:
+            banner += line
+            if "curl" in line:
+                break
+        rest, grpc = re.search(r"REST +(\S+)", banner), re.search(r"gRPC +(\S+)", banner)
+        if rest is None or grpc is None:
+            raise RuntimeError("the server did not start: " + " ".join(log[-3:]))
+        yield ServerProcess(process, rest[1], grpc[1], log)
+    finally:
+        process.terminate()
+        try:
+            process.wait(SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        reader.join(SECONDS)
+        process.stdout.close()
+        process.stderr.close()

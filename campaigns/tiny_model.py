@@ -1,0 +1,63 @@
+"""A random model over bytes, small enough that a campaign spends its time on the service.
+
+Its weights are larger than fresh ones, so that it prefers some tokens to others; what it writes is
+no language, and has invalid UTF-8 in plenty.
+"""
+
+import json
+from pathlib import Path
+
+import torch
+
+from model.config import ModelConfig
+from model.store import publish
+from model.transformer import Transformer
+from model.weights import save_weights
+from training.tokenizer_training import save_tokenizer, train_tokenizer
+
+__all__ = ["publish_tiny_model"]
+
+
+def publish_tiny_model(root: Path, *, context_tokens: int = 1024, seed: int = 1) -> Path:
+    """Publish the next version of the model in a folder of a store.
+
+    Args:
+        root: The model's folder, ROOT/NAME.
+        context_tokens: Longest prompt.
+        seed: Of its weights.
+
+    Returns:
+        The version's folder.
+    """
+    tokenizer = train_tokenizer(["any text"], kind="bytes", vocab_size=257, announce=_say_nothing)
+    config = ModelConfig(
+        vocab_size=tokenizer.get_vocab_size(),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=16,
+        max_position_embeddings=context_tokens,
+        eos_token_ids=(0,),
+    )
+    model = Transformer(config)
+    model.initialize(torch.Generator().manual_seed(seed))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.mul_(4)
+
+    def write(directory: Path) -> None:
+        (directory / "config.json").write_text(json.dumps(config.to_dict()))
+        generation = {"temperature": 0.9, "top_k": 40, "max_new_tokens": 12}
+        (directory / "generation_config.json").write_text(json.dumps(generation))
+        (directory / "README.md").write_text("# tiny\n\nA random model.\n")
+        save_tokenizer(tokenizer, directory, context_length=context_tokens)
+        save_weights(model, directory, dtype=torch.float32, max_shard_bytes=1 << 24)
+
+    return publish(root, write, manifest={})
+
+
+def _say_nothing(text: str) -> None:
+    del text
