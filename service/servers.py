@@ -56,7 +56,9 @@ class Servers:
         with contextlib.ExitStack() as taken:
             listener = _listen(settings.host, settings.rest_port, "--rest-port")
             taken.callback(listener.close)
-            app = create_app(generator, models, health=health, log=log, metrics=metrics)
+            app = create_app(
+                generator, models, health=health, log=log, metrics=metrics, limits=limits
+            )
             self._http = HttpServer(app, listener, limits=limits, on_refusal=on_refusal)
             self.rest_port: int = listener.getsockname()[1]
             self.management_port: int | None = None
