@@ -80,7 +80,7 @@ def serve() -> Iterator[Serve]:
 def _read_request(connection: socket.socket) -> None:
     received = b""
     while b"\r\n\r\n" not in received:
-        received += connection.recv(65536)
+        received += _receive(connection)
     head, _, body = received.partition(b"\r\n\r\n")
     lengths = [
         int(line.split(b":")[1])
@@ -89,7 +89,14 @@ def _read_request(connection: socket.socket) -> None:
     ]
     missing = (lengths[0] if lengths else 0) - len(body)
     while missing > 0:
-        missing -= len(connection.recv(missing))
+        missing -= len(_receive(connection))
+
+
+def _receive(connection: socket.socket) -> bytes:
+    received = connection.recv(65536)
+    if not received:
+        raise ConnectionError("the client left before its request was whole")
+    return received
 
 
 @pytest.fixture

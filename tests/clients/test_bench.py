@@ -13,7 +13,7 @@ import jsonschema_rs
 import nextword.bench
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from nextword.address import parse_address
 from nextword.bench.distribution import distribution
@@ -199,6 +199,7 @@ def test_the_same_seed_sends_the_same_prompts_and_none_of_them_twice() -> None:
     assert len({ask.prompt for ask in sent + others}) == 150
 
 
+@settings(max_examples=25)
 @given(st.lists(st.floats(1e-6, 1e3), min_size=1, max_size=50))
 def test_percentiles_are_those_of_numpy(values: list[float]) -> None:
     found = distribution(values)

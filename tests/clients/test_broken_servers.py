@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from nextword import (
     Client,
@@ -122,6 +122,12 @@ def test_what_is_no_http_at_all_is_a_failed_connection(serve: Serve) -> None:
         client.list_models()
 
 
+def test_a_server_without_tls_is_no_https_server(serve: Serve) -> None:
+    url = serve(answer(b'{"data": []}')).replace("http://", "https://")
+    with Client(url) as client, pytest.raises(ConnectionFailedError):
+        client.list_models()
+
+
 def test_a_grpc_server_of_another_kind_is_told_from_ours() -> None:
     other = grpc.server(ThreadPoolExecutor(1))
     port = other.add_insecure_port("127.0.0.1:0")
@@ -142,6 +148,7 @@ def test_line_separators_in_a_text_do_not_cut_its_event(serve: Serve) -> None:
     assert text == odd
 
 
+@settings(max_examples=25)
 @given(
     payloads=st.lists(st.text(min_size=1).map(lambda text: json.dumps([text]).encode())),
     sizes=st.lists(st.integers(1, 20)),

@@ -19,6 +19,7 @@ from tests.clients.waiting import wait_until
 from tests.contract.live_server import Server
 
 SEEDED = SamplingParameters(max_tokens=20, seed=11, temperature=1.2, ignore_eos=True)
+TOLD_ALL = SamplingParameters(n=3, logprobs=2, echo=True, max_tokens=6, seed=11, temperature=1.5)
 # Seconds of work for the tiny model.
 LONG = SamplingParameters(max_tokens=4000, ignore_eos=True, temperature=1.0)
 
@@ -50,9 +51,28 @@ def test_both_protocols_give_the_same_values(server: Server) -> None:
             answers.append(comparable(client.generate("Once", parameters=SEEDED)))
             with client.stream([5, 6, 7, 5], parameters=SEEDED, model="tiny@1") as stream:
                 answers.append(comparable(stream.read_all()))
+            with client.stream("Once", parameters=TOLD_ALL) as stream:
+                answers.append(comparable(stream.read_all()))
+            answers.append(comparable(client.generate("Once", parameters=TOLD_ALL)))
             answers.append((client.list_models(), client.get_model("tiny")))
-    assert answers[:3] == answers[3:]
-    assert answers[2][1] != answers[2][0]
+    assert answers[:5] == answers[5:]
+    assert answers[2] == answers[3]
+
+
+def test_logprobs_tell_of_every_token_of_every_choice(client: Client) -> None:
+    choices = client.generate("Once", parameters=TOLD_ALL).choices
+    assert [choice.index for choice in choices] == [0, 1, 2]
+    for choice in choices:
+        assert choice.text.startswith("Once")
+        first, *others = choice.logprobs
+        assert [entry.id for entry in choice.logprobs] == list(choice.token_ids)
+        assert b"".join(entry.bytes for entry in choice.logprobs).startswith(b"Once")
+        assert (first.logprob, first.rank, first.top) == (None, None, ())
+        for entry in others:
+            assert entry.logprob is not None
+            assert entry.logprob <= 0
+            assert entry.top[0].logprob >= entry.top[1].logprob
+            assert (entry.rank == 1) == (entry.id == entry.top[0].id)
 
 
 def test_what_is_not_given_is_the_models_default(client: Client) -> None:
@@ -165,6 +185,8 @@ def test_models_are_listed_with_their_sizes_and_defaults(client: Client) -> None
     assert (model.id, model.version, model.is_default, model.is_ready) == ("tiny", "1", True, True)
     assert (model.context_tokens, model.vocabulary_size) == (4096, 257)
     assert model.default_parameters.top_k == 40
+    assert (model.status, model.versions, model.refused) == ("ready", ("1",), ())
+    assert (model.device, model.dtype, model.max_running) == ("cpu", "float32", 4)
     assert client.get_model("tiny").card.startswith("# tiny")
 
 

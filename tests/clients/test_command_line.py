@@ -89,6 +89,26 @@ def test_a_prompt_can_be_token_ids(type_in: TypeIn, url: str) -> None:
     assert out == expected_text(url, [80, 111, 110], seed=5)
 
 
+def test_several_continuations_come_one_after_another(type_in: TypeIn, url: str) -> None:
+    words = ("generate", "Once", "--url", url, "--seed", "5", "-n", "3", "--max-tokens", "9")
+    code, out, _ = type_in(*words)
+    _, as_json, _ = type_in(*words, "--json")
+    texts = [choice["text"] for choice in json.loads(as_json)["choices"]]
+    assert code == 0
+    assert out == f"{texts[0]}\n--- 2 ---\n{texts[1]}\n--- 3 ---\n{texts[2]}"
+    assert len(set(texts)) == 3
+
+
+def test_logprobs_are_a_table_beside_the_text(type_in: TypeIn, url: str) -> None:
+    words = ("generate", "Once", "--url", url, "--seed", "5", "--max-tokens", "4")
+    code, out, err = type_in(*words, "--logprobs", "2")
+    assert (code, out) == (0, type_in(*words)[1])
+    head, *rows = err.splitlines()
+    assert head.split() == ["token", "id", "probability", "rank", "likeliest"]
+    assert len(rows) == 4 + 1
+    assert all("%" in row for row in rows[:4])
+
+
 def test_tokens_shows_ids_characters_and_bytes(type_in: TypeIn, url: str) -> None:
     code, out, _ = type_in("tokens", "a \u20ac", "--url", url)
     assert code == 0
@@ -122,6 +142,8 @@ def test_models_lists_names_versions_and_sizes(type_in: TypeIn, url: str) -> Non
         "vocabulary",
         "published",
         "state",
+        "computed",
+        "by",
         "defaults",
     ]
     assert row.split()[0] == "tiny@1"

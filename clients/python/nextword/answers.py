@@ -8,6 +8,7 @@ __all__ = [
     "Choice",
     "Generation",
     "Model",
+    "RefusedVersion",
     "RivalToken",
     "Summary",
     "TextPiece",
@@ -159,12 +160,20 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True)
+class RefusedVersion:
+    """A version that would be served but cannot be, and why in a line."""
+
+    version: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Model:
     """A served model.
 
     Attributes:
         id: Its name, as requests give it.
-        version: Its version.
+        version: The version that answers to the name alone.
         is_default: Whether requests that name no model go to it.
         is_ready: Whether it can answer now.
         created: When it was published, in seconds since 1970.
@@ -172,6 +181,16 @@ class Model:
         vocabulary_size: Number of token ids.
         num_parameters: Number of trained values.
         default_parameters: What an empty request gets.
+        status: What it is doing: ``ready``, ``loading``, ``restarting``, ``stopped``.
+        versions: Versions that can be asked for as NAME@VERSION.
+        refused: Versions that would be served but cannot be.
+        kv_cache_tokens: Tokens that its key-value cache holds, for all requests together.
+        max_running: Texts computed at once.
+        max_queued: Requests that may wait beside those.
+        max_request_tokens: Tokens that one request may cost.
+        device: What computes it; None until it was loaded, like the next two.
+        dtype: Number type of its weights.
+        executor: Kind of program that computes it.
         card: The model card in Markdown, where one model was asked for.
     """
 
@@ -184,4 +203,14 @@ class Model:
     vocabulary_size: int
     num_parameters: int
     default_parameters: SamplingParameters
+    status: str
+    versions: tuple[str, ...]
+    refused: tuple[RefusedVersion, ...]
+    kv_cache_tokens: int
+    max_running: int
+    max_queued: int
+    max_request_tokens: int
+    device: str | None
+    dtype: str | None
+    executor: str | None
     card: str = ""

@@ -10,6 +10,7 @@ from nextword.answers import (
     Choice,
     Generation,
     Model,
+    RefusedVersion,
     RivalToken,
     Summary,
     TextPiece,
@@ -119,6 +120,19 @@ def read_model(model: pb.Model, *, card: str = "") -> Model:
         vocabulary_size=model.vocabulary_size,
         num_parameters=model.num_parameters,
         default_parameters=_parameters(model.default_parameters),
+        status=_status(model.status),
+        versions=tuple(model.versions),
+        refused=tuple(
+            RefusedVersion(version=refused.version, reason=refused.reason)
+            for refused in model.refused
+        ),
+        kv_cache_tokens=model.kv_cache_tokens,
+        max_running=model.max_running,
+        max_queued=model.max_queued,
+        max_request_tokens=model.max_request_tokens,
+        device=model.device if model.HasField("device") else None,
+        dtype=model.dtype if model.HasField("dtype") else None,
+        executor=model.executor if model.HasField("executor") else None,
         card=card,
     )
 
@@ -165,6 +179,12 @@ def read_finish_reason(number: pb.FinishReason.ValueType) -> str | None:
     if number not in pb.FinishReason.values():
         return f"reason_{number}"  # of a later server
     return pb.FinishReason.Name(number).removeprefix("FINISH_REASON_").lower()
+
+
+def _status(number: pb.ModelStatus.ValueType) -> str:
+    if number not in pb.ModelStatus.values():
+        return f"status_{number}"  # of a later server
+    return pb.ModelStatus.Name(number).removeprefix("MODEL_STATUS_").lower()
 
 
 def _summary(message: pb.StreamSummary | pb.GenerateTextResponse) -> Summary:

@@ -7,6 +7,7 @@ from nextword.answers import (
     Choice,
     Generation,
     Model,
+    RefusedVersion,
     RivalToken,
     Summary,
     TextPiece,
@@ -154,6 +155,19 @@ def read_model(model: JsonFields) -> Model:
         vocabulary_size=model.integer("vocabulary_size"),
         num_parameters=model.integer("num_parameters"),
         default_parameters=_parameters(model.object("default_parameters")),
+        status=model.text("status"),
+        versions=model.texts("versions"),
+        refused=tuple(
+            RefusedVersion(version=refused.text("version"), reason=refused.text("reason"))
+            for refused in model.objects("refused")
+        ),
+        kv_cache_tokens=model.integer("kv_cache_tokens"),
+        max_running=model.integer("max_running"),
+        max_queued=model.integer("max_queued"),
+        max_request_tokens=model.integer("max_request_tokens"),
+        device=model.optional_text("device"),
+        dtype=model.optional_text("dtype"),
+        executor=model.optional_text("executor"),
         card=model.optional_text("card") or "",
     )
 

@@ -11,7 +11,7 @@ from nextword.address import Address
 from nextword.answers import Generation, Model, TextPiece, Token
 from nextword.errors import ProtocolError
 from nextword.event_stream import EventReader
-from nextword.http_errors import deadline_passed, translated
+from nextword.http_library import certificates, deadline_passed, translated
 from nextword.json_fields import read_json_object
 from nextword.request import GRACE_SECONDS, GenerationRequest
 from nextword.rest_messages import (
@@ -41,7 +41,7 @@ class RestTransport:
     def __init__(self, address: Address, *, timeout_seconds: float) -> None:
         self._url = address.url
         self._timeout_seconds = timeout_seconds
-        self._http = httpx2.Client(trust_env=not address.is_loopback)
+        self._http = httpx2.Client(verify=certificates(address), trust_env=not address.is_loopback)
 
     def generate(self, request: GenerationRequest) -> Generation:
         """The whole continuation in one answer."""

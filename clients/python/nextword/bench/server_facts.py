@@ -7,7 +7,7 @@ import httpx2
 from nextword.address import Address
 from nextword.bench.plan import Plan, PlanError, check_fits
 from nextword.client import Client
-from nextword.http_errors import translated
+from nextword.http_library import certificates, translated
 from nextword.json_fields import read_json_object
 from nextword.rest_messages import read_error
 
@@ -26,6 +26,7 @@ class ServerFacts:
         model_version: Its version, where the server has such a thing.
         vocabulary_size: Number of token ids, where it tells it.
         context_tokens: Longest prompt, where it tells it.
+        computed_by: Executor, device and number type, where it tells them.
     """
 
     url: str
@@ -33,6 +34,7 @@ class ServerFacts:
     model_version: str | None = None
     vocabulary_size: int | None = None
     context_tokens: int | None = None
+    computed_by: str | None = None
 
 
 def ask_server(address: Address, plan: Plan) -> ServerFacts:
@@ -53,13 +55,18 @@ def ask_server(address: Address, plan: Plan) -> ServerFacts:
         model_version=model.version,
         vocabulary_size=model.vocabulary_size,
         context_tokens=model.context_tokens,
+        computed_by=" ".join(
+            part for part in (model.executor, model.device, model.dtype) if part is not None
+        ),
     )
 
 
 def _ask_openai(address: Address, plan: Plan) -> ServerFacts:
     with (
         translated(address.url, seconds=ASK_SECONDS),
-        httpx2.Client(trust_env=not address.is_loopback, timeout=ASK_SECONDS) as http,
+        httpx2.Client(
+            verify=certificates(address), trust_env=not address.is_loopback, timeout=ASK_SECONDS
+        ) as http,
     ):
         response = http.get(f"{address.url}/v1/models")
     if response.status_code != 200:

@@ -14,7 +14,7 @@ from nextword.bench.records import RequestRecord
 from nextword.event_stream import EventReader
 from nextword.grpc_messages import fill_request, read_finish_reason
 from nextword.grpc_transport import channel_options, translate
-from nextword.http_errors import translated
+from nextword.http_library import certificates, translated
 from nextword.json_fields import read_json_object
 from nextword.request import GRACE_SECONDS, GenerationRequest, SamplingParameters
 from nextword.rest_messages import raise_error_event, read_error, read_piece, request_body
@@ -159,7 +159,9 @@ class _EventClient:
         self._url = address.url
         self._seconds = plan.timeout_seconds + GRACE_SECONDS
         self._http = httpx2.AsyncClient(
-            trust_env=not address.is_loopback, timeout=httpx2.Timeout(self._seconds, connect=10)
+            verify=certificates(address),
+            trust_env=not address.is_loopback,
+            timeout=httpx2.Timeout(self._seconds, connect=10),
         )
 
     async def stream(self, path: str, body: dict[str, object]) -> AsyncGenerator[bytes]:

@@ -22,7 +22,8 @@ def print_plan(plan: Plan, servers: Sequence[ServerFacts]) -> None:
     counted = "token ids" if plan.api == "native" else "the server's usage"
     for server in servers:
         version = "" if server.model_version is None else f"@{server.model_version}"
-        print(f"{server.url}: {server.model}{version}, {plan.api} API", file=sys.stderr)
+        how = f", computed by {server.computed_by}" if server.computed_by else ""
+        print(f"{server.url}: {server.model}{version}{how}, {plan.api} API", file=sys.stderr)
     unit = "tokens" if plan.api == "native" or plan.vocabulary_size is not None else "words"
     print(
         f"closed loop, streamed, one connection per client; prompts of {plan.num_prompt_tokens} "

@@ -40,20 +40,28 @@ def _print_table(found: tuple[Model, ...]) -> None:
     from nextword.command_line.tables import new_table, print_table
 
     numbers = ("parameters", "context", "vocabulary")
-    table = new_table("model", *numbers, "published", "state", "defaults", numbers=numbers)
+    heads = ("model", *numbers, "published", "state", "computed by", "defaults")
+    table = new_table(*heads, numbers=numbers)
     for model in found:
         created = datetime.fromtimestamp(model.created, UTC)
-        state = "ready" if model.is_ready else "not ready"
+        computed_by = (model.executor, model.device, model.dtype)
         table.add_row(
             f"{model.id}@{model.version}",
             _short(model.num_parameters),
             str(model.context_tokens),
             str(model.vocabulary_size),
             f"{created:%Y-%m-%d}",
-            f"{state}, default" if model.is_default else state,
+            f"{model.status}, default" if model.is_default else model.status,
+            " ".join(part for part in computed_by if part is not None) or "-",
             _defaults(model),
         )
     print_table(table)
+    for model in found:
+        others = [f"{model.id}@{version}" for version in model.versions if version != model.version]
+        if others:
+            print(f"{model.id} also answers as {', '.join(others)}")
+        for refused in model.refused:
+            print(visible(f"{model.id}@{refused.version} is refused: {refused.reason}"))
 
 
 def _short(number: int) -> str:
