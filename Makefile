@@ -19,6 +19,7 @@ SETUP_FILES := pyproject.toml clients/python/pyproject.toml constraints.txt setu
 .PHONY: check-protobuf check-client
 .PHONY: campaign-parameters campaign-parity
 .PHONY: campaign-sampler campaign-text
+.PHONY: campaign-leaks campaign-faults
 
 help: ## Show this list
 	@echo "Nextword: train a small language model on your text, and serve its next words."
@@ -93,6 +94,16 @@ campaign-parity: install-dev ## 500 requests in five ways, the same answers (10 
 	@$(BIN)/python -m campaigns.parity $(ARGS)
 	@echo "Control:"; if $(BIN)/python -m campaigns.parity --control; \
 	then echo "a broken server went unnoticed" >&2; exit 1; fi
+
+campaign-leaks: install-dev ## 500 streams, a third cut off, nothing left; then a server that forgets cancels
+	@$(BIN)/python -m campaigns.leaks $(ARGS)
+	@echo "Control:"; if $(BIN)/python -m campaigns.leaks --streams 100 --control; \
+	then echo "the forgotten cancels went unnoticed" >&2; exit 1; fi
+
+campaign-faults: install-dev ## Poisoned requests and lost engines; then poisons that spread
+	@$(BIN)/python -m campaigns.faults $(ARGS)
+	@echo "Control:"; if $(BIN)/python -m campaigns.faults --rounds 2 --control; \
+	then echo "the spreading poisons went unnoticed" >&2; exit 1; fi
 
 campaign-sampler: install-dev ## Drawn tokens against exact probabilities, then a bent sampler
 	@$(BIN)/python -m campaigns.sampler $(ARGS)

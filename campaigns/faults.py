@@ -1,0 +1,189 @@
+"""Campaign 4: one request that is poisoned beside eight that are not; engines frozen and killed.
+
+`make campaign-faults`. A request is poisoned at its prompt, in its continuation, in the sampler or
+in the detokenizer: it must end with an error, and its neighbours must give what they give alone.
+When the engine is lost, every waiting client must have an answer and the server be ready again.
+With --control a poison reaches the rows of its neighbours, and the campaign must fail.
+"""
+
+import argparse
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx2
+
+from campaigns.leaks import settle
+from campaigns.poisons import CONTROL_VARIABLE, Poison
+from campaigns.server_process import ServerProcess, running_server
+from campaigns.stream_clients import Outcome, StreamClients
+from campaigns.tiny_model import publish_tiny_model
+
+__all__ = ["EXPECTED", "Faults"]
+
+NUM_NEIGHBOURS = 8
+CONTEXT_TOKENS = 4096
+READY_SECONDS = 120.0
+EXPECTED = {
+    Poison.PREFILL: "numerical_error",
+    Poison.DECODE: "numerical_error",
+    Poison.COMPUTE: "internal_error",
+    Poison.SAMPLER: "internal_error",
+    Poison.DETOKENIZER: "internal_error",
+}
+_LONG = {"prompt": "x", "max_tokens": CONTEXT_TOKENS - 100, "ignore_eos": True}
+
+
+class Faults:
+    """The campaign against one server.
+
+    Attributes:
+        found: What was wrong.
+    """
+
+    def __init__(self, server: ServerProcess) -> None:
+        self.found: list[str] = []
+        self._server = server
+        self._clients = StreamClients(rest=server.rest, grpc=server.grpc)
+        self._neighbours = [
+            (
+                ("rest", "grpc")[number % 2],
+                {
+                    "prompt": "abc" * (1 + 9 * number),
+                    "max_tokens": 60,
+                    "ignore_eos": True,
+                    "seed": number,
+                    "temperature": (0.0, 0.8, 1.2)[number % 3],
+                },
+            )
+            for number in range(NUM_NEIGHBOURS)
+        ]
+        self._alone: list[Outcome] = []
+
+    async def learn(self) -> None:
+        """What each neighbour gives alone."""
+        for protocol, body in self._neighbours:
+            outcome = await self._clients.stream(protocol, body)
+            assert outcome.error is None, outcome.error
+            self._alone.append(outcome)
+
+    async def poison(self, poison: Poison, *, num_rounds: int) -> None:
+        """One poisoned request among the neighbours, several times at different moments."""
+        num_equal, ends = 0, Counter[str]()
+        for number in range(num_rounds):
+            body: dict[str, object] = {
+                "prompt": "poison" * (1 + number),
+                "max_tokens": 40,
+                "ignore_eos": True,
+                "seed": int(poison),
+                "temperature": 0.9,
+            }
+            outcomes = await asyncio.gather(
+                *(self._clients.stream(*neighbour) for neighbour in self._neighbours),
+                self._delayed(0.03 * number, ("rest", "grpc")[number % 2], body),
+            )
+            ends[outcomes.pop().error or "whole"] += 1
+            num_equal += sum(a == b for a, b in zip(outcomes, self._alone, strict=True))
+        expected = num_rounds * NUM_NEIGHBOURS
+        print(f"{poison.name:12} ends {dict(ends)}, neighbours unchanged {num_equal} of {expected}")
+        if ends != {EXPECTED[poison]: num_rounds}:
+            self.found.append(f"{poison.name}: ended with {dict(ends)}, not {EXPECTED[poison]}")
+        if num_equal != expected:
+            self.found.append(f"{poison.name}: {expected - num_equal} neighbours changed")
+
+    async def lose(self, name: str) -> None:
+        """Freeze the engine, kill it, or let its device be lost, under load."""
+        restarts = self._server.metric("nextword_engine_restarts{")
+        waiting = [
+            asyncio.create_task(self._clients.stream(("rest", "grpc")[number % 2], _LONG))
+            for number in range(NUM_NEIGHBOURS)
+        ]
+        await self._until(lambda: self._server.metric("nextword_engine_running{") >= 4)
+        began = time.monotonic()
+        match name:
+            case "frozen":
+                os.kill(self._engine(), signal.SIGSTOP)
+            case "killed":
+                os.kill(self._engine(), signal.SIGKILL)
+            case _:
+                body = {"prompt": "x", "max_tokens": 9, "seed": int(Poison.DEVICE)}
+                waiting.append(asyncio.create_task(self._clients.stream("rest", body)))
+        async with asyncio.timeout(READY_SECONDS):
+            outcomes = await asyncio.gather(*waiting)
+        answered = time.monotonic() - began
+        ends = Counter(outcome.error or "whole" for outcome in outcomes)
+        await self._until(lambda: self._server.metric("nextword_engine_restarts{") > restarts)
+        await self._until(self._is_ready)
+        print(
+            f"engine {name}: {dict(ends)} after {answered:.1f} s, "
+            f"ready again after {time.monotonic() - began:.1f} s"
+        )
+        if set(ends) != {"engine_unavailable"}:
+            self.found.append(f"engine {name}: streams ended with {dict(ends)}")
+        protocol, body = self._neighbours[0]
+        if await self._clients.stream(protocol, body) != self._alone[0]:
+            self.found.append(f"engine {name}: the next engine gives something else")
+
+    def _is_ready(self) -> bool:
+        return httpx2.get(self._server.rest + "/readyz", timeout=60).status_code == 200
+
+    def _engine(self) -> int:
+        command = ["ps", "-o", "pid=", "--ppid", str(self._server.process.pid)]
+        (number,) = subprocess.run(command, capture_output=True, check=True).stdout.split()
+        return int(number)
+
+    async def _delayed(self, seconds: float, protocol: str, body: dict[str, object]) -> Outcome:
+        await asyncio.sleep(seconds)
+        return await self._clients.stream(protocol, body)
+
+    async def _until(self, is_true: Callable[[], bool]) -> None:
+        async with asyncio.timeout(READY_SECONDS):
+            while not await asyncio.to_thread(is_true):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+
+
+async def play(faults: Faults, *, num_rounds: int) -> None:
+    """The whole campaign."""
+    await faults.learn()
+    for poison in EXPECTED:
+        await faults.poison(poison, num_rounds=num_rounds)
+    if not faults.found:
+        for name in ("frozen", "killed", "without its device"):
+            await faults.lose(name)
+
+
+def main() -> int:
+    """Run the campaign; 0 when nothing was wrong."""
+    parser = argparse.ArgumentParser(description="Poisoned requests and lost engines.")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--control", action="store_true", help="let poisons reach neighbours")
+    arguments = parser.parse_args()
+    if arguments.control:
+        os.environ[CONTROL_VARIABLE] = "1"
+    with tempfile.TemporaryDirectory() as folder:
+        model = publish_tiny_model(Path(folder) / "tiny", context_tokens=CONTEXT_TOKENS)
+        flags = ["--model", str(model), "--threads", "1", "--dtype", "f32", "--device", "cpu"]
+        flags += ["--max-running", "16", "--log-level", "error"]
+        with running_server(*flags, module=("campaigns.poisoned_server",)) as server:
+            faults = Faults(server)
+            asyncio.run(play(faults, num_rounds=arguments.rounds))
+            faults.found += settle(server)
+            steps = server.metric("nextword_engine_batch_requests_count{")
+            small = server.metric('nextword_engine_batch_requests_bucket{le="8.0"')
+            print(f"{steps - small:g} of {steps:g} steps had more than 8 requests")
+            if steps == small:
+                faults.found.append("no step had all nine requests: that path was not taken")
+    for fault in faults.found:
+        print("FAULT:", fault)
+    return 1 if faults.found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,189 @@
+"""Campaign 3: 500 streams at once over both protocols, 30 % of them cut off at random moments.
+
+`make campaign-leaks`. Afterwards blocks, queue and counts must be back where they were, and every
+other stream must have given what the same request gives alone. With --control the server keeps
+cancels from its engine, and the campaign must fail.
+"""
+
+import argparse
+import asyncio
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from campaigns.server_process import ServerProcess, running_server
+from campaigns.stream_clients import Outcome, StreamClients
+from campaigns.tiny_model import publish_tiny_model
+
+__all__ = ["Plan", "make_plans", "settle"]
+
+SEED = 20261123
+CONTEXT_TOKENS = 1024
+# A cut stream would go on for so long if nobody noticed.
+CUT_TOKENS = 300
+# An engine hears of a cancel within a step; this is a hundred times as long.
+SETTLE_SECONDS = 10.0
+IDLE = ("nextword_engine_running", "nextword_engine_waiting", "nextword_requests_in_flight")
+PATHS_TAKEN = (
+    "nextword_engine_reused_prompt_tokens_total",
+    "nextword_engine_preemptions_total",
+    "nextword_engine_chunked_prompts_total",
+    "nextword_engine_mixed_steps_total",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One stream.
+
+    Attributes:
+        cut_after: Events after which its client leaves, None for one that stays.
+        start_after: Seconds after the first stream's start.
+    """
+
+    protocol: str
+    body: dict[str, object]
+    cut_after: int | None
+    start_after: float
+
+
+def make_plans(num_streams: int, *, seed: int, cut_share: float = 0.3) -> list[Plan]:
+    """Random streams with a third of the prompts beginning alike."""
+    rng = random.Random(seed)
+    shared = "".join(rng.choices("abcdefgh ", k=200))
+    plans: list[Plan] = []
+    for number in range(num_streams):
+        is_cut = rng.random() < cut_share
+        own = "".join(rng.choices("abcdefgh ", k=rng.randrange(1, 500 if number % 9 == 0 else 40)))
+        plans.append(
+            Plan(
+                protocol=rng.choice(("rest", "grpc")),
+                body={
+                    "prompt": shared + own if number % 3 == 0 else own,
+                    "max_tokens": CUT_TOKENS if is_cut else rng.randrange(20, 60),
+                    "ignore_eos": True,
+                    "temperature": rng.choice((0.0, 0.7, 1.3)),
+                    "seed": number,
+                },
+                cut_after=rng.choice((0, 0, 1, rng.randrange(2, 60))) if is_cut else None,
+                start_after=rng.random(),
+            )
+        )
+    return plans
+
+
+async def run_plans(clients: StreamClients, plans: list[Plan]) -> list[Outcome]:
+    """All streams at once."""
+
+    async def run(plan: Plan) -> Outcome:
+        await asyncio.sleep(plan.start_after)
+        return await clients.stream(plan.protocol, plan.body, cut_after=plan.cut_after)
+
+    return await asyncio.gather(*(run(plan) for plan in plans))
+
+
+def settle(server: ServerProcess, *, seconds: float = SETTLE_SECONDS) -> list[str]:
+    """Wait until nothing is left of any request.
+
+    Returns:
+        What is left all the same when the time is over.
+    """
+    end = time.monotonic() + seconds
+    while True:
+        left = [
+            f"{name} is {value:g}" for name in IDLE if (value := server.metric(name + "{")) != 0
+        ]
+        free = server.metric("nextword_engine_free_blocks{")
+        total = server.metric("nextword_engine_blocks{")
+        if free != total or total == 0:
+            left.append(f"{free:g} of {total:g} blocks are free")
+        if not left or time.monotonic() > end:
+            return left
+        time.sleep(0.1)
+
+
+def check(server: ServerProcess, plans: list[Plan]) -> list[str]:
+    """Play the streams.
+
+    Returns:
+        What was wrong.
+    """
+    clients = StreamClients(rest=server.rest, grpc=server.grpc)
+    began = time.monotonic()
+    outcomes = asyncio.run(run_plans(clients, plans))
+    print(f"{len(plans)} streams at once took {time.monotonic() - began:.1f} s")
+    faults = settle(server)
+    print("left afterwards:", ", ".join(faults) or "nothing")
+    num_cancelled = server.metric('nextword_requests_total{model="tiny",outcome="cancelled"')
+    counts = Counter(outcome.error or "whole" for outcome in outcomes)
+    print("ends:", dict(counts), f"and {num_cancelled:g} counted as cancelled")
+    received = server.metric("nextword_requests_received_total{")
+    ended = server.metric("nextword_requests_total{")
+    if received != ended:
+        faults.append(f"{received:g} requests were received and {ended:g} ended")
+    if set(counts) - {"whole", "cut"}:
+        faults.append(f"streams ended with {sorted(set(counts) - {'whole', 'cut'})}")
+    for name in PATHS_TAKEN:
+        value = server.metric(name + "{")
+        print(f"{name} {value:g}")
+        if value == 0:
+            faults.append(f"{name} is 0: that path was not taken")
+    if faults:
+        return faults
+    faults += _compare(clients, plans, outcomes)
+    return faults
+
+
+def _compare(clients: StreamClients, plans: list[Plan], outcomes: list[Outcome]) -> list[str]:
+    """Each stream that stayed, and what was seen of the others, against the same request alone."""
+
+    async def alone() -> list[str]:
+        faults: list[str] = []
+        num_equal = 0
+        for number, (plan, outcome) in enumerate(zip(plans, outcomes, strict=True)):
+            if plan.cut_after == 0:
+                continue
+            expected = await clients.stream(plan.protocol, plan.body, cut_after=plan.cut_after)
+            num_seen = len(outcome.token_ids)
+            if plan.cut_after is not None:
+                # Where a stream was cut depends on how its tokens were put into events.
+                num_seen = min(num_seen, len(expected.token_ids))
+            elif (outcome.text, num_seen) != (expected.text, len(expected.token_ids)):
+                faults.append(f"stream {number} differs from the same request alone in its text")
+            if outcome.token_ids[:num_seen] != expected.token_ids[:num_seen]:
+                faults.append(f"stream {number} differs from the same request alone")
+            num_equal += not faults
+        print(f"{num_equal} streams equal the same requests alone")
+        return faults
+
+    return asyncio.run(alone())
+
+
+def main() -> int:
+    """Run the campaign; 0 when nothing leaked."""
+    parser = argparse.ArgumentParser(description="Leaks of streams that are cut off.")
+    parser.add_argument("--streams", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--control", action="store_true", help="a server that forgets cancels")
+    arguments = parser.parse_args()
+    plans = make_plans(arguments.streams, seed=arguments.seed)
+    print(f"seed {arguments.seed}")
+    module = "campaigns.forgetful_server" if arguments.control else "service"
+    with tempfile.TemporaryDirectory() as folder:
+        model = publish_tiny_model(Path(folder) / "tiny", context_tokens=CONTEXT_TOKENS)
+        flags = ["--model", str(model), "--threads", "1", "--dtype", "f32", "--device", "cpu"]
+        flags += ["--max-running", "32", "--max-queued", "1000", "--kv-cache-memory", "1MiB"]
+        flags += ["--max-queued-tokens", "10000000", "--log-level", "error"]
+        with running_server(*flags, module=(module,)) as server:
+            faults = check(server, plans)
+    for fault in faults:
+        print("FAULT:", fault)
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

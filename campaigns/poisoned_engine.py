@@ -1,0 +1,95 @@
+"""The real engine process, in which some requests are poisoned; `campaigns.poisons` says which."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+import torch
+
+from campaigns.poisons import CONTROL_VARIABLE, NUM_TOKENS_BEFORE, Poison
+from service import engine_start
+from service.engine import guarded_compute, sampler
+from service.engine.eager_executor import EagerExecutor
+from service.engine.executor import ChunkInput, ComputedStep
+from service.engine.request import Sequence as TokenSequence
+from service.engine.scheduler import Chunk
+
+
+class PoisonedComputing:
+    """Stands between the engine and its executor, and between the sampler and its numbers."""
+
+    def __init__(self) -> None:
+        self._spreads = CONTROL_VARIABLE in os.environ
+        self._is_device_lost = False
+        # The executor is not told whose chunks it computes.
+        self._sequences: dict[int, TokenSequence] = {}
+        self._chunk_input = guarded_compute._chunk_input  # pyright: ignore[reportPrivateUsage]
+        self._compute = EagerExecutor.compute
+        self._random_words = sampler.random_words
+
+    def install(self) -> None:
+        """Take the places of the real ones."""
+        outer = self
+
+        @torch.inference_mode()
+        def compute(self: EagerExecutor, chunks: Sequence[ChunkInput]) -> ComputedStep:
+            return outer.compute(self, chunks)
+
+        guarded_compute._chunk_input = self.chunk_input  # pyright: ignore[reportPrivateUsage]
+        EagerExecutor.compute = compute
+        sampler.random_words = self.random_words
+
+    def chunk_input(self, chunk: Chunk) -> ChunkInput:
+        """The real input of a chunk, with a note of whose it is."""
+        made = self._chunk_input(chunk)
+        self._sequences[id(made)] = chunk.sequence
+        return made
+
+    def compute(self, executor: EagerExecutor, chunks: Sequence[ChunkInput]) -> ComputedStep:
+        """The real step, with the numbers of poisoned sequences made unusable."""
+        sequences = [self._sequences.pop(id(chunk), None) for chunk in chunks]
+        seeds = [None if each is None else each.request.seed for each in sequences]
+        self._is_device_lost = self._is_device_lost or Poison.DEVICE in seeds
+        if self._is_device_lost:
+            raise RuntimeError("the device is lost")
+        if Poison.COMPUTE in seeds:
+            raise RuntimeError("one of them cannot be computed")
+        step = self._compute(executor, chunks)
+        for place, sequence in enumerate(sequences):
+            if sequence is not None and _is_due(sequence):
+                rows = slice(None) if self._spreads else step.rows[place]
+                step.logits_RV[rows] = torch.nan
+                _poison_cache(executor, chunks[place])
+        return step
+
+    def random_words(self, places: Sequence[tuple[int, int, int]]) -> list[int]:
+        """The real numbers, unless a poisoned request is among those that draw."""
+        if any(seed == Poison.SAMPLER for seed, _, _ in places):
+            raise ValueError("one of them cannot be drawn")
+        return self._random_words(places)
+
+
+def _is_due(sequence: TokenSequence) -> bool:
+    num_output = len(sequence.token_ids) - len(sequence.request.prompt_ids)
+    match sequence.request.seed:
+        case Poison.PREFILL:
+            return True
+        case Poison.DECODE:
+            return num_output >= NUM_TOKENS_BEFORE
+        case _:
+            return False
+
+
+def _poison_cache(executor: EagerExecutor, chunk: ChunkInput) -> None:
+    """What a network whose numbers are NaN would have written for the chunk's last token."""
+    position = chunk.start + len(chunk.token_ids) - 1
+    block, inside = divmod(position, executor.block_tokens)
+    cache = executor._cache  # pyright: ignore[reportPrivateUsage]
+    place = chunk.block_ids[block] * executor.block_tokens + inside
+    for tensor in (*cache.keys, *cache.values):
+        tensor[:, place] = torch.nan
+
+
+if __name__ == "__main__":
+    PoisonedComputing().install()
+    sys.exit(engine_start.main())

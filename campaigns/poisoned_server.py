@@ -1,0 +1,41 @@
+"""The real server with an engine in which some requests are poisoned, and a front with one more."""
+
+import sys
+
+from campaigns.poisons import NUM_TOKENS_BEFORE, Poison
+from service import engine_launch
+from service.choice_text import ChoiceText
+from service.generation import TextPiece
+from service.main import main
+from service.model_store import ModelFolder
+from service.parameters import EffectiveParameters
+from service.token_stream import TokenBatch
+
+
+def poison_detokenizer() -> None:
+    """Let the text of one request fail after some of its tokens."""
+    build, take = ChoiceText.__init__, ChoiceText.take
+    num_taken: dict[ChoiceText, int] = {}
+
+    def altered_build(
+        self: ChoiceText, choice: int, folder: ModelFolder, parameters: EffectiveParameters
+    ) -> None:
+        build(self, choice, folder, parameters)
+        if parameters.seed == Poison.DETOKENIZER:
+            num_taken[self] = 0
+
+    def altered_take(self: ChoiceText, batch: TokenBatch) -> TextPiece | None:
+        if self in num_taken:
+            num_taken[self] += len(batch.token_ids)
+            if num_taken[self] > NUM_TOKENS_BEFORE:
+                raise ArithmeticError("these tokens cannot be decoded")
+        return take(self, batch)
+
+    ChoiceText.__init__ = altered_build
+    ChoiceText.take = altered_take
+
+
+if __name__ == "__main__":
+    engine_launch.ENGINE_MODULE = "campaigns.poisoned_engine"
+    poison_detokenizer()
+    sys.exit(main())
