@@ -1,5 +1,6 @@
 """OpenAI's own Python library against a real server: what it reads, and what it raises."""
 
+import json
 import os
 import signal
 import threading
@@ -7,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx2
 import openai
 import pytest
 from openai import OpenAI, Stream
@@ -33,7 +35,7 @@ def client(server: Server) -> Iterator[OpenAI]:
 @pytest.fixture(scope="module")
 def small_server(start_server: StartServer) -> Server:
     """A server that is full with one request, and whose engine may be killed."""
-    return start_server("--max-running", "1", "--max-queued", "1")
+    return start_server("--max-running", "1", "--max-queued", "1", "--ping-interval", "0.2")
 
 
 def chunks_of(stream: Stream[Completion]) -> list[Completion]:
@@ -193,6 +195,34 @@ def test_a_full_server_raises_a_rate_limit_with_a_time_to_come_back(small_server
         assert waiting.result(START_SECONDS).choices
 
 
+@pytest.mark.parametrize("path", ["/v1/generate", "/v1/completions"])
+def test_a_stream_that_has_to_wait_is_kept_open_by_pings(small_server: Server, path: str) -> None:
+    """Interfaces 9, 23; H77: whole comment lines, before and between events, never inside one."""
+    body = {"prompt": "x", "max_tokens": 5, "stream": True, "ignore_eos": True}
+    blocks: list[str] = []
+    with client_of(small_server) as client:
+        running = client.completions.create(
+            model="tiny",
+            prompt="x",
+            max_tokens=LONG_TOKENS,
+            stream=True,
+            extra_body={"ignore_eos": True},
+        )
+        next(running)
+        url = small_server.rest + path
+        with httpx2.stream("POST", url, json=body, timeout=START_SECONDS, verify=False) as response:
+            assert response.status_code == 200
+            for line in response.iter_lines():
+                blocks += [line] if line else []
+                if blocks == [": ping"] * 3:
+                    running.close()
+    assert blocks[:3] == [": ping"] * 3
+    assert blocks[-1] == "data: [DONE]"
+    # Everything else is a whole event: none has a ping in it, none follows the end.
+    events = [json.loads(block[len("data: ") :]) for block in blocks[:-1] if block != ": ping"]
+    assert events
+
+
 def test_a_lost_engine_breaks_a_stream_off_and_refuses_what_comes_next(
     small_server: Server,
 ) -> None:
@@ -214,9 +244,9 @@ def test_a_lost_engine_breaks_a_stream_off_and_refuses_what_comes_next(
         with pytest.raises(openai.InternalServerError) as refused:
             client.completions.create(model="tiny", prompt="x")
         assert (refused.value.status_code, refused.value.code) == (503, "engine_unavailable")
-        # What the library does by itself: wait and try again.
-        again = client.with_options(max_retries=10).completions.create(model="tiny", prompt="x")
-        assert again.choices[0].text
+        assert 1 <= int(refused.value.response.headers["retry-after"]) <= 120
+        wait_until(lambda: small_server.get("/readyz").status_code == 200)
+        assert client.completions.create(model="tiny", prompt="x").choices
 
 
 def test_the_engine_ends_a_batch_whose_reader_has_left(server: Server, client: OpenAI) -> None:
