@@ -31,7 +31,9 @@ _logger = logging.getLogger(__name__)
 
 MAX_STEP_TOKENS = 1024
 # One chunk that fails alone may be a bad request; a second one right after it is no accident.
-MAX_FAILURES_IN_A_ROW = 1
+MAX_FAULTS_IN_A_ROW = 1
+# Single requests may be too large for the memory that is left; not one after another.
+MAX_FAILURES_IN_A_ROW = 8
 
 
 class EngineFailedError(RuntimeError):
@@ -66,6 +68,7 @@ class Engine:
         self._requests = RequestTable(self._scheduler, tables=self._tables, clock=clock)
         self._step = 0
         self._num_mixed_steps = 0
+        self._num_faults_in_a_row = 0
         self._num_failures_in_a_row = 0
         self._stalled_since: float | None = None
 
@@ -211,15 +214,18 @@ class Engine:
 
     def _note_failures(self, results: list[ChunkResult]) -> None:
         if any(result.is_computed for result in results):
-            self._num_failures_in_a_row = 0
+            self._num_faults_in_a_row = self._num_failures_in_a_row = 0
+            return
         for result in results:
-            match result.choice:
-                case FailedChoice(error) if not (result.is_computed or is_out_of_memory(error)):
-                    self._num_failures_in_a_row += 1
-                    if self._num_failures_in_a_row > MAX_FAILURES_IN_A_ROW:
-                        raise EngineFailedError("nothing can be computed") from error
-                case _:
-                    pass
+            assert isinstance(result.choice, FailedChoice)
+            error = result.choice.error
+            self._num_failures_in_a_row += 1
+            self._num_faults_in_a_row += not is_out_of_memory(error)
+            if (
+                self._num_faults_in_a_row > MAX_FAULTS_IN_A_ROW
+                or self._num_failures_in_a_row > MAX_FAILURES_IN_A_ROW
+            ):
+                raise EngineFailedError("nothing can be computed") from error
 
     def _advance(self, result: ChunkResult) -> TokenOutput | None:
         """Take what a chunk gave its sequence."""

@@ -10,7 +10,7 @@ import torch
 from msgspec.structs import replace
 
 from service.engine.block_allocator import ConservationError
-from service.engine.engine import Engine, EngineFailedError
+from service.engine.engine import MAX_FAILURES_IN_A_ROW, Engine, EngineFailedError
 from service.engine.executor import ChunkInput
 from service.engine.messages import EngineFinish, Submit, TokenOutput
 from service.engine.request import Sequence
@@ -162,6 +162,20 @@ def test_when_nothing_can_be_computed_the_engine_says_so() -> None:
     assert bench.ends == {(1, 0): EngineFinish.INTERNAL_ERROR}
     with pytest.raises(EngineFailedError):
         bench.submit(request(2)).finish()
+
+
+def test_an_engine_that_never_has_enough_memory_says_so() -> None:
+    """H51: never up but deaf."""
+
+    def fail(chunks: Series[ChunkInput]) -> None:
+        raise MemoryError
+
+    bench = Bench()
+    bench.executor.before_compute = fail
+    for number in range(1, MAX_FAILURES_IN_A_ROW + 1):
+        bench.submit(request(number)).finish()
+    with pytest.raises(EngineFailedError):
+        bench.submit(request(100)).finish()
 
 
 @pytest.mark.parametrize("place", [0, 3, 4, 8])
