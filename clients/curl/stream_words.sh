@@ -4,8 +4,10 @@
 set -eu
 prompt=${1:-Once upon a time}
 server=${2:-http://127.0.0.1:8000}
-# JSON wants quotes, backslashes and line ends escaped.
-escaped=$(printf '%s' "$prompt" | sed 's/\\/\\\\/g; s/"/\\"/g' | awk 'NR > 1 { printf "\\n" } { printf "%s", $0 }')
+# JSON wants quotes, backslashes, tabs and line ends escaped.
+tab=$(printf '\t')
+escaped=$(printf '%s' "$prompt" | tr '\r' ' ' | sed 's/\\/\\\\/g; s/"/\\"/g; s/'"$tab"'/\\t/g' |
+    awk 'NR > 1 { printf "\\n" } { printf "%s", $0 }')
 curl --silent --show-error --no-buffer --fail-with-body "$server/v1/generate" \
     --header 'Content-Type: application/json' \
     --data "{\"prompt\": \"$escaped\", \"temperature\": 0.8, \"top_k\": 50, \"stream\": true}"

@@ -7,16 +7,15 @@ import msgspec
 from starlette.requests import ClientDisconnect, Request
 
 from service.errors import ErrorKind, RequestError, invalid_value, unsupported_parameter
+from service.transport_limits import MAX_MESSAGE_BYTES
 
 __all__ = [
-    "MAX_BODY_BYTES",
     "JsonFields",
     "read_integers",
     "read_json_object",
     "wrong_type",
 ]
 
-MAX_BODY_BYTES = 1024 * 1024
 # No route has as many; a body of a hundred thousand fields is not read one by one.
 MAX_FIELDS = 256
 _KINDS: dict[type, str] = {
@@ -50,9 +49,10 @@ async def read_json_object(request: Request) -> Mapping[str, object]:
     try:
         async for piece in request.stream():
             body += piece
-            if len(body) > MAX_BODY_BYTES:
+            if len(body) > MAX_MESSAGE_BYTES:
                 raise RequestError(
-                    ErrorKind.REQUEST_TOO_LARGE, f"the body must be at most {MAX_BODY_BYTES} bytes"
+                    ErrorKind.REQUEST_TOO_LARGE,
+                    f"the body must be at most {MAX_MESSAGE_BYTES} bytes",
                 )
     except ClientDisconnect:
         raise RequestError(ErrorKind.CANCELLED, "the client left") from None

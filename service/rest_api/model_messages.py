@@ -10,8 +10,8 @@ from service.parameters import (
     MAX_STOP_STRINGS,
     MAX_STOP_TOKEN_IDS,
 )
-from service.rest_api.bodies import MAX_BODY_BYTES
 from service.text_generator import DEFAULT_TIMEOUT_SECONDS, MAX_TIMEOUT_SECONDS
+from service.transport_limits import MAX_MESSAGE_BYTES
 
 __all__ = ["detailed_model_object", "model_object"]
 
@@ -55,12 +55,12 @@ def detailed_model_object(facts: ModelFacts, *, card: str) -> dict[str, object]:
             # The last token made is not read again.
             "max_total_tokens": facts.context_tokens + 1,
             "max_choices": PARAMETER_RULES["n"].maximum,
-            "max_logprobs": PARAMETER_RULES["logprobs"].maximum or 0,
+            "max_logprobs": PARAMETER_RULES["logprobs"].maximum,
             "max_stop_strings": MAX_STOP_STRINGS,
             "max_stop_bytes": MAX_STOP_BYTES,
             "max_stop_token_ids": MAX_STOP_TOKEN_IDS,
             "max_logit_bias_entries": MAX_LOGIT_BIAS_ENTRIES,
-            "max_body_bytes": MAX_BODY_BYTES,
+            "max_body_bytes": MAX_MESSAGE_BYTES,
             "max_timeout_seconds": MAX_TIMEOUT_SECONDS,
             "default_timeout_seconds": DEFAULT_TIMEOUT_SECONDS,
         },
