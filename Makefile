@@ -17,7 +17,7 @@ SETUP_FILES := pyproject.toml clients/python/pyproject.toml constraints.txt setu
 .PHONY: help install install-dev serve train test proto clean
 .PHONY: settings check check-lint check-format check-stubs check-types check-constraints
 .PHONY: check-protobuf check-client
-.PHONY: campaign-parameters campaign-parity
+.PHONY: campaign-drain campaign-swap campaign-parameters campaign-parity
 .PHONY: campaign-sampler campaign-text
 .PHONY: campaign-leaks campaign-faults
 
@@ -84,6 +84,14 @@ check-types: install-dev
 
 proto: install-dev ## Write the Python stubs of proto/ again
 	@$(BIN)/python proto/generate.py
+
+campaign-drain: install-dev ## SIGTERM at 20 moments under 32 streams, then without time to drain
+	@$(BIN)/python -m campaigns.drain $(ARGS)
+	@echo "Control:"; if $(BIN)/python -m campaigns.drain --control; \
+	then echo "streams that were cut went unnoticed" >&2; exit 1; fi
+
+campaign-swap: install-dev ## Gaps between tokens while a new version is taken up, against before
+	@$(BIN)/python -m campaigns.swap $(ARGS)
 
 campaign-parameters: install-dev ## Every parameter's effect over every way to ask, then ignored ones
 	@$(BIN)/python -m campaigns.parameters

@@ -2,21 +2,30 @@
 version is refused with a reason, and what was served goes on.
 """
 
+import json
 import shutil
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import grpc
+import httpx2
 import pytest
+from google.protobuf.json_format import ParseDict
+from nextword.v1 import text_generation_pb2 as pb
+from nextword.v1.text_generation_pb2_grpc import TextGenerationServiceStub
 
 from model.store import point_current
 from tests.contract.callers import Callers, Outcome
 from tests.contract.live_server import Server, StartServer
 
 PATIENCE_SECONDS = 100.0
-BODY = {"prompt": "x", "max_tokens": 1500, "ignore_eos": True, "seed": 7}
+BODY = {"prompt": "x", "max_tokens": 600, "ignore_eos": True, "seed": 7}
+# So much is said of each token that a whole stream fits into no buffer on its way.
+NUM_RIVALS = 20
 
 
 def wait_until(is_true: Callable[[], bool]) -> None:
@@ -39,6 +48,64 @@ def add(source: Path, target: Path, *, damage: bool = False) -> None:
         content[-3] ^= 1
         weights.write_bytes(content)
     work.rename(target)
+
+
+@dataclass
+class SlowStream:
+    """A stream that is read one event at a time.
+
+    Attributes:
+        events: Tokens of each event, and on the last one the version that answered.
+    """
+
+    events: Iterator[tuple[list[int], str]]
+    token_ids: list[int] = field(default_factory=list[int])
+    version: str = ""
+
+    def read_event(self) -> bool:
+        """Read one more event, False when there is none."""
+        event = next(self.events, None)
+        if event is not None:
+            self.token_ids += event[0]
+            self.version = event[1]
+        return event is not None
+
+    def read_all(self) -> None:
+        """Read to the end."""
+        while self.read_event():
+            pass
+
+
+@contextmanager
+def slow_rest_stream(server: Server) -> Generator[SlowStream, None, None]:
+    body = {**BODY, "stream": True, "logprobs": NUM_RIVALS}
+    with httpx2.stream(
+        "POST", server.rest + "/v1/generate", json=body, timeout=PATIENCE_SECONDS, verify=False
+    ) as response:
+        lines = (line for line in response.iter_lines() if line.startswith("data: {"))
+        events = (json.loads(line.removeprefix("data: ")) for line in lines)
+        stream = SlowStream((e["token_ids"], e.get("model_version", "")) for e in events)
+        assert stream.read_event()
+        yield stream
+
+
+@contextmanager
+def slow_grpc_stream(server: Server) -> Generator[SlowStream, None, None]:
+    parameters = {name: value for name, value in BODY.items() if name != "prompt"}
+    message = ParseDict(
+        {"prompt": BODY["prompt"], "parameters": {**parameters, "logprobs": NUM_RIVALS}},
+        pb.StreamGenerateTextRequest(),
+    )
+    with grpc.insecure_channel(server.grpc) as channel:
+        answers = TextGenerationServiceStub(channel).StreamGenerateText(message)
+        stream = SlowStream((list(a.token_ids), a.summary.model_version) for a in answers)
+        assert stream.read_event()
+        yield stream
+
+
+def num_loaded(server: Server) -> float:
+    """Versions that have an engine."""
+    return server.metric("nextword_model_info{")
 
 
 def served(server: Server) -> dict[str, str]:
@@ -74,17 +141,23 @@ def test_versions_come_and_go_under_running_streams(
     assert str(tmp_path) not in refused["reason"]
 
     expected = callers["rest_whole"](server, BODY)
-    with ThreadPoolExecutor(4) as pool:
-        running = [pool.submit(call, server, BODY) for call in callers.values()]
-        wait_until(lambda: server.metric("nextword_engine_running") == 4)
+    with slow_rest_stream(server) as rest, slow_grpc_stream(server) as over_grpc:
         add(artifact, store / "tiny" / "3")
-        wait_until(lambda: served(server) == {"tiny": "3"})
+
+        def is_swapped() -> bool:
+            # Both streams are read on, so slowly that they outlast the swap.
+            rest.read_event()
+            over_grpc.read_event()
+            return served(server) == {"tiny": "3"}
+
+        wait_until(is_swapped)
+        assert num_loaded(server) == 2
         assert version_of(callers["grpc_whole"](server, {"prompt": "x"})) == "tiny@3"
-        for name, future in zip(callers, running, strict=True):
-            outcome = future.result(PATIENCE_SECONDS)
-            assert outcome.token_ids == expected.token_ids, name
-            assert version_of(outcome) == "tiny@1"
-    wait_until(lambda: server.metric('nextword_model_info{device="cpu",dtype="float32"') == 1)
+        for stream in (rest, over_grpc):
+            stream.read_all()
+            assert stream.token_ids == expected.token_ids
+            assert stream.version == "1"
+    wait_until(lambda: num_loaded(server) == 1)
     # A version that is no longer loaded is not loaded because a client names it.
     gone = server.get("/v1/models/tiny@1")
     assert (gone.status_code, gone.json()["error"]["code"]) == (404, "model_not_found")
