@@ -8,14 +8,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, LlamaForCausalLM
 
 from model.config import ModelConfig
-from model.paged_attention import CachedBatch
 from model.transformer import Transformer
 from model.weights import save_weights
-from service.engine import batch_invariance
 from service.engine.batch_invariance import is_batch_invariant
 from service.engine.eager_executor import DETERMINISTIC_ROWS, EagerExecutor
 from service.engine.executor import ChunkInput, ComputedStep, LogitsWanted, NotDeterministicError
@@ -35,8 +33,8 @@ CONFIG = ModelConfig(
 )
 
 
-def new_model(model_class: type[Transformer] = Transformer) -> Transformer:
-    model = model_class(CONFIG).eval().requires_grad_(False)
+def new_model() -> Transformer:
+    model = Transformer(CONFIG).eval().requires_grad_(False)
     model.initialize(torch.Generator().manual_seed(3))
     for parameter in model.parameters():
         if parameter.dim() > 1:
@@ -72,7 +70,7 @@ def rows(step: ComputedStep, place: int) -> Tensor:
     return step.logits_RV[step.rows[place]]
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_a_token_has_the_same_bits_however_it_was_computed(
     model: Transformer, executor: EagerExecutor, data: st.DataObject
@@ -193,18 +191,16 @@ def test_bf16_is_close_to_f32_and_not_deterministic_by_default(model: Transforme
     assert float(difference_TV.mean()) < 0.1
 
 
-class _DisturbedByNeighbours(Transformer):
+def disturbed_by_neighbours(_module: nn.Module, _inputs: object, out_BTC: Tensor) -> Tensor:
     """What a library does whose kernel for many rows rounds otherwise than that for few."""
-
-    def hidden_states(self, token_ids_BT: Tensor, *, cached: CachedBatch | None = None) -> Tensor:
-        hidden_BTC = super().hidden_states(token_ids_BT, cached=cached)
-        return hidden_BTC * (1.0 + 2.0**-22) if token_ids_BT.shape[1] > 100 else hidden_BTC
+    return out_BTC * (1.0 + 2.0**-22) if out_BTC.shape[1] > 100 else out_BTC
 
 
 def test_a_machine_without_invariance_is_found_out(model: Transformer) -> None:
     """The control of the trial: a difference in the last bits, in large batches only."""
     assert is_batch_invariant(model, row_multiple=DETERMINISTIC_ROWS)
-    disturbed = new_model(_DisturbedByNeighbours)
+    disturbed = new_model()
+    disturbed.model.layers[0].register_forward_hook(disturbed_by_neighbours)
     assert not is_batch_invariant(disturbed, row_multiple=DETERMINISTIC_ROWS)
     assert not EagerExecutor(disturbed, num_blocks=1).is_deterministic
     with pytest.raises(NotDeterministicError, match="float32 on cpu"):
@@ -225,4 +221,4 @@ def test_the_trial_needs_no_longer_context_than_the_model_has() -> None:
     )
     model = Transformer(config).eval().requires_grad_(False)
     model.initialize(torch.Generator().manual_seed(1))
-    assert batch_invariance.is_batch_invariant(model, row_multiple=DETERMINISTIC_ROWS)
+    assert is_batch_invariant(model, row_multiple=DETERMINISTIC_ROWS)
