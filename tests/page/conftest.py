@@ -30,6 +30,7 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
     "--force-color-profile=srgb",
+    "--hide-scrollbars",
     "--window-size=1280,860",
 )
 
@@ -61,6 +62,12 @@ def browser(chromium: webdriver.Chrome) -> Iterator[Browser]:
     complaints = browser.complaints()
     chromium.get("about:blank")
     assert not complaints
+
+
+@pytest.fixture
+def picture_folder(tmp_path: Path) -> Path:
+    """Where pictures go: $NEXTWORD_PICTURES, as docs/pictures is made, else nowhere to stay."""
+    return Path(os.environ.get("NEXTWORD_PICTURES") or tmp_path)
 
 
 @pytest.fixture(scope="session")

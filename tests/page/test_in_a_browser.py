@@ -32,35 +32,37 @@ def metric(address: str, name: str, label: str = "") -> float:
     return sum(float(line.rpartition(" ")[2]) for line in series if label in line)
 
 
-def test_one_key_press_streams_a_real_models_words(browser: Browser, address: str) -> None:
+def test_one_key_press_streams_a_real_models_words(
+    browser: Browser, address: str, picture_folder: Path
+) -> None:
     browser.open(address)
     assert "fairytales" in browser.text("model")
-    assert re.search(
-        r"version 1 .* million parameters .* tokens of context", browser.text("model-facts")
-    )
-    browser.fill("max_tokens", "24")
-    browser.fill("seed", "7")
+    facts = browser.text("model-facts")
+    assert re.search(r"version 1 .* million parameters .* tokens of context", facts)
+    chosen = {"max_tokens": 60, "seed": 12, "temperature": 0.7}
+    for name, value in chosen.items():
+        browser.fill(name, str(value))
     browser.generate()
     tokens = browser.texts("#tokens .token")
-    body = {"prompt": "Once upon a time", "max_tokens": 24, "seed": 7, "logprobs": 10}
+    body = {"prompt": "Once upon a time", **chosen, "logprobs": 10}
     answer = httpx2.post(f"{address}/v1/generate", json=body, timeout=60).json()
     (choice,) = answer["choices"]
     assert "".join(tokens) == choice["text"]
-    assert len(tokens) == len(choice["token_ids"]) == 24
+    assert len(tokens) == len(choice["token_ids"]) == 60
     figures = browser.figures()
     assert figures["State"] == "Reached max tokens"
-    assert figures["Tokens"] == f"24 (prompt {answer['usage']['prompt_tokens']})"
-    assert figures["Seed"].startswith("7")
+    assert figures["Tokens"] == f"60 (prompt {answer['usage']['prompt_tokens']})"
+    assert figures["Seed"].startswith("12")
     assert figures["Speed"].endswith("tokens/s")
     assert figures["Model"] == "fairytales@1"
     # The bars are the API's numbers.
-    browser.all("#tokens .token")[3].click()
-    top = choice["logprobs"][3]["top"]
-    values = [
-        float(text.removesuffix(" %")) for text in browser.texts(".bar:not(.is-rest) .bar-value")
-    ]
-    for shown, rival in zip(values, top, strict=False):
-        assert shown == pytest.approx(100 * math.exp(rival["logprob"]), rel=0.01)
+    browser.all("#tokens .token")[14].click()
+    top = choice["logprobs"][14]["top"]
+    values = browser.texts(".bar:not(.is-rest) .bar-value")[:10]
+    for shown, rival in zip(values, top, strict=True):
+        expected = pytest.approx(100 * math.exp(rival["logprob"]), rel=0.01)
+        assert float(shown.removesuffix(" %")) == expected
+    browser.picture(picture_folder / "page.png")
 
 
 def test_cancel_ends_the_work_on_the_server(browser: Browser, address: str) -> None:

@@ -7,6 +7,7 @@
 import { addMark, fillRunning, hexOf, partSpace, percent, spokenName, wholeText } from "./readable.js";
 
 const MAX_SURPRISE_BITS = 10;
+const CONTEXT_TOKENS = 16;
 const REPLACEMENT = "\ufffd";
 
 /** The tokens of one continuation in the page. */
@@ -139,7 +140,7 @@ export class Continuation {
     token.element.setAttribute("aria-selected", "true");
     token.element.tabIndex = 0;
     this.#selected = index;
-    const context = this.#tokens.slice(Math.max(0, index - 8), index);
+    const context = this.#tokens.slice(Math.max(0, index - CONTEXT_TOKENS), index);
     this.#onSelect({ ...token, before: context.map((other) => other.text).join("") });
   }
 }

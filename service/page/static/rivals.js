@@ -3,6 +3,7 @@
 import { fillAlone, fillRunning, percent, spokenName } from "./readable.js";
 
 export const NUM_RIVALS = 10;
+const CONTEXT_CHARACTERS = 28;
 
 /** Show one token of the continuation and what else could have stood there. */
 export function showRivals(panel, token) {
@@ -15,14 +16,21 @@ export function showRivals(panel, token) {
 function heading({ before, report }) {
   const line = make("p", "choice");
   const context = make("span", "choice-before");
-  const characters = Array.from(before);
-  fillRunning(context, (characters.length > 28 ? "\u2026" : "") + characters.slice(-28).join(""));
+  fillRunning(context, lastWords(before));
   const chosen = make("strong", "choice-token");
   fillAlone(chosen, report);
   const bidi = make("bdi");
   bidi.append(context, " ", chosen);
   line.append(bidi);
   return line;
+}
+
+/** The end of a text, from the beginning of a word where there is one. */
+function lastWords(text) {
+  const characters = Array.from(text);
+  if (characters.length <= CONTEXT_CHARACTERS) return text;
+  const end = characters.slice(-CONTEXT_CHARACTERS).join("");
+  return "\u2026" + end.replace(/^\S{0,12} /u, " ");
 }
 
 function list(report) {
@@ -37,7 +45,7 @@ function list(report) {
     element.append(bar(row, largest, isChosen, rank));
   }
   const rest = 1 - shown.reduce((sum, row) => sum + Math.exp(row.logprob), 0);
-  if (rest > 0.00001) element.append(remainder(rest, largest));
+  if (rest > 0.00001) element.append(remainder(rest));
   return element;
 }
 
@@ -55,11 +63,11 @@ function bar(row, largest, isChosen, rank) {
   return item;
 }
 
-function remainder(share, largest) {
+// Without a bar: one for thousands of tokens together would say little beside those of one each.
+function remainder(share) {
   const item = make("li", "bar is-rest");
-  const name = make("span", "bar-name", "all others");
   const amount = percent(Math.log(share));
-  item.append(name, track(share / largest), value(amount, false));
+  item.append(make("span", "bar-name", "all other tokens"), value(amount, false));
   return item;
 }
 
