@@ -72,7 +72,7 @@ def test_any_openai_server_is_measured_by_its_usage(type_in: TypeIn, server: Ser
     (level,) = report["levels"]
     assert (level["num_ok"], level["num_output_tokens"]) == (3, 18)
     ids = [*size, "--vocabulary-size", "200", "--prompt-tokens", "9"]
-    _, report = measure(type_in, "--url", server.rest, "--api", "openai", *ids)
+    _, report = measure(type_in, "--url", f"{server.rest}/v1/", "--api", "openai", *ids)
     assert report["levels"][0]["num_prompt_tokens"] == 3 * 9
 
 

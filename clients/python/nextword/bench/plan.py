@@ -8,7 +8,17 @@ from typing import Literal
 from nextword.address import Address
 from nextword.errors import NextwordError
 
-__all__ = ["Api", "Ask", "Level", "Plan", "PlanError", "asks", "check_fits", "clients"]
+__all__ = [
+    "Api",
+    "Ask",
+    "Level",
+    "Plan",
+    "PlanError",
+    "asks",
+    "check_fits",
+    "clients",
+    "openai_url",
+]
 
 Api = Literal["native", "openai"]
 
@@ -114,6 +124,11 @@ def asks(plan: Plan, level: Level, *, phase: str, vocabulary_size: int | None) -
             prompt = tuple(rng.choices(range(vocabulary_size), k=plan.num_prompt_tokens))
         yield Ask(prompt=prompt, seed=rng.getrandbits(31))
         index += 1
+
+
+def openai_url(address: Address, path: str) -> str:
+    """The URL of one of OpenAI's routes; the base URL may end in /v1, as their clients want it."""
+    return f"{address.url.removesuffix('/v1')}/v1/{path}"
 
 
 def clients(number: int) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import httpx2
 
 from nextword.address import Address
-from nextword.bench.plan import Plan, PlanError, check_fits
+from nextword.bench.plan import Plan, PlanError, check_fits, openai_url
 from nextword.client import Client
 from nextword.http_library import certificates, translated
 from nextword.json_fields import read_json_object
@@ -68,7 +68,7 @@ def _ask_openai(address: Address, plan: Plan) -> ServerFacts:
             verify=certificates(address), trust_env=not address.is_loopback, timeout=ASK_SECONDS
         ) as http,
     ):
-        response = http.get(f"{address.url}/v1/models")
+        response = http.get(openai_url(address, "models"))
     if response.status_code != 200:
         raise read_error(response.status_code, response.content, response.headers)
     served = [model.text("id") for model in read_json_object(response.content).objects("data")]

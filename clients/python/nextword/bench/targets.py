@@ -9,7 +9,7 @@ import grpc.aio
 import httpx2
 
 from nextword.address import Address
-from nextword.bench.plan import Ask, Plan
+from nextword.bench.plan import Ask, Plan, openai_url
 from nextword.bench.records import RequestRecord
 from nextword.event_stream import EventReader
 from nextword.grpc_messages import fill_request, read_finish_reason
@@ -52,11 +52,12 @@ class RestTarget:
 
     def __init__(self, address: Address, plan: Plan) -> None:
         self._events = _EventClient(address, plan)
+        self._url = f"{address.url}/v1/generate"
         self._plan = plan
 
     async def send(self, ask: Ask, record: RequestRecord) -> None:
         body = request_body(_request(ask, self._plan), is_streamed=True)
-        async with aclosing(self._events.stream("/v1/generate", body)) as payloads:
+        async with aclosing(self._events.stream(self._url, body)) as payloads:
             async for payload in payloads:
                 piece = read_piece(payload)
                 if piece.token_ids:
@@ -79,6 +80,7 @@ class OpenAiTarget:
 
     def __init__(self, address: Address, plan: Plan) -> None:
         self._events = _EventClient(address, plan)
+        self._url = openai_url(address, "completions")
         self._plan = plan
 
     async def send(self, ask: Ask, record: RequestRecord) -> None:
@@ -96,7 +98,7 @@ class OpenAiTarget:
             body["model"] = plan.model
         if plan.temperature is not None:
             body["temperature"] = plan.temperature
-        async with aclosing(self._events.stream("/v1/completions", body)) as payloads:
+        async with aclosing(self._events.stream(self._url, body)) as payloads:
             async for payload in payloads:
                 self._note(payload, record)
 
@@ -156,7 +158,7 @@ class _EventClient:
     """Server-sent events over one connection that is kept open between requests."""
 
     def __init__(self, address: Address, plan: Plan) -> None:
-        self._url = address.url
+        self._server = address.url
         self._seconds = plan.timeout_seconds + GRACE_SECONDS
         self._http = httpx2.AsyncClient(
             verify=certificates(address),
@@ -164,11 +166,11 @@ class _EventClient:
             timeout=httpx2.Timeout(self._seconds, connect=10),
         )
 
-    async def stream(self, path: str, body: dict[str, object]) -> AsyncGenerator[bytes]:
+    async def stream(self, url: str, body: dict[str, object]) -> AsyncGenerator[bytes]:
         """The payloads up to [DONE]."""
         reader = EventReader()
-        with translated(self._url, seconds=self._seconds):
-            async with self._http.stream("POST", self._url + path, json=body) as response:
+        with translated(self._server, seconds=self._seconds):
+            async with self._http.stream("POST", url, json=body) as response:
                 if response.status_code != 200:
                     content = await response.aread()
                     raise read_error(response.status_code, content, response.headers)
