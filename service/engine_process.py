@@ -14,7 +14,8 @@ import time
 from functools import partial
 from typing import NoReturn
 
-from service.engine.engine import Engine, EngineFailedError
+from service.engine.engine import Engine
+from service.engine.guarded_compute import EngineFailedError
 from service.engine.loading import LoadError, build_engine
 from service.engine.messages import (
     Cancel,

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from service.engine.block_allocator import BlockAllocator
 from service.engine.block_tables import BlockTables
 from service.engine.executor import Executor
-from service.engine.guarded_compute import ChunkResult, compute_guarded, is_out_of_memory
+from service.engine.guarded_compute import ChunkResult, GuardedExecutor
 from service.engine.messages import (
     EngineFinish,
     StepCounters,
@@ -25,19 +25,11 @@ from service.engine.sampler import Choice, FailedChoice
 from service.engine.scheduler import Scheduler, StepPlan
 from service.engine.step_pace import StepPace
 
-__all__ = ["Engine", "EngineFailedError"]
+__all__ = ["MAX_STEP_TOKENS", "Engine"]
 
 _logger = logging.getLogger(__name__)
 
 MAX_STEP_TOKENS = 1024
-# One chunk that fails alone may be a bad request; a second one right after it is no accident.
-MAX_FAULTS_IN_A_ROW = 1
-# Single requests may be too large for the memory that is left; not one after another.
-MAX_FAILURES_IN_A_ROW = 8
-
-
-class EngineFailedError(RuntimeError):
-    """Nothing can be computed any more: the process must end and another one start."""
 
 
 class Engine:
@@ -59,6 +51,7 @@ class Engine:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._executor = executor
+        self._guarded = GuardedExecutor(executor)
         self._clock = clock
         self._tables = BlockTables(
             BlockAllocator(num_blocks=executor.num_blocks, block_tokens=executor.block_tokens)
@@ -68,8 +61,6 @@ class Engine:
         self._requests = RequestTable(self._scheduler, tables=self._tables, clock=clock)
         self._step = 0
         self._num_mixed_steps = 0
-        self._num_faults_in_a_row = 0
-        self._num_failures_in_a_row = 0
         self._stalled_since: float | None = None
 
     @property
@@ -207,25 +198,9 @@ class Engine:
             self._executor.clear_blocks(block_ids)
 
     def _compute(self, plan: StepPlan) -> list[TokenOutput]:
-        results = compute_guarded(self._executor, plan.chunks) if plan.chunks else []
-        self._note_failures(results)
+        results = self._guarded.compute(plan.chunks) if plan.chunks else []
         outputs = [self._advance(result) for result in results]
         return [output for output in outputs if output is not None]
-
-    def _note_failures(self, results: list[ChunkResult]) -> None:
-        if any(result.is_computed for result in results):
-            self._num_faults_in_a_row = self._num_failures_in_a_row = 0
-            return
-        for result in results:
-            assert isinstance(result.choice, FailedChoice)
-            error = result.choice.error
-            self._num_failures_in_a_row += 1
-            self._num_faults_in_a_row += not is_out_of_memory(error)
-            if (
-                self._num_faults_in_a_row > MAX_FAULTS_IN_A_ROW
-                or self._num_failures_in_a_row > MAX_FAILURES_IN_A_ROW
-            ):
-                raise EngineFailedError("nothing can be computed") from error
 
     def _advance(self, result: ChunkResult) -> TokenOutput | None:
         """Take what a chunk gave its sequence."""

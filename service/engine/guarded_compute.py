@@ -17,9 +17,18 @@ from service.engine.messages import TokenLogprob
 from service.engine.sampler import Choice, FailedChoice, sample
 from service.engine.scheduler import Chunk
 
-__all__ = ["ChunkResult", "compute_guarded", "is_out_of_memory"]
+__all__ = ["ChunkResult", "EngineFailedError", "GuardedExecutor", "is_out_of_memory"]
 
 _logger = logging.getLogger(__name__)
+
+# One chunk that fails alone may be a bad request; a second one right after it is no accident.
+MAX_FAULTS_IN_A_ROW = 1
+# Single requests may be too large for the memory that is left; not one after another.
+MAX_FAILURES_IN_A_ROW = 8
+
+
+class EngineFailedError(RuntimeError):
+    """Nothing can be computed any more: the process must end and another one start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,26 +49,59 @@ class ChunkResult:
     prompt_logprobs: Sequence[TokenLogprob] = ()
 
 
-def compute_guarded(executor: Executor, chunks: Sequence[Chunk]) -> list[ChunkResult]:
-    """Compute all chunks, in one go where possible, and choose the next tokens."""
-    try:
-        step = executor.compute([_chunk_input(chunk) for chunk in chunks])
-    except Exception as error:
-        _logger.warning(
-            "a step of %d chunks and %d tokens failed: %s",
-            len(chunks),
-            sum(chunk.num_tokens for chunk in chunks),
-            type(error).__name__,
-        )
-        if is_out_of_memory(error) and torch.cuda.is_initialized():
-            torch.cuda.empty_cache()
-        if len(chunks) == 1:
-            return [ChunkResult(chunks[0], is_computed=False, choice=FailedChoice(error))]
-    else:
-        return _choose(chunks, step)
-    # Outside the handler: the traceback would keep the failed step's tensors in memory.
-    middle = len(chunks) // 2
-    return compute_guarded(executor, chunks[:middle]) + compute_guarded(executor, chunks[middle:])
+class GuardedExecutor:
+    """Computes steps of an executor, and tells the failure of a request from that of everything.
+
+    Args:
+        executor: Computes logits over blocks.
+    """
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+        self._num_faults_in_a_row = 0
+        self._num_failures_in_a_row = 0
+
+    def compute(self, chunks: Sequence[Chunk]) -> list[ChunkResult]:
+        """Compute all chunks, in one go where possible, and choose the next tokens.
+
+        Raises:
+            EngineFailedError: Nothing could be computed, and not for the first time.
+        """
+        results = self._compute(chunks)
+        if any(result.is_computed for result in results):
+            self._num_faults_in_a_row = self._num_failures_in_a_row = 0
+            return results
+        for result in results:
+            assert isinstance(result.choice, FailedChoice)
+            error = result.choice.error
+            self._num_failures_in_a_row += 1
+            self._num_faults_in_a_row += not is_out_of_memory(error)
+            if (
+                self._num_faults_in_a_row > MAX_FAULTS_IN_A_ROW
+                or self._num_failures_in_a_row > MAX_FAILURES_IN_A_ROW
+            ):
+                raise EngineFailedError("nothing can be computed") from error
+        return results
+
+    def _compute(self, chunks: Sequence[Chunk]) -> list[ChunkResult]:
+        try:
+            step = self._executor.compute([_chunk_input(chunk) for chunk in chunks])
+        except Exception as error:
+            _logger.warning(
+                "a step of %d chunks and %d tokens failed: %s",
+                len(chunks),
+                sum(chunk.num_tokens for chunk in chunks),
+                type(error).__name__,
+            )
+            if is_out_of_memory(error) and torch.cuda.is_initialized():
+                torch.cuda.empty_cache()
+            if len(chunks) == 1:
+                return [ChunkResult(chunks[0], is_computed=False, choice=FailedChoice(error))]
+        else:
+            return _choose(chunks, step)
+        # Outside the handler: the traceback would keep the failed step's tensors in memory.
+        middle = len(chunks) // 2
+        return self._compute(chunks[:middle]) + self._compute(chunks[middle:])
 
 
 def is_out_of_memory(error: Exception) -> bool:

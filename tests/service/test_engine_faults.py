@@ -3,78 +3,22 @@
 import itertools
 from collections.abc import Callable
 from collections.abc import Sequence as Series
-from dataclasses import dataclass, field
 
 import pytest
 import torch
 from msgspec.structs import replace
 
 from service.engine.block_allocator import ConservationError
-from service.engine.engine import MAX_FAILURES_IN_A_ROW, Engine, EngineFailedError
 from service.engine.executor import ChunkInput
-from service.engine.messages import EngineFinish, Submit, TokenOutput
+from service.engine.guarded_compute import MAX_FAILURES_IN_A_ROW, EngineFailedError
+from service.engine.messages import EngineFinish
 from service.engine.request import Sequence
-from service.engine.request_table import UnsupportedRequestError
+from tests.service.engine_bench import Bench, alone, request
 from tests.service.remembering_executor import RememberingExecutor
 
 # Beyond the vocabulary, so that it is never chosen.
 POISON = 99
 MARK = 98
-Key = tuple[int, int]
-
-
-@dataclass
-class Bench:
-    """An engine with its executor and its clock, and what came out so far."""
-
-    num_blocks: int = 40
-    max_running: int = 4
-    now: float = 0.0
-    tokens: dict[Key, list[int]] = field(default_factory=dict[Key, list[int]])
-    ends: dict[Key, EngineFinish] = field(default_factory=dict[Key, EngineFinish])
-
-    def __post_init__(self) -> None:
-        self.executor = RememberingExecutor(num_blocks=self.num_blocks)
-        self.engine = Engine(
-            self.executor, max_running=self.max_running, clock=lambda: self.now, max_step_tokens=64
-        )
-
-    def submit(self, *requests: Submit) -> "Bench":
-        for request in requests:
-            self.engine.submit(request)
-        return self
-
-    def step(self) -> list[TokenOutput]:
-        outputs = self.engine.step().outputs
-        self.engine.check_conservation()
-        for output in outputs:
-            key = (output.request_id, output.choice)
-            assert key not in self.ends
-            self.tokens.setdefault(key, []).extend(output.token_ids)
-            if output.finish is not None:
-                self.ends[key] = output.finish
-        return outputs
-
-    def finish(self) -> "Bench":
-        while self.engine.has_work:
-            self.step()
-        assert self.engine.is_empty
-        assert self.engine.num_free_blocks == self.num_blocks
-        return self
-
-
-def request(number: int, *, size: int = 9, max_tokens: int = 12) -> Submit:
-    return Submit(
-        request_id=number,
-        prompt_ids=[(number + place) % 17 for place in range(size)],
-        max_tokens=max_tokens,
-        temperature=0.9,
-        seed=number,
-    )
-
-
-def alone(subject: Submit) -> list[int]:
-    return Bench().submit(subject).finish().tokens[subject.request_id, 0]
 
 
 def failing_on(
@@ -223,65 +167,6 @@ def test_the_next_owner_of_a_block_does_not_meet_the_poison_behind_its_own_text(
     bench.submit(poisoned).finish().submit(request(2, size=5)).finish()
     poisoned_again = EngineFinish.NUMERICAL_ERROR if is_broken else EngineFinish.LENGTH
     assert bench.ends[2, 0] is poisoned_again
-
-
-def test_a_request_whose_deadline_passed_costs_nothing_more() -> None:
-    """H63, H95: waiting, in its prompt, streaming, paused."""
-    for num_steps, is_paused in ((0, False), (1, False), (5, False), (5, True)):
-        bench = Bench().submit(replace(request(1, size=100), timeout_seconds=10.0))
-        for _ in range(num_steps):
-            bench.step()
-        bench.engine.set_paused(1, is_paused=is_paused)
-        assert bench.engine.seconds_to_work() == (10.0 if is_paused else 0.0)
-        bench.now = 10.0
-        assert bench.engine.seconds_to_work() == 0.0
-        num_computed = bench.executor.num_steps
-        assert bench.step() == [TokenOutput(1, 0, [], EngineFinish.DEADLINE)]
-        assert bench.executor.num_steps == num_computed
-        assert bench.engine.num_free_blocks == bench.num_blocks
-
-
-@pytest.mark.parametrize("num_steps", range(5))
-@pytest.mark.parametrize("choice", [None, 0, 2])
-def test_a_cancel_frees_blocks_at_once_in_every_window(num_steps: int, choice: int | None) -> None:
-    """H57, H64: queued, in its prompt, streaming, pre-empted, over, one choice or all."""
-    bench = Bench(num_blocks=14, max_running=3)
-    bench.submit(request(1, max_tokens=30), replace(request(2, size=20), num_choices=3))
-    for _ in range(num_steps * 4):
-        bench.step()
-    bench.engine.cancel(2, choice=choice)
-    bench.engine.check_conservation()
-    ended = set(bench.ends)
-    bench.engine.cancel(2, choice=choice)
-    bench.engine.cancel(77)
-    bench.finish()
-    cancelled = {(2, each) for each in range(3) if choice in (None, each)} - ended
-    assert set(bench.ends) == {(1, 0), (2, 0), (2, 1), (2, 2)} - cancelled
-    for key, tokens in bench.tokens.items():
-        if key in bench.ends and key[0] == 1:
-            assert tokens == alone(request(1, max_tokens=30))
-
-
-def test_many_requests_leave_nothing_behind() -> None:
-    """H64: whatever way they end."""
-    bench = Bench()
-    for number in range(1, 300):
-        bench.submit(request(number, size=1 + number % 9, max_tokens=number % 4))
-        bench.step()
-        if number % 3 == 0:
-            bench.engine.cancel(number)
-    bench.finish()
-    assert bench.engine.describe().endswith("40 of 40 blocks free: ")
-
-
-def test_what_can_never_fit_the_cache_and_a_number_in_use_are_refused() -> None:
-    """H22: at the border already; the engine would pre-empt it for ever."""
-    bench = Bench(num_blocks=5).submit(request(1, size=9, max_tokens=12))
-    with pytest.raises(UnsupportedRequestError, match=r"20 tokens.* got 21"):
-        bench.submit(request(2, size=9, max_tokens=13))
-    with pytest.raises(UnsupportedRequestError, match="request_id 1"):
-        bench.submit(request(1))
-    bench.finish()
 
 
 def test_lost_blocks_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
