@@ -1,0 +1,274 @@
+"""Following a store: what is tried, taken up, refused, tried again, and left alone.
+
+Engines are doubles; files, the order of versions and the books of what is served are real.
+"""
+
+import asyncio
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from service.engine_figures import EngineFigures
+from service.memory_use import MemoryBudget
+from service.metrics import Metrics
+from service.model_loader import ModelLoader, Refusal, VersionRefusedError
+from service.model_store import StoreError
+from service.served_models import ServedModel, ServedModels
+from service.store_scan import scan_store
+from service.store_watch import StoreWatch
+
+
+@dataclass(frozen=True)
+class Folder:
+    name: str
+    version: str
+    created: int = 0
+
+
+@dataclass(eq=False)
+class Model:
+    """Stands for a served model; its requests end when the test says so."""
+
+    folder: Folder
+    released: asyncio.Event = field(default_factory=asyncio.Event)
+    stopped: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def label(self) -> str:
+        return f"{self.folder.name}@{self.folder.version}"
+
+    async def wait_released(self) -> None:
+        await self.released.wait()
+
+    async def stop(self) -> None:
+        self.stopped.set()
+
+
+def fault_of(directory: Path) -> str:
+    """What a version's only file says."""
+    return (directory / "fault").read_text()
+
+
+@dataclass
+class Loader:
+    """Loads a version unless its file says why not; remembers what it was asked for."""
+
+    budget: MemoryBudget = field(default_factory=lambda: MemoryBudget(1 << 60))
+    asked: list[str] = field(default_factory=list[str])
+
+    async def load(self, directory: Path, *, name: str, in_background: bool = False) -> Model:
+        self.asked.append(f"{name}@{directory.name}{'' if in_background else ' at the start'}")
+        if fault := fault_of(directory):
+            raise VersionRefusedError(Refusal(fault), f"it is {fault}", needed_bytes=1000)
+        return Model(Folder(name, directory.name))
+
+
+class Scene:
+    """A store with what is served of it."""
+
+    def __init__(self, root: Path, *, foreign_names: frozenset[str] = frozenset()) -> None:
+        self.root = root
+        self.models = ServedModels()
+        self.loader = Loader()
+        self.metrics = Metrics()
+        self.watch = StoreWatch(
+            root,
+            self.models,
+            cast("ModelLoader", self.loader),
+            EngineFigures(self.metrics),
+            foreign_names=foreign_names,
+        )
+
+    def add(self, name: str, version: str, fault: str = "") -> None:
+        (self.root / name / version).mkdir(parents=True, exist_ok=True)
+        (self.root / name / version / "fault").write_text(fault)
+
+    def open(self, *models: Model, pinned: tuple[Model, ...] = ()) -> None:
+        self.models.open(cast("list[ServedModel]", models), cast("list[ServedModel]", pinned))
+
+    async def look(self) -> list[str]:
+        """What is served after another look."""
+        await self.watch.look()
+        return [model.label for model in self.models.all]
+
+    def swaps(self, outcome: str, name: str = "tiny") -> float:
+        labels = {"model": name, "outcome": outcome}
+        return self.metrics.registry.get_sample_value("nextword_model_swaps_total", labels) or 0.0
+
+
+def tiny(version: str) -> Model:
+    return Model(Folder("tiny", version))
+
+
+def test_a_newer_version_is_taken_up_and_the_old_one_ends_with_its_requests(
+    tmp_path: Path,
+) -> None:
+    async def follow() -> None:
+        scene, old = Scene(tmp_path), tiny("1")
+        scene.open(old)
+        scene.add("tiny", "1")
+        assert await scene.look() == ["tiny@1"]
+        scene.add("tiny", "2")
+        assert await scene.look() == ["tiny@2"]
+        assert scene.loader.asked == ["tiny@2"]
+        assert len(scene.models.engines) == 2
+        assert not old.stopped.is_set()
+        old.released.set()
+        await asyncio.wait_for(old.stopped.wait(), 10)
+        assert len(scene.models.engines) == 1
+        assert scene.swaps("swapped") == 1
+
+    asyncio.run(follow())
+
+
+def test_the_newest_version_that_works_is_taken_up(tmp_path: Path) -> None:
+    async def follow() -> None:
+        scene = Scene(tmp_path)
+        scene.open(tiny("1"))
+        for version, fault in (("1", ""), ("2", ""), ("3", "damaged"), ("4", "not_loaded")):
+            scene.add("tiny", version, fault)
+        assert await scene.look() == ["tiny@2"]
+        assert scene.loader.asked == ["tiny@4", "tiny@3", "tiny@2"]
+        assert [each.version for each in scene.models.refused("tiny")] == ["4", "3"]
+        assert (scene.swaps("damaged"), scene.swaps("not_loaded")) == (1, 1)
+        await scene.watch.close()
+
+    asyncio.run(follow())
+
+
+def test_a_refused_version_is_tried_again_when_its_files_change(tmp_path: Path) -> None:
+    async def follow() -> None:
+        scene = Scene(tmp_path)
+        scene.open(tiny("1"))
+        scene.add("tiny", "2", "damaged")
+        for _ in range(3):
+            assert await scene.look() == ["tiny@1"]
+        assert scene.loader.asked == ["tiny@2"]
+        scene.add("tiny", "2", "")
+        assert await scene.look() == ["tiny@2"]
+        assert scene.models.refused("tiny") == ()
+        await scene.watch.close()
+
+    asyncio.run(follow())
+
+
+def test_a_version_without_room_is_tried_again_when_there_is_some(tmp_path: Path) -> None:
+    async def follow() -> None:
+        scene = Scene(tmp_path)
+        scene.loader.budget = MemoryBudget(1, available=lambda: None)
+        scene.open(tiny("1"))
+        scene.add("tiny", "2", "no_memory")
+        for _ in range(3):
+            await scene.look()
+        assert scene.loader.asked == ["tiny@2"]
+        scene.loader.budget = MemoryBudget(1 << 60, available=lambda: None)
+        await scene.look()
+        assert scene.loader.asked == ["tiny@2", "tiny@2"]
+
+    asyncio.run(follow())
+
+
+def test_current_points_back_and_a_broken_one_changes_nothing(tmp_path: Path) -> None:
+    async def follow() -> None:
+        scene = Scene(tmp_path)
+        scene.open(tiny("2"))
+        scene.add("tiny", "1")
+        scene.add("tiny", "2")
+        (tmp_path / "tiny" / "current").write_text("7")
+        assert await scene.look() == ["tiny@2"]
+        assert scene.models.refused("tiny")[0].version == "current"
+        (tmp_path / "tiny" / "current").write_text("1")
+        assert await scene.look() == ["tiny@1"]
+        assert scene.models.refused("tiny") == ()
+        (tmp_path / "tiny" / "current").unlink()
+        assert await scene.look() == ["tiny@2"]
+        await scene.watch.close()
+
+    asyncio.run(follow())
+
+
+def test_new_names_are_served_and_the_default_stays(tmp_path: Path) -> None:
+    async def follow() -> None:
+        scene = Scene(tmp_path)
+        scene.open(tiny("1"))
+        scene.add("tiny", "1")
+        scene.add("other", "1", "damaged")
+        assert await scene.look() == ["tiny@1"]
+        scene.add("other", "2")
+        assert await scene.look() == ["tiny@1", "other@2"]
+        assert scene.models.find(None).label == "tiny@1"
+        assert scene.models.find("other@2").label == "other@2"
+
+    asyncio.run(follow())
+
+
+def test_a_name_that_vanishes_is_served_on_and_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def follow() -> None:
+        scene = Scene(tmp_path)
+        scene.open(tiny("1"))
+        for _ in range(2):
+            assert await scene.look() == ["tiny@1"]
+        scene.watch = StoreWatch(
+            tmp_path / "gone",
+            scene.models,
+            cast("ModelLoader", scene.loader),
+            EngineFigures(Metrics()),
+        )
+        with pytest.raises(StoreError):
+            await scene.look()
+        assert [model.label for model in scene.models.all] == ["tiny@1"]
+
+    asyncio.run(follow())
+    assert sum("tiny has left the store" in record.message for record in caplog.records) == 1
+
+
+def test_a_pinned_version_is_taken_up_without_loading_and_stays_loaded(tmp_path: Path) -> None:
+    async def follow() -> None:
+        scene, old = Scene(tmp_path), tiny("1")
+        scene.open(tiny("2"), pinned=(old,))
+        scene.add("tiny", "1")
+        scene.add("tiny", "2")
+        assert scene.models.versions_of("tiny") == ("2", "1")
+        assert scene.models.find("tiny@1").label == "tiny@1"
+        (tmp_path / "tiny" / "current").write_text("1")
+        assert await scene.look() == ["tiny@1"]
+        assert scene.loader.asked == []
+        (tmp_path / "tiny" / "current").unlink()
+        assert await scene.look() == ["tiny@2"]
+        assert not old.stopped.is_set()
+        assert scene.models.versions_of("tiny") == ("2", "1")
+        await scene.watch.close()
+
+    asyncio.run(follow())
+
+
+def test_a_name_of_a_folder_is_left_alone_in_the_store(tmp_path: Path) -> None:
+    async def follow() -> None:
+        scene = Scene(tmp_path, foreign_names=frozenset({"tiny"}))
+        scene.open(tiny("1"))
+        scene.add("tiny", "2")
+        assert await scene.look() == ["tiny@1"]
+        assert scene.loader.asked == []
+
+    asyncio.run(follow())
+
+
+def test_at_the_start_an_older_version_stands_in_loudly(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def follow() -> None:
+        scene = Scene(tmp_path)
+        scene.add("tiny", "1")
+        scene.add("tiny", "2", "damaged")
+        model = await scene.watch.load_first(scan_store(tmp_path)["tiny"])
+        assert model is not None
+        assert model.label == "tiny@1"
+        assert scene.loader.asked == ["tiny@2 at the start", "tiny@1 at the start"]
+
+    asyncio.run(follow())
+    assert any("tiny@2 is refused: it is damaged" in record.message for record in caplog.records)
+    assert any("tiny@1 is served in place of" in record.message for record in caplog.records)
