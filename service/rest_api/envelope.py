@@ -71,6 +71,7 @@ class Envelope:
         state["request_id"] = exchange.request_id
         receipt = cast("Receipt", state.get("receipt") or Receipt())
         status: int | None = None
+        is_complete = False
 
         async def receive_in_time() -> Message:
             message = await receive()
@@ -79,7 +80,9 @@ class Envelope:
             return message
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal status
+            nonlocal status, is_complete
+            if message["type"] == "http.response.body":
+                is_complete = not message.get("more_body", False)
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
@@ -99,10 +102,11 @@ class Envelope:
         except Exception:
             _logger.exception("request %s failed", exchange.request_id)
             exchange.outcome = ErrorKind.INTERNAL_ERROR.code
-            if status is not None:
+            if status is None:
+                await error_response(_internal_error())(scope, receive, send_with_headers)
+            elif not is_complete:
+                # Half an answer cannot be taken back; the server closes the connection.
                 raise
-            error = RequestError(ErrorKind.INTERNAL_ERROR, "internal error")
-            await error_response(error)(scope, receive, send_with_headers)
         finally:
             self._count(scope, exchange, status, began)
 
@@ -119,6 +123,10 @@ class Envelope:
         ).observe(time.perf_counter() - began)
 
 
+def _internal_error() -> RequestError:
+    return RequestError(ErrorKind.INTERNAL_ERROR, "internal error")
+
+
 def route_of(scope: Scope) -> str:
     """The template of the route that took a request; "other" where none did."""
     path = getattr(scope.get("route"), "path", None)
@@ -132,6 +140,11 @@ def answer_errors(app: FastAPI, *, log: RequestLog | None) -> None:
         app: Whose errors.
         log: Where requests that no route took are noted; None on a management port.
     """
+
+    @app.exception_handler(Exception)
+    async def on_fault(request: Request, fault: Exception) -> Response:
+        # Without this the library answers in plain text; it raises again, for the envelope to log.
+        return error_response(_internal_error())
 
     @app.exception_handler(RequestError)
     async def on_request_error(request: Request, error: RequestError) -> Response:

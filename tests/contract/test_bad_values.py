@@ -16,7 +16,7 @@ from tests.contract.callers import Callers, Outcome, grpc_error
 from tests.contract.live_server import START_SECONDS, Server
 
 BASE = {"prompt": "Once upon a time", "max_tokens": 4, "seed": 7}
-NO_PROMPT = {"prompt": None}
+NO_PROMPT: dict[str, object] = {"prompt": None}
 CONTEXT = "context_length_exceeded"
 
 # The tiny model has ids 0 to 256 and a context of 4096 tokens, one for each byte.
@@ -235,9 +235,9 @@ def test_a_lone_surrogate_is_no_text(server: Server) -> None:
 def raw_call(server: Server, data: bytes) -> Outcome | pb.GenerateTextResponse:
     """GenerateText with bytes of our own."""
     with grpc.insecure_channel(server.grpc) as channel:
-        call = channel.unary_unary("/nextword.v1.TextGenerationService/GenerateText")
+        path = "/nextword.v1.TextGenerationService/GenerateText"
         try:
-            answer = cast("bytes", call(data, timeout=START_SECONDS))
+            answer = cast("bytes", channel.unary_unary(path)(data, timeout=START_SECONDS))
             return pb.GenerateTextResponse.FromString(answer)
         except grpc.RpcError as error:
             return grpc_error(error)
