@@ -107,9 +107,9 @@ PARAMETER_RULES = {
         ParameterRule(
             name="repetition_penalty",
             kind="number",
-            minimum=0,
+            # A smaller one could divide logits until they are no numbers any more.
+            minimum=0.01,
             maximum=100,
-            above_minimum=True,
             description="Makes tokens of the prompt and the continuation less likely; 1 is off.",
         ),
         ParameterRule(

@@ -17,7 +17,7 @@ __all__ = ["FAULT_TEXT", "FIRST_PIECE_SEED", "SECOND_PIECE_SEED"]
 
 FIRST_PIECE_SEED = 6661
 SECOND_PIECE_SEED = 6662
-FAULT_TEXT = "secret of /home/operator at 0x7f00"
+FAULT_TEXT = "secret words at 0x7f00"
 
 
 def break_choices() -> None:

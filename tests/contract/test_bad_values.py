@@ -50,6 +50,7 @@ TABLE: dict[str, tuple[dict[str, object], str, str]] = {
     "H24 min_p below": ({"min_p": -0.5}, "invalid_value", "min_p"),
     "H24 min_p above": ({"min_p": 1.5}, "invalid_value", "min_p"),
     "H24 repetition": ({"repetition_penalty": 0.0}, "invalid_value", "repetition_penalty"),
+    "H24 repetition tiny": ({"repetition_penalty": 5e-324}, "invalid_value", "repetition_penalty"),
     "H24 repetition huge": (
         {"repetition_penalty": 1e308},
         "invalid_value",

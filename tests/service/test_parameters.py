@@ -1,8 +1,6 @@
-"""The one table of parameters, and the words that clients, proto and settings share."""
+"""The one table of parameters, and the words that clients and proto share."""
 
-import re
-from dataclasses import fields
-from pathlib import Path
+from dataclasses import fields, replace
 
 import pytest
 from nextword.v1 import text_generation_pb2 as pb
@@ -13,11 +11,9 @@ from service.parameters import (
     EffectiveParameters,
     ModelDefaults,
     RequestedParameters,
+    check_num_choices,
     resolve_parameters,
 )
-from service.settings import Settings, SettingsError, load_settings
-
-REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def resolve(requested: RequestedParameters, num_prompt_tokens: int = 10) -> EffectiveParameters:
@@ -62,38 +58,35 @@ def test_top_k_that_removes_nothing_is_off() -> None:
     assert resolve(RequestedParameters(top_k=19)).top_k == 19
 
 
-def test_settings_come_from_flag_then_environment_then_default() -> None:
-    """Interfaces 50."""
-    environment = {"NEXTWORD_REST_PORT": "9000", "NEXTWORD_GRPC_PORT": "9001"}
-    loaded = load_settings(["--rest-port", "7000"], environment)
-    assert (loaded.settings.rest_port, loaded.settings.grpc_port) == (7000, 9001)
-    assert loaded.settings.host == "127.0.0.1"
-    sources = [loaded.sources[name] for name in ("rest_port", "grpc_port", "host")]
-    assert sources == ["flag", "environment", "default"]
-    for field in fields(Settings):
-        assert re.search(rf"^{field.name} = .* \(\w+\)$", loaded.table(), re.MULTILINE)
+def test_no_tokens_may_be_asked_for_with_echo_alone() -> None:
+    """H36."""
+    assert resolve(RequestedParameters(max_tokens=0, echo=True)).max_tokens == 0
+    # A prompt of the whole context leaves no token's room, and needs none.
+    whole = resolve(RequestedParameters(max_tokens=0, echo=True), num_prompt_tokens=100)
+    assert whole.max_tokens == 0
+    for echo in (None, False):
+        with pytest.raises(RequestError) as error:
+            resolve(RequestedParameters(max_tokens=0, echo=echo))
+        assert error.value.field == "max_tokens"
 
 
-def test_model_may_be_given_more_than_once() -> None:
-    assert load_settings(["--model", "a", "--model", "b=c"], {}).settings.model == ("a", "b=c")
-    assert load_settings([], {"NEXTWORD_MODEL": "a,b=c"}).settings.model == ("a", "b=c")
+def test_reports_of_one_answer_are_bounded() -> None:
+    """H26: by what they cost together, prompt included where it is echoed."""
+    asked = RequestedParameters(n=128, logprobs=20, max_tokens=90, echo=True)
+    # 128 choices of 97 tokens, each with itself and 20 rivals, are just below 2^18.
+    assert resolve(asked, num_prompt_tokens=7).n == 128
+    with pytest.raises(RequestError) as error:
+        resolve(asked, num_prompt_tokens=8)
+    assert error.value.field == "logprobs"
+    resolve(replace(asked, echo=False), num_prompt_tokens=8)
+    resolve(replace(asked, logprobs=19), num_prompt_tokens=8)
 
 
-@pytest.mark.parametrize(
-    ("flags", "environment", "named"),
-    [
-        (["--rest-port", "70000"], {}, "--rest-port"),
-        (["--rest-port", "web"], {}, "--rest-port"),
-        (["--threads", "0"], {}, "--threads"),
-        (["--drain-timeout", "nan"], {}, "--drain-timeout"),
-        (["--dtype", "f16"], {}, "--dtype"),
-        (["--host", ""], {}, "--host"),
-        ([], {"NEXTWORD_MAX_QUEUED": "-1"}, "NEXTWORD_MAX_QUEUED"),
-    ],
-)
-def test_a_bad_setting_is_one_line_that_names_it(
-    flags: list[str], environment: dict[str, str], named: str
-) -> None:
-    with pytest.raises(SettingsError) as error:
-        load_settings(flags, environment)
-    assert str(error.value).startswith(named)
+def test_prompts_times_choices_are_bounded_by_one_rule() -> None:
+    """H21."""
+    check_num_choices(None, num_prompts=128)
+    check_num_choices(64, num_prompts=2)
+    for n, num_prompts, field in ((65, 2, "n"), (None, 129, "prompt"), (128, 129, "prompt")):
+        with pytest.raises(RequestError) as error:
+            check_num_choices(n, num_prompts=num_prompts)
+        assert error.value.field == field

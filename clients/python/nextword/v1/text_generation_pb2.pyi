@@ -160,7 +160,7 @@ class SamplingParameters(_message.Message):
     """
     repetition_penalty: _builtins.float
     """Divides positive and multiplies negative logits of tokens in the prompt or the continuation,
-    above 0 up to 100. Default: the model's, else 1 (off).
+    from 0.01 to 100. Default: the model's, else 1 (off).
     """
     presence_penalty: _builtins.float
     """Taken from the logit of each token that the continuation holds, from -100 to 100. Default 0."""
