@@ -16,6 +16,8 @@ __all__ = ["LOWEST_LOGPROB", "NumericalError", "check_rows", "token_logprobs"]
 
 # JSON has no infinity (hazards H52).
 LOWEST_LOGPROB = -9999.0
+# Logits that are looked at together: a prompt's rows of a large vocabulary are many.
+_LOGITS_AT_ONCE = 2**22
 
 
 class NumericalError(ArithmeticError):
@@ -46,6 +48,19 @@ def token_logprobs(
     """
     if not all(check_rows(logits_RV)):
         raise NumericalError("the logits hold NaN or have no finite maximum")
+    num_rows = max(1, _LOGITS_AT_ONCE // logits_RV.shape[1])
+    return [
+        logprob
+        for first in range(0, len(token_ids), num_rows)
+        for logprob in _logprobs(
+            logits_RV[first : first + num_rows],
+            token_ids[first : first + num_rows],
+            num_top=num_top,
+        )
+    ]
+
+
+def _logprobs(logits_RV: Tensor, token_ids: Sequence[int], *, num_top: int) -> list[TokenLogprob]:
     vocabulary = logits_RV.shape[1]
     num_top = min(num_top, vocabulary)
     logprobs_RV = logits_RV.double().log_softmax(1)

@@ -52,6 +52,16 @@ def test_logprobs_of_unusable_rows_are_an_error(bad: float) -> None:
         token_logprobs(torch.tensor([[0.0, 1.0], [bad, 0.0]]), [0, 1], num_top=0)
 
 
+def test_many_rows_of_a_large_vocabulary_give_what_each_gives_alone() -> None:
+    logits_RV = torch.randn(70, 100_000, generator=torch.Generator().manual_seed(2))
+    ids = list(range(0, 70_000, 1000))
+    together = token_logprobs(logits_RV, ids, num_top=2)
+    for row in (0, 40, 41, 42, 69):
+        alone = token_logprobs(logits_RV[row : row + 1], ids[row : row + 1], num_top=2)
+        assert [together[row]] == alone
+    assert len(together) == 70
+
+
 def test_reported_logprobs_are_those_before_any_parameter() -> None:
     logits_V = torch.tensor([0.1, 0.2, 0.7]).log()
     request = Submit(
