@@ -93,6 +93,11 @@ campaign-drain: install-dev ## SIGTERM at 20 moments under 32 streams, then with
 campaign-swap: install-dev ## Gaps between tokens while a new version is taken up, against before
 	@$(BIN)/python -m campaigns.swap $(ARGS)
 
+campaign-openapi: install-dev ## Requests drawn from the OpenAPI page, then a page that denies a field
+	@$(BIN)/python -m campaigns.openapi $(ARGS)
+	@echo "Control:"; if $(BIN)/python -m campaigns.openapi --control --examples 2; \
+	then echo "the denied field went unnoticed" >&2; exit 1; fi
+
 campaign-parameters: install-dev ## Every parameter's effect over every way to ask, then ignored ones
 	@$(BIN)/python -m campaigns.parameters
 	@echo "Control:"; if $(BIN)/python -m campaigns.parameters --control; \

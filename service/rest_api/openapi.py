@@ -111,15 +111,25 @@ def _probe(summary: str) -> Schema:
 
 def _events(whole: str, event: str) -> Schema:
     """A body in one, or events whose data are objects of a schema of their own."""
+    told: Schema = {"anyOf": [reference(event), reference("Error")]}
     return {
         **_json(reference(whole)),
+        # Before OpenAPI 3.2 the schema of this media type is that of one event.
         "text/event-stream": {
             "schema": {
-                "type": "string",
-                "description": f"Lines `data: ` with one {event} each; after an error one Error "
-                "and nothing more, else `data: [DONE]` at the end.",
+                "type": "object",
+                "properties": {
+                    "data": {
+                        "type": "string",
+                        "description": f"{event}s, then [DONE]; or an Error and nothing more.",
+                        "anyOf": [
+                            {"contentMediaType": "application/json", "contentSchema": told},
+                            {"const": "[DONE]"},
+                        ],
+                    },
+                },
+                "required": ["data"],
             },
-            "x-event-schema": reference(event),
         },
     }
 

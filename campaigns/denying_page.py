@@ -1,0 +1,16 @@
+"""A server whose OpenAPI page denies a field that its answers have, for a campaign's control."""
+
+import sys
+from typing import cast
+
+from service.main import main
+from service.rest_api.openapi_answers import ANSWER_SCHEMAS
+
+__all__: list[str] = []
+
+if __name__ == "__main__":
+    properties = cast("dict[str, object]", ANSWER_SCHEMAS["Usage"]["properties"])
+    # Schemas are closed: what they do not name may not come.
+    del properties["total_tokens"]
+    cast("list[str]", ANSWER_SCHEMAS["Usage"]["required"]).remove("total_tokens")
+    sys.exit(main(sys.argv[1:]))
