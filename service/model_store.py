@@ -118,8 +118,12 @@ def _defaults(artifact: Artifact) -> ModelDefaults:
     # Hugging Face's word for "take the likeliest token".
     if given.get("do_sample") is False:
         temperature = 0.0
+    max_tokens = int(_number(given, "max_new_tokens", DEFAULT_MAX_TOKENS, path, "max_tokens"))
+    if max_tokens < 1:
+        # A request may ask for nothing but its prompt back; as a default it would refuse the rest.
+        raise StoreError(f"{path}: max_new_tokens must be at least 1, got {max_tokens}")
     return ModelDefaults(
-        max_tokens=int(_number(given, "max_new_tokens", DEFAULT_MAX_TOKENS, path, "max_tokens")),
+        max_tokens=max_tokens,
         temperature=temperature,
         top_k=int(_number(given, "top_k", 0, path)),
         top_p=_number(given, "top_p", 1.0, path),
