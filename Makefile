@@ -15,7 +15,7 @@ SETUP_FILES := pyproject.toml clients/python/pyproject.toml constraints.txt setu
 
 .DEFAULT_GOAL := help
 .PHONY: help install install-dev serve train test proto clean
-.PHONY: settings check check-lint check-format check-stubs check-types check-constraints
+.PHONY: settings check check-lint check-format check-stubs check-types check-constraints errors
 .PHONY: check-protobuf check-client
 .PHONY: campaign-drain campaign-swap campaign-parameters campaign-parity
 .PHONY: campaign-sampler campaign-text
@@ -130,6 +130,9 @@ campaign-text: install-dev ## Streamed text and stop strings over every vocabula
 
 check-protobuf: ## Try the stubs on the oldest protobuf they allow (a minute, network)
 	@python=$$(sh setup/find_python.sh) && "$$python" proto/try_oldest_runtime.py
+
+errors: install-dev ## Write docs/errors.md again from the table of errors
+	@$(BIN)/python -m service.errors_page > docs/errors.md
 
 settings: install-dev ## Write docs/settings.md again from the declaration of the settings
 	@$(BIN)/python -m service.settings_page > docs/settings.md

@@ -1,11 +1,14 @@
 """The one table of errors: both columns of every row, and how gRPC carries it."""
 
+from pathlib import Path
+
 import grpc
 import pytest
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
 from service.errors import ErrorKind, RequestError, invalid_value
+from service.errors_page import errors_page
 from service.grpc_api.errors import MAX_DETAILS_BYTES, status_metadata
 from service.rest_api.errors import error_body, error_headers
 
@@ -117,6 +120,12 @@ def test_details_stay_below_the_limit_of_trailers() -> None:
     assert status.message.startswith("\u6f22\u6f22")
     assert status.message.endswith("...")
     assert {"ErrorInfo", "RequestInfo", "RetryInfo", "BadRequest", "QuotaFailure"} == set(details)
+
+
+def test_the_page_of_errors_is_the_table() -> None:
+    """`make errors` writes it again."""
+    page = Path(__file__).resolve().parents[2] / "docs" / "errors.md"
+    assert page.read_text(encoding="utf-8") == errors_page()
 
 
 def test_a_message_names_its_field_first() -> None:
