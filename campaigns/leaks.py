@@ -22,9 +22,9 @@ from campaigns.tiny_model import publish_tiny_model
 __all__ = ["Plan", "make_plans", "settle"]
 
 SEED = 20261123
-CONTEXT_TOKENS = 1024
+CONTEXT_TOKENS = 2048
 # A cut stream would go on for so long if nobody noticed.
-CUT_TOKENS = 300
+CUT_TOKENS = 1500
 # An engine hears of a cancel within a step; this is a hundred times as long.
 SETTLE_SECONDS = 10.0
 IDLE = ("nextword_engine_running", "nextword_engine_waiting", "nextword_requests_in_flight")
@@ -176,7 +176,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         model = publish_tiny_model(Path(folder) / "tiny", context_tokens=CONTEXT_TOKENS)
         flags = ["--model", str(model), "--threads", "1", "--dtype", "f32", "--device", "cpu"]
-        flags += ["--max-running", "32", "--max-queued", "1000", "--kv-cache-memory", "1MiB"]
+        flags += ["--max-running", "64", "--max-queued", "1000", "--kv-cache-memory", "1MiB"]
         flags += ["--max-queued-tokens", "10000000", "--log-level", "error"]
         with running_server(*flags, module=(module,)) as server:
             faults = check(server, plans)

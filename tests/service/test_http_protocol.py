@@ -2,10 +2,13 @@
 
 import asyncio
 import contextlib
+import socket
+import sys
 from collections.abc import Iterator
 
 import pytest
 
+from service.rest_api.connections import SEND_BUFFER_BYTES, tune_socket
 from tests.service.http_connections import PATIENCE_SECONDS, Connection, RunningServer, Stage
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -358,3 +361,18 @@ def test_five_hundred_silent_connections_do_not_keep_a_good_client_waiting(stage
             connection.reset()
 
     stage.play(scenario, receive_timeout_seconds=2.0)
+
+
+def test_a_dead_peer_is_noticed_and_a_slow_one_bounded_by_the_kernel() -> None:
+    """H70, H69: keepalive probes within a minute, an end for unanswered data, a small buffer."""
+    with socket.socket() as connection:
+        tune_socket(connection)
+        option = connection.getsockopt
+        assert option(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        # The kernel doubles what it is asked for.
+        assert option(socket.SOL_SOCKET, socket.SO_SNDBUF) <= 2 * SEND_BUFFER_BYTES
+        if sys.platform == "linux":
+            idle = option(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)
+            interval = option(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL)
+            assert idle + interval * option(socket.IPPROTO_TCP, socket.TCP_KEEPCNT) <= 60
+            assert option(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) <= 60_000
