@@ -1,19 +1,26 @@
 """JSON messages of the native routes to and from the core's values."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+
+import msgspec
 
 from service.errors import RequestError
 from service.generation import GenerationRequest, Summary, TextPiece, TokenReport
 from service.parameters import RequestedParameters
 from service.rest_api.bodies import JsonFields
 from service.rest_api.prompt_batch import BatchPiece
+from service.tokenization import TextToken
 
 __all__ = [
     "NativeAnswer",
+    "encode_tokens",
     "read_generate_body",
     "read_parameters",
 ]
+
+# A millisecond of work.
+TOKENS_PER_SLICE = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,3 +187,16 @@ def _summary_object(summary: Summary) -> dict[str, object]:
         "parameters": asdict(summary.parameters),
         "timings": asdict(summary.timings),
     }
+
+
+def encode_tokens(tokens: Sequence[TextToken]) -> bytes:
+    """The answer of /v1/tokenize; runs beside the event loop.
+
+    A text may have a million tokens. Written in one go they would hold the interpreter, and with it
+    every stream, for as long as that takes.
+    """
+    slices = (
+        msgspec.json.encode(tokens[start : start + TOKENS_PER_SLICE])[1:-1]
+        for start in range(0, len(tokens), TOKENS_PER_SLICE)
+    )
+    return b'{"count":%d,"tokens":[%b]}' % (len(tokens), b",".join(slices))

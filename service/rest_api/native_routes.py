@@ -1,5 +1,7 @@
 """The native routes: generate, tokenize, detokenize, models, and the page that lists all routes."""
 
+import asyncio
+
 import msgspec
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -10,7 +12,7 @@ from service.model_facts import facts_of
 from service.request_log import RequestLog
 from service.rest_api.bodies import JsonFields, read_json_object
 from service.rest_api.generation_response import GenerationResponse
-from service.rest_api.messages import read_generate_body
+from service.rest_api.messages import encode_tokens, read_generate_body
 from service.rest_api.model_messages import detailed_model_object, model_object
 from service.rest_api.openapi import openapi_page
 from service.served_models import ServedModels
@@ -47,8 +49,8 @@ def native_router(generator: TextGenerator, models: ServedModels, log: RequestLo
             record.model, record.model_version = model.folder.name, model.folder.version
             if text is None:
                 raise invalid_value("text", "must be given")
-            found = await tokenize(model, text)
-            return _json({"count": len(found), "tokens": found})
+            body = await asyncio.to_thread(encode_tokens, await tokenize(model, text))
+            return Response(body, media_type="application/json")
 
     @router.post("/v1/detokenize", response_model=None)
     async def text(request: Request) -> Response:

@@ -135,6 +135,10 @@ def test_tokens_of_a_text_come_with_their_bytes_and_give_it_back(server: Server)
     ids = [token["id"] for token in answer["tokens"]]
     assert server.post("/v1/detokenize", {"ids": ids}).json() == {"text": text}
     assert server.post("/v1/tokenize", {"text": ""}).json() == {"count": 0, "tokens": []}
+    # More tokens than are written at a time, and none of them lost between.
+    long = server.post("/v1/tokenize", {"text": "x" * 10_000}).json()
+    assert long["count"] == 10_000
+    assert [token["start"] for token in long["tokens"]] == list(range(10_000))
 
 
 @pytest.mark.parametrize(
