@@ -68,5 +68,5 @@ def build_engine(load: Load) -> tuple[Engine, Loaded]:
 if __name__ == "__main__":
     engine_process.build_engine = build_engine
     engine_process.STALLED_SECONDS = 0.2
-    engine_process.MAX_STALLED_SECONDS = 1.0
+    engine_process.MAX_STALLED_SECONDS = 2.0
     sys.exit(engine_process.main())

@@ -1,191 +1,47 @@
-"""The engine over the real network, driven by hand, against the naive generator and itself."""
+"""The engine over the real network, driven by hand, against the naive generator."""
 
 import itertools
 import math
-import random
-from collections.abc import Iterable
 
 import pytest
 import torch
 from msgspec.structs import replace
 
-from model.config import ModelConfig
 from model.generate import generate
 from model.transformer import Transformer
-from service.engine.block_allocator import BlockAllocator, Prefix
 from service.engine.eager_executor import EagerExecutor
 from service.engine.engine import Engine
-from service.engine.messages import EngineFinish, Submit, TokenLogprob, TokenOutput
-
-CONTEXT = 320
-VOCABULARY = 61
-Key = tuple[int, int]
+from service.engine.messages import EngineFinish, Submit
+from tests.service.engine_runs import VOCABULARY, Heard, Key, new_engine, new_model, requests, run
 
 
 @pytest.fixture(scope="module")
 def model() -> Transformer:
-    config = ModelConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=48,
-        intermediate_size=96,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=12,
-        max_position_embeddings=CONTEXT,
-    )
-    model = Transformer(config).eval().requires_grad_(False)
-    model.initialize(torch.Generator().manual_seed(3))
-    for parameter in model.parameters():
-        if parameter.dim() > 1:
-            parameter.mul_(5)
-    return model
+    return new_model()
 
 
-def new_engine(
-    model: Transformer, *, max_running: int = 4, num_blocks: int = 80, max_step_tokens: int = 100
-) -> Engine:
-    executor = EagerExecutor(model, num_blocks=num_blocks, deterministic=True)
-    return Engine(executor, max_running=max_running, max_step_tokens=max_step_tokens)
-
-
-class Heard:
-    """What came out for each choice of each request."""
-
-    def __init__(self) -> None:
-        self.tokens: dict[Key, list[int]] = {}
-        self.logprobs: dict[Key, list[TokenLogprob]] = {}
-        self.prompts: dict[Key, list[TokenLogprob | None]] = {}
-        self.ends: dict[Key, EngineFinish] = {}
-
-    def take(self, outputs: Iterable[TokenOutput]) -> None:
-        for output in outputs:
-            key = (output.request_id, output.choice)
-            assert key not in self.ends, "something came after the end"
-            self.tokens.setdefault(key, []).extend(output.token_ids)
-            if output.logprobs is not None:
-                assert len(output.logprobs) == len(output.token_ids)
-                self.logprobs.setdefault(key, []).extend(output.logprobs)
-            if output.prompt_logprobs is not None:
-                assert key not in self.prompts
-                self.prompts[key] = output.prompt_logprobs
-            if output.finish is not None:
-                self.ends[key] = output.finish
-
-
-def run(engine: Engine, requests: Iterable[Submit]) -> Heard:
-    """All that comes of some requests that arrive one per step."""
-    arriving = list(requests)
-    heard = Heard()
-    while arriving or engine.has_work:
-        if arriving:
-            engine.submit(arriving.pop(0))
-        heard.take(engine.step().outputs)
-        engine.check_conservation()
-    assert engine.is_empty
-    return heard
-
-
-def requests(temperature: float, *, sizes: Iterable[int] | None = None) -> list[Submit]:
-    """Prompts of all kinds of lengths, about blocks and pieces; some begin alike."""
-    if sizes is None:
-        sizes = (1, 2, 16, 17, 64, 150, 5, 90, 33)
-    return [
-        Submit(
-            request_id=number,
-            prompt_ids=[(7 * (number % 2) + place * place) % VOCABULARY for place in range(size)],
-            max_tokens=16,
-            temperature=temperature,
-            seed=number,
-            top_k=20 if number % 2 else 0,
-            logprobs=number % 3,
+@pytest.fixture(scope="module")
+def naive(model: Transformer) -> dict[Key, list[int]]:
+    """What the naive generator says to ``requests(0.0)``."""
+    return {
+        (request.request_id, 0): list(
+            generate(model, request.prompt_ids, max_tokens=16, temperature=0.0)
         )
-        for number, size in enumerate(sizes, start=1)
-    ]
+        for request in requests(0.0)
+    }
 
 
-def test_greedy_tokens_are_those_of_the_naive_generator(model: Transformer) -> None:
-    """Whatever shares the batch, and however the prompt was cut."""
-    heard = run(new_engine(model), requests(0.0))
-    for request in requests(0.0):
-        expected = list(generate(model, request.prompt_ids, max_tokens=16, temperature=0.0))
-        key = (request.request_id, 0)
-        assert heard.tokens[key] == expected, key
-        assert heard.ends[key] is EngineFinish.LENGTH
-
-
-@pytest.mark.parametrize("temperature", [0.0, 0.8])
-def test_a_request_gives_the_same_bits_in_any_company(
-    model: Transformer, temperature: float
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_greedy_tokens_are_those_of_the_naive_generator(
+    model: Transformer, naive: dict[Key, list[int]], deterministic: bool
 ) -> None:
-    """H48, H49, H53, H62: neighbours, cuts, reused prefixes and pre-emption change nothing."""
-    roomy = new_engine(model, max_running=5)
-    together = run(roomy, requests(temperature))
-    # Little more than the longest fits: the others are put back again and again.
-    tight = new_engine(model, max_running=8, num_blocks=14, max_step_tokens=40)
-    squeezed = run(tight, requests(temperature))
-    again = run(roomy, requests(temperature))
-    for engine, name in (
-        (roomy, "num_reused_tokens"),
-        (roomy, "num_chunked_prompts"),
-        (roomy, "num_mixed_steps"),
-        (tight, "num_preemptions"),
-    ):
-        assert getattr(engine.counters, name) > 0, name
-    for request in requests(temperature):
-        alone = run(new_engine(model, max_running=1), [request])
-        key = (request.request_id, 0)
-        for heard in (together, squeezed, again):
-            assert heard.tokens[key] == alone.tokens[key], key
-            assert heard.logprobs[key] == alone.logprobs[key], key
-
-
-@pytest.mark.parametrize("seed", [1, 2])
-def test_whatever_happens_around_a_request_its_bits_stay(model: Transformer, seed: int) -> None:
-    """H48, H137, interfaces 67: neighbours come, go, are cancelled and paused at random."""
-    chance = random.Random(seed)
-    subjects = requests(0.8, sizes=[chance.randrange(1, 120) for _ in range(4)])
-    neighbours = [
-        replace(each, request_id=100 + each.request_id, num_choices=chance.choice([1, 3]))
-        for each in requests(1.0, sizes=[chance.randrange(1, 150) for _ in range(8)])
-    ]
-    arriving = [*subjects, *neighbours]
-    chance.shuffle(arriving)
-    engine = new_engine(model, max_running=6, num_blocks=13, max_step_tokens=40)
-    heard = Heard()
-    while arriving or engine.has_work:
-        if arriving:
-            engine.submit(arriving.pop())
-        other = 100 + chance.randrange(1, 9)
-        if chance.random() < 0.1:
-            engine.cancel(other, choice=chance.choice([None, 0, 1]))
-        engine.set_paused(other, is_paused=chance.random() < 0.5 and bool(arriving))
-        heard.take(engine.step().outputs)
-        engine.check_conservation()
-        if not arriving:
-            for each in neighbours:
-                engine.set_paused(each.request_id, is_paused=False)
-    assert engine.counters.num_preemptions > 0
-    for each in subjects:
-        alone = run(new_engine(model), [each])
-        assert heard.tokens[each.request_id, 0] == alone.tokens[each.request_id, 0]
-        assert heard.logprobs.get((each.request_id, 0)) == alone.logprobs.get((each.request_id, 0))
-
-
-def test_a_cache_that_confuses_beginnings_would_be_noticed(
-    model: Transformer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The control of the tests above."""
-    subjects = requests(0.8, sizes=[100, 100, 100])
-    alone = [run(new_engine(model), [each]).tokens for each in subjects]
-
-    def find_any(allocator: BlockAllocator, prefix: Prefix) -> int | None:
-        return next(iter(allocator._published), None)  # pyright: ignore[reportPrivateUsage]
-
-    monkeypatch.setattr(BlockAllocator, "find", find_any)
-    monkeypatch.setattr(BlockAllocator, "check_conservation", lambda *_: None)  # pyright: ignore[reportUnknownArgumentType, reportUnknownLambdaType]
-    together = run(new_engine(model), subjects).tokens
-    assert together != {key: tokens for each in alone for key, tokens in each.items()}
+    """Whatever shares the batch, however prompts were cut, and with blocks used twice."""
+    engine = new_engine(model, deterministic=deterministic)
+    heard = run(engine, requests(0.0))
+    assert heard.tokens == naive
+    assert set(heard.ends.values()) == {EngineFinish.LENGTH}
+    assert run(engine, requests(0.0)).tokens == naive
+    assert engine.counters.num_reused_tokens > 0
 
 
 def test_choices_share_the_prompt_and_differ_in_their_random_numbers(model: Transformer) -> None:
