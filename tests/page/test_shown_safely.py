@@ -5,8 +5,6 @@ A scripted server says what no real model would; the page and its policy are the
 
 import random
 
-import pytest
-
 from tests.page.browser import Browser
 from tests.page.scripted_server import ScriptedServer, ending, event, report
 
@@ -29,21 +27,21 @@ def show(browser: Browser, server: ScriptedServer, *pieces: tuple[str, list[byte
     browser.generate()
 
 
-@pytest.mark.parametrize("text", MARKUP)
 def test_markup_of_a_model_or_a_prompt_stays_text(
-    browser: Browser, scripted: ScriptedServer, text: str
+    browser: Browser, scripted: ScriptedServer
 ) -> None:
-    scripted.script(event(text, report(text.encode(), [text.encode()])), ending(1))
     browser.open(scripted.address)
-    browser.fill("prompt", text)
-    browser.generate()
-    assert browser.texts("#tokens .token") == [text]
-    assert browser.texts("#lead") == [text]
-    assert text in browser.texts("#spoken")[0]
-    # Spaces have become marks here.
-    assert text.replace(" ", "") in browser.texts(".bar-name")[0]
-    assert not browser.all("#output img, #output script, #output svg, .bars img, .bars svg")
-    assert browser.chromium.title == "Nextword"
+    for text in MARKUP:
+        scripted.script(event(text, report(text.encode(), [text.encode()])), ending(1))
+        browser.fill("prompt", text)
+        browser.generate()
+        assert browser.texts("#tokens .token") == [text]
+        assert browser.texts("#lead") == [text]
+        assert text in browser.texts("#spoken")[0]
+        # Spaces have become marks here.
+        assert text.replace(" ", "") in browser.texts(".bar-name")[0]
+        assert not browser.all("#output img, #output script, #output svg, .bars img, .bars svg")
+        assert browser.chromium.title == "Nextword"
 
 
 def test_a_message_of_an_error_stays_text(browser: Browser, scripted: ScriptedServer) -> None:
