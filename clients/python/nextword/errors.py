@@ -1,7 +1,8 @@
 """What can go wrong when a program asks a Nextword server, the same over both protocols.
 
 NextwordError
-  AddressError             the URL is not one of a server
+  NotPossibleError         what was asked for cannot be done, and nothing was sent
+    AddressError           the URL is not one of a server
   ConnectionFailedError    nobody answers there, or the connection broke
   ProtocolError            what came back is not what a Nextword server sends
   StatusError              the server answered with an error: a row of its table
@@ -29,6 +30,7 @@ __all__ = [
     "InvalidRequestError",
     "NextwordError",
     "NotFoundError",
+    "NotPossibleError",
     "OverloadedError",
     "ProtocolError",
     "ServerFaultError",
@@ -43,7 +45,11 @@ class NextwordError(Exception):
     """Anything that this client raises; its text is one line for a person."""
 
 
-class AddressError(NextwordError):
+class NotPossibleError(NextwordError):
+    """What was asked for cannot be done, and nothing was sent."""
+
+
+class AddressError(NotPossibleError):
     """The URL is not one of a server."""
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from nextword.address import Address
-from nextword.errors import NextwordError
+from nextword.errors import NotPossibleError
 
 __all__ = [
     "Api",
@@ -32,7 +32,7 @@ _TEXT = (
 _WORDS = _TEXT.split()
 
 
-class PlanError(NextwordError):
+class PlanError(NotPossibleError):
     """A load test cannot be run as it was asked for; one line naming option, limit and value."""
 
 

@@ -5,7 +5,6 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import wraps
-from importlib import metadata
 from typing import Annotated, TypeAlias
 
 import typer
@@ -58,6 +57,9 @@ for _command in _COMMANDS:
 
 def _print_version(is_wanted: bool) -> None:
     if is_wanted:
+        # Slow to import, and no other command needs it.
+        from importlib import metadata
+
         print(f"nextword {metadata.version('nextword')}")
         raise typer.Exit
 

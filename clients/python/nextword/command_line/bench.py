@@ -6,7 +6,6 @@ from typing import Annotated, Literal
 import typer
 
 from nextword.address import DEFAULT_REST_URL, parse_address
-from nextword.bench.plan import Plan, PlanError
 from nextword.command_line.options import JsonOption, ModelOption
 
 __all__ = ["bench"]
@@ -80,6 +79,12 @@ def bench(
     failures by kind, and how busy the client itself was. A request that brings other than exactly
     the tokens asked for is a failure.
     """
+    if output is not None and not output.parent.is_dir():
+        raise typer.BadParameter(f"--output {output}: there is no folder {output.parent}")
+    # Other commands do not wait for what only this one needs.
+    from nextword.bench.plan import Plan
+    from nextword.command_line.bench_run import run_bench
+
     plan = Plan(
         addresses=tuple(parse_address(text) for text in url or (DEFAULT_REST_URL,)),
         api=api,
@@ -95,10 +100,6 @@ def bench(
         seed=seed,
         timeout_seconds=timeout,
     )
-    if output is not None and not output.parent.is_dir():
-        raise PlanError(f"--output {output}: there is no folder {output.parent}")
-    from nextword.command_line.bench_run import run_bench
-
     return run_bench(plan, output=output, as_json=as_json)
 
 
@@ -106,5 +107,5 @@ def _concurrencies(text: str) -> tuple[int, ...]:
     words = text.replace(",", " ").split()
     for word in words:
         if not word.isdecimal():
-            raise PlanError(f"--concurrency is a list such as 1,4,16, not {text!r}")
+            raise typer.BadParameter(f"--concurrency is a list such as 1,4,16, not {text!r}")
     return tuple(int(word) for word in words)

@@ -2,12 +2,11 @@
 
 from enum import IntEnum
 
-from nextword.bench.plan import PlanError
 from nextword.errors import (
-    AddressError,
     ConnectionFailedError,
     DeadlineExceededError,
     NextwordError,
+    NotPossibleError,
     OverloadedError,
     ProtocolError,
     ServerFaultError,
@@ -39,7 +38,7 @@ def exit_code_of(error: NextwordError) -> ExitCode:
             return ExitCode.TIME_OVER
         case ProtocolError() | ServerFaultError():
             return ExitCode.FAILED
-        case AddressError() | PlanError() | StatusError():
+        case NotPossibleError() | StatusError():
             return ExitCode.WRONG_REQUEST
         case _:
             return ExitCode.FAILED

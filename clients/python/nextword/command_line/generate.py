@@ -13,7 +13,6 @@ from nextword.command_line.options import (
     UrlOption,
 )
 from nextword.command_line.terminal_text import read_text
-from nextword.request import SamplingParameters
 
 __all__ = ["generate"]
 
@@ -140,6 +139,11 @@ def generate(
     """
     if (prompt is None) == (prompt_ids is None):
         raise typer.BadParameter("give a PROMPT or --prompt-ids, one of the two")
+    # Help, mistakes in options and other commands do not wait for what only this one needs.
+    from nextword.client import Client
+    from nextword.command_line.generation_output import print_generation, print_stream
+    from nextword.request import SamplingParameters
+
     parameters = SamplingParameters(
         max_tokens=max_tokens,
         min_tokens=min_tokens,
@@ -159,10 +163,6 @@ def generate(
         echo=echo,
         ignore_eos=ignore_eos,
     )
-    # Help and mistakes in options do not wait for the libraries of the network.
-    from nextword.client import Client
-    from nextword.command_line.generation_output import print_generation, print_stream
-
     with Client(url) as client:
         stream = client.stream(
             read_text(prompt) if prompt is not None else read_ids(prompt_ids or ""),

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from nextword.answers import Token
 from nextword.command_line.generate import read_ids
 from nextword.command_line.options import DEFAULT_REST_URL, JsonOption, ModelOption, UrlOption
 from nextword.command_line.terminal_text import read_text, visible
@@ -38,27 +37,6 @@ def tokens(
     if as_json:
         print(json.dumps({"count": len(parts), "tokens": [asdict(part) for part in parts]}))
     else:
-        _print_table(given, parts)
+        from nextword.command_line.token_table import print_tokens
 
-
-def _print_table(text: str, parts: tuple[Token, ...]) -> None:
-    from nextword.command_line.tables import new_table, print_table
-
-    table = new_table("place", "id", "text", "bytes", numbers=("place", "id", "bytes"))
-    encoded = text.encode()
-    for place, part in enumerate(parts):
-        span = f"{part.start}..{part.end}"
-        table.add_row(str(place), str(part.id), _shown(part, encoded), span)
-    print_table(table)
-    print(f"{len(parts)} tokens for {len(encoded)} bytes")
-
-
-def _shown(part: Token, encoded: bytes) -> str:
-    """The token's own characters in quotes; its bytes where it holds no whole ones."""
-    if part.start == part.end:
-        return visible(part.text)
-    piece = encoded[part.start : part.end]
-    try:
-        return repr(piece.decode())
-    except UnicodeDecodeError:
-        return f"<{piece.hex(' ').upper()}>"
+        print_tokens(given, parts)
