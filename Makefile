@@ -68,7 +68,7 @@ train: install ## Train a model (TEXT=, NAME=, MINUTES=; without TEXT: Shakespea
 
 test: install-dev ## Run the tests (ARGS='...' for options of pytest)
 	@command -v git >/dev/null || { echo "Missing: git. Debian/Ubuntu: sudo apt-get install git; macOS: xcode-select --install" >&2; exit 1; }
-	@$(BIN)/python -m pytest $(ARGS)
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 check: check-lint check-format check-stubs check-types ## Lint, format, drift of the stubs, types
 
