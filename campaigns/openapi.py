@@ -43,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     *("--max-examples", str(chosen.examples), "--generation-database", "none"),
                 ],
                 check=False,
+                cwd=root,  # where it leaves what it has found
             )
     return done.returncode
 
