@@ -20,6 +20,8 @@ from service.transport_limits import TransportLimits
 
 # Bounds of waiting, far above what is usual.
 PATIENCE_SECONDS = 30.0
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+WAIT = b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 @dataclass
@@ -205,3 +207,16 @@ async def _play(scenario: Scenario, server: RunningServer) -> None:
         await scenario(server)
     finally:
         await server.hang_up()
+
+
+def head(*lines: bytes, path: bytes = b"/", method: bytes = b"GET") -> bytes:
+    """The head of a request with more lines."""
+    return b"\r\n".join([method + b" " + path + b" HTTP/1.1", b"Host: x", *lines, b"", b""])
+
+
+async def hello(server: RunningServer) -> None:
+    """A good client is served."""
+    connection = await server.connect()
+    await connection.send(GET)
+    assert (await connection.answer())[2] == b"hello"
+    connection.writer.close()
