@@ -21,12 +21,23 @@ _PR_SET_PDEATHSIG = 1
 
 def main() -> int:
     """Become an engine process; its exit status."""
+    _leave_signals_to_front()
     _die_with_parent()
     is_background = BACKGROUND_FLAG in sys.argv
     if is_background:
         sys.argv.remove(BACKGROUND_FLAG)
     process = run_at_low_priority(_import) if is_background else _import()
     return process.main()
+
+
+def _leave_signals_to_front() -> None:
+    """Ignore what asks a whole process group or service to end, as init systems send it.
+
+    The front drains first and needs its engine for that. An engine ends by a message, by the end
+    of its socket, with its parent, or by SIGKILL.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _import() -> ModuleType:

@@ -132,7 +132,7 @@ def test_neighbours_in_the_batch_do_not_change_a_text(server: Server, callers: C
 def test_sigterm_lets_running_streams_end_and_refuses_new_ones(
     start_server: StartServer, callers: Callers
 ) -> None:
-    """H100, H105, H110, interfaces 48."""
+    """H100, H105, H110, interfaces 48: also where every process of the service is told to end."""
     server = start_server("--drain-timeout", "60")
     body = {"prompt": "x", "max_tokens": 600, "ignore_eos": True, "seed": 5}
     expected = callers["rest_whole"](server, body)
@@ -141,6 +141,9 @@ def test_sigterm_lets_running_streams_end_and_refuses_new_ones(
         assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
         running = [pool.submit(call, server, body) for call in callers.values()]
         wait_until(lambda: server.metric("nextword_engine_running") == 4)
+        engine = server.engine_process_id()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            os.kill(engine, number)
         server.process.send_signal(signal.SIGTERM)
         assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
         ready = server.get("/readyz")
@@ -154,6 +157,7 @@ def test_sigterm_lets_running_streams_end_and_refuses_new_ones(
             assert outcome.token_ids == expected.token_ids
             assert outcome.finish_reason == "length"
     assert server.process.wait(PATIENCE_SECONDS) == 0
+    assert is_gone(engine)
 
 
 def test_what_outlasts_the_drain_gets_an_explicit_end(start_server: StartServer) -> None:
