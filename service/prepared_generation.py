@@ -114,6 +114,8 @@ class PreparedGeneration:
             await asyncio.sleep(0)
 
     def _pieces_of(self, batch: TokenBatch, stream: TokenStream) -> Iterator[TextPiece]:
+        # The summary on the last piece tells how long it waited.
+        self._record.started_at = self._record.started_at or stream.started_at
         if batch.token_ids:
             self._record.note_tokens(batch.choice)
         if batch.choice in self._unechoed:

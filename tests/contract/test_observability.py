@@ -43,6 +43,16 @@ def wait_for(server: Server, name: str, value: float) -> None:
         threading.Event().wait(0.02)
 
 
+def record_of(server: Server, request_id: str) -> dict[str, Any]:
+    """The one log record of a request, which is written beside the serving."""
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not (lines := [line for line in server.log if request_id in line]):
+        assert time.monotonic() < end
+        threading.Event().wait(0.02)
+    (line,) = lines
+    return json.loads(line)
+
+
 def test_a_stream_whose_first_token_is_slow_gets_pings(watched: Server) -> None:
     """H77, interfaces 23: it waits in the queue meanwhile; no ping is inside an event."""
     client = httpx2.Client(verify=False, timeout=PATIENCE_SECONDS)
@@ -173,12 +183,7 @@ def test_each_request_has_one_record_with_its_trace_and_times(watched: Server) -
     trace = "a1" * 16
     headers = {"x-request-id": "my-own.id", "traceparent": f"00-{trace}-{'b2' * 8}-01"}
     watched.post("/v1/generate", {"prompt": "x", "max_tokens": 4}, headers=headers)
-    end = time.monotonic() + PATIENCE_SECONDS
-    while not (lines := [line for line in watched.log if "my-own.id" in line]):
-        assert time.monotonic() < end
-        threading.Event().wait(0.02)
-    (line,) = lines
-    record = json.loads(line)
+    record = record_of(watched, "my-own.id")
     assert (record["event"], record["trace_id"]) == ("request", trace)
     assert (record["protocol"], record["route"], record["outcome"]) == (
         "rest",
@@ -188,6 +193,23 @@ def test_each_request_has_one_record_with_its_trace_and_times(watched: Server) -
     assert (record["prompt_tokens"], record["completion_tokens"]) == (1, 4)
     assert 0 <= record["queue_seconds"] <= record["first_token_seconds"]
     assert record["first_token_seconds"] <= record["total_seconds"]
+
+
+def test_the_time_in_the_queue_is_told_as_it_is_logged(watched: Server) -> None:
+    """H115: a request behind a full batch, in its answer and in its record."""
+    headers = {"x-request-id": "had.to.wait"}
+    stream = {"json": LONG | {"stream": True}, "timeout": PATIENCE_SECONDS, "verify": False}
+    with ThreadPoolExecutor(1) as pool:
+        with httpx2.stream("POST", watched.rest + "/v1/generate", **stream) as running:
+            next(lines := running.iter_lines())
+            body = {"prompt": "x", "max_tokens": 2}
+            waiting = pool.submit(watched.post, "/v1/generate", body, headers=headers)
+            wait_for(watched, "nextword_engine_waiting{", 1)
+        del lines
+        timings = waiting.result(PATIENCE_SECONDS).json()["timings"]
+    record = record_of(watched, "had.to.wait")
+    assert 0 < timings["queue_seconds"] <= timings["first_token_seconds"]
+    assert timings["queue_seconds"] == pytest.approx(record["queue_seconds"], abs=2e-6)
 
 
 def test_what_is_exposed_passes_promtool_where_there_is_one(watched: Server) -> None:
