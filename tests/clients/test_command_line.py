@@ -224,6 +224,8 @@ def test_ctrl_c_cancels_on_the_server_and_says_so(url: str, server: Server, is_j
         [*command, "--temperature", "1", *(["--json"] if is_json else [])],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        # Tests that run in the background inherit that SIGINT is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         assert process.stdout is not None
         if is_json:
