@@ -63,22 +63,20 @@ async def launch_engine(load: Load, *, in_background: bool = False) -> EngineCon
         in_background: Load it at the lowest priority, since other engines are serving.
 
     Raises:
-        EngineLoadError: The model cannot be served, or the process ended.
+        EngineLoadError: The model cannot be served, or the process ended, or none could be started.
     """
-    ours, theirs = socket.socketpair()
-    with theirs:
-        command = [sys.executable, "-m", ENGINE_MODULE, "--socket-fd"]
-        # Some microseconds of vfork and exec; nothing of ours runs between the two.
-        process = subprocess.Popen(  # noqa: ASYNC220
-            [*command, str(theirs.fileno()), *(["--background"] if in_background else [])],
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-            # A Ctrl-C in the terminal is for the front, which drains first.
-            start_new_session=True,
-            env={**os.environ, "OMP_NUM_THREADS": str(load.num_threads)},
-        )
+    try:
+        process, ours = _start_process(load, in_background=in_background)
+    except OSError as error:
+        # Out of file descriptors, processes or memory; that may pass, so it is no bug of ours.
+        reason = error.strerror or str(error)
+        raise EngineLoadError(
+            f"{load.directory}: no engine process can be started: {reason}"
+        ) from None
+    close = ours.close
     try:
         reader, writer = await asyncio.open_unix_connection(sock=ours)
+        close = writer.close
         writer.write(encode_frame(msgspec.structs.replace(load, in_background=in_background)))
         match await _read_message(reader):
             case Loaded() as loaded:
@@ -88,13 +86,38 @@ async def launch_engine(load: Load, *, in_background: bool = False) -> EngineCon
             case _:
                 raise EngineLoadError(f"{load.directory}: the engine spoke out of turn")
     except (asyncio.IncompleteReadError, OSError, ValueError):
+        close()
         await _end(process, patience_seconds=LAST_SECONDS)
         raise EngineLoadError(
             f"{load.directory}: the engine process ended with status {process.returncode}"
         ) from None
     except BaseException:
+        close()
         await _end(process)
         raise
+
+
+def _start_process(
+    load: Load, *, in_background: bool
+) -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """A process and our end of its socket; nothing stays open when it cannot be started."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        command = [sys.executable, "-m", ENGINE_MODULE, "--socket-fd", str(theirs.fileno())]
+        try:
+            # Some microseconds of vfork and exec; nothing of ours runs between the two.
+            process = subprocess.Popen(
+                [*command, *(["--background"] if in_background else [])],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                # A Ctrl-C in the terminal is for the front, which drains first.
+                start_new_session=True,
+                env={**os.environ, "OMP_NUM_THREADS": str(load.num_threads)},
+            )
+        except BaseException:
+            ours.close()
+            raise
+    return process, ours
 
 
 async def _read_message(reader: asyncio.StreamReader) -> FromEngine:
