@@ -3,6 +3,8 @@
 It reads no artifact; whether a version can be served is found out by `model_store`.
 """
 
+import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +13,8 @@ from model.store import list_names, list_versions, resolve_version
 from service.model_store import StoreError
 
 __all__ = ["Signature", "StoredName", "folder_signature", "scan_store"]
+
+_logger = logging.getLogger(__name__)
 
 CURRENT_FILE = "current"
 
@@ -61,27 +65,40 @@ class StoredName:
 
 
 def scan_store(root: Path) -> dict[str, StoredName]:
-    """All names of a store.
+    """All names of a store; one that cannot be read, or is just leaving, is left out and logged.
 
     Raises:
         StoreError: The folder cannot be read.
     """
     try:
-        return {name: _scan_name(name, root / name) for name in list_names(root)}
-    except ArtifactError as error:
+        names = list_names(root)
+    except (ArtifactError, OSError) as error:
         raise StoreError(str(error)) from None
+    found: dict[str, StoredName] = {}
+    for name in names:
+        try:
+            found[name] = _scan_name(name, root / name)
+        except (ArtifactError, OSError) as error:
+            _logger.error("%s is passed over: %s", name, error)
+    return found
 
 
 def folder_signature(directory: Path) -> Signature:
-    """Names, sizes and times of change of everything below a folder; empty where it is gone."""
+    """Names, sizes and times of change of everything below a folder; empty where it is gone.
+
+    What vanishes or cannot be read while it is looked at is left out: the signature changes then.
+    """
     entries: list[tuple[str, int, int]] = []
-    for path in sorted(directory.rglob("*")):
-        try:
-            status = path.stat()
-        except OSError:
-            continue
-        entries.append((str(path.relative_to(directory)), status.st_size, status.st_mtime_ns))
-    return tuple(entries)
+    # Unlike Path.rglob it goes on where a folder is gone before it was opened.
+    for place, folders, files in os.walk(directory):
+        for name in (*folders, *files):
+            path = os.path.join(place, name)
+            try:
+                status = os.stat(path)
+            except OSError:
+                continue
+            entries.append((path, status.st_size, status.st_mtime_ns))
+    return tuple(sorted(entries))
 
 
 def _scan_name(name: str, directory: Path) -> StoredName:

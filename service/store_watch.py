@@ -78,6 +78,9 @@ class StoreWatch:
                 await self.look()
             except StoreError as error:
                 _logger.error("the model store cannot be read: %s", error)
+            except Exception:
+                # Whatever is wrong with looking, what is served goes on being served.
+                _logger.exception("a look at the model store failed")
 
     async def look(self) -> None:
         """Look once, and do what is to be done.
@@ -87,8 +90,14 @@ class StoreWatch:
         """
         found = await in_daemon_thread(partial(scan_store, self._root))
         for name, stored in found.items():
-            if name not in self._foreign_names:
+            if name in self._foreign_names:
+                continue
+            try:
                 await self._follow(stored)
+            except Exception:
+                # A folder that changes under us, or a bug of ours: neither ends the watch, nor
+                # keeps the other names from being followed.
+                _logger.exception("%s cannot be followed; what is served of it stays", name)
         ours = {model.folder.name for model in self._models.all} - self._foreign_names
         missing = ours - found.keys()
         for name in sorted(missing - self._missing):

@@ -1,9 +1,13 @@
 """Which version of a name is tried, at the start and while another one is served."""
 
+import os
+import shutil
 from pathlib import Path
 
 import pytest
 
+from model.store import list_names
+from service import store_scan
 from service.model_store import StoreError
 from service.store_scan import StoredName, folder_signature, scan_store
 
@@ -67,6 +71,44 @@ def test_work_in_progress_and_strange_names_are_not_seen(tmp_path: Path) -> None
     (tmp_path / "empty").mkdir()
     assert scan_store(tmp_path).keys() == {"tiny"}
     assert scan_store(tmp_path)["tiny"].versions == ("1",)
+
+
+def test_a_name_that_vanishes_while_it_is_looked_at_hides_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Listed, and gone before its versions are."""
+    store(tmp_path, "1")
+    (tmp_path / "gone" / "1").mkdir(parents=True)
+
+    def listed_then_gone(root: Path) -> tuple[str, ...]:
+        names = list_names(root)
+        shutil.rmtree(root / "gone")
+        return names
+
+    monkeypatch.setattr(store_scan, "list_names", listed_then_gone)
+    assert scan_store(tmp_path).keys() == {"tiny"}
+    assert any("gone is passed over" in record.message for record in caplog.records)
+
+
+def test_a_folder_that_vanishes_while_it_is_signed_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Gone between its name being read and it being opened."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text(name)
+    scan = os.scandir
+
+    def scan_late(path: str) -> object:
+        if Path(path).name == "a":
+            Path(path, "file").unlink()
+            Path(path).rmdir()
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scan_late)
+    signed = [Path(path).relative_to(tmp_path) for path, *_ in folder_signature(tmp_path)]
+    assert not (tmp_path / "a").exists()
+    assert signed == [Path("a"), Path("b"), Path("b/file")]
 
 
 def test_a_signature_changes_with_any_file(tmp_path: Path) -> None:

@@ -257,6 +257,69 @@ def test_a_name_of_a_folder_is_left_alone_in_the_store(tmp_path: Path) -> None:
     asyncio.run(follow())
 
 
+def test_a_bug_in_following_one_name_ends_neither_the_watch_nor_other_names(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An error that nobody has foreseen, then the same look again without it."""
+
+    async def follow() -> None:
+        scene, taken_up = Scene(tmp_path), asyncio.Event()
+        scene.open(tiny("1"))
+        scene.add("broken", "1")
+        # A folder where a file is expected.
+        (tmp_path / "broken" / "1" / "fault").unlink()
+        (tmp_path / "broken" / "1" / "fault").mkdir()
+        scene.add("tiny", "1")
+        scene.add("tiny", "2")
+        look = scene.watch.look
+
+        async def look_and_tell() -> None:
+            await look()
+            if scene.models.current("broken") is not None:
+                taken_up.set()
+            else:
+                (tmp_path / "broken" / "1" / "fault").rmdir()
+                scene.add("broken", "1")
+
+        scene.watch.look = look_and_tell
+        watching = asyncio.create_task(scene.watch.run(0.001))
+        await asyncio.wait_for(taken_up.wait(), 60)
+        watching.cancel()
+        await asyncio.wait([watching])
+        assert watching.cancelled()
+        assert {model.label for model in scene.models.all} == {"tiny@2", "broken@1"}
+        await scene.watch.close()
+
+    asyncio.run(follow())
+    assert any("broken cannot be followed" in record.message for record in caplog.records)
+
+
+def test_a_look_that_fails_is_followed_by_another(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No thread can be started, say; what is served is served on."""
+
+    async def follow() -> None:
+        scene, looked_again = Scene(tmp_path), asyncio.Event()
+        num_looks = 0
+
+        async def fail_once() -> None:
+            nonlocal num_looks
+            num_looks += 1
+            if num_looks == 1:
+                raise RuntimeError("can't start new thread")
+            looked_again.set()
+
+        scene.watch.look = fail_once
+        watching = asyncio.create_task(scene.watch.run(0.001))
+        await asyncio.wait_for(looked_again.wait(), 60)
+        watching.cancel()
+        await asyncio.wait([watching])
+
+    asyncio.run(follow())
+    assert any("a look at the model store failed" in record.message for record in caplog.records)
+
+
 def test_at_the_start_an_older_version_stands_in_loudly(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
