@@ -69,6 +69,7 @@ def read_folder(directory: Path, *, name: str | None = None, verify: bool = True
         tokenizer = Tokenizer.load(directory)
         defaults = _defaults(artifact)
         card = _card(directory)
+        created = _created(artifact)
     except (ArtifactError, TokenizerError) as error:
         raise StoreError(str(error)) from None
     except OSError as error:
@@ -79,7 +80,7 @@ def read_folder(directory: Path, *, name: str | None = None, verify: bool = True
         artifact=artifact,
         tokenizer=tokenizer,
         defaults=defaults,
-        created=_created(artifact),
+        created=created,
         card=card,
         end_token_ids=_end_token_ids(artifact, tokenizer),
         max_token_bytes=max(
@@ -103,7 +104,7 @@ def _created(artifact: Artifact) -> int:
     if isinstance(stated, str):
         try:
             return int(datetime.fromisoformat(stated).timestamp())
-        except ValueError:
+        except (ValueError, OverflowError):
             raise StoreError(
                 f"{artifact.directory / 'manifest.json'}: created is no time: {stated!r}"
             ) from None
@@ -143,4 +144,6 @@ def _number(
     limits = PARAMETER_RULES[rule or key]
     if not limits.accepts(value):
         raise StoreError(f"{path}: {key} must be {limits.range_text}, got {value}")
+    if limits.kind == "integer" and value != int(value):
+        raise StoreError(f"{path}: {key} must be a whole number, got {value}")
     return value

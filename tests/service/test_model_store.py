@@ -33,7 +33,15 @@ def test_a_folder_that_does_not_sample_is_greedy(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("max_new_tokens", 0), ("temperature", -1), ("top_k", "many"), ("top_p", 2), ("min_p", True)],
+    [
+        ("max_new_tokens", 0),
+        ("max_new_tokens", 9.5),
+        ("temperature", -1),
+        ("top_k", "many"),
+        ("top_k", 5.7),
+        ("top_p", 2),
+        ("min_p", True),
+    ],
 )
 def test_a_default_that_no_request_could_have_is_refused(
     folder: Path, key: str, value: object
