@@ -14,6 +14,8 @@ from service.setting_spec import MAX_BYTES, SPEC, Kind, SettingSpec, setting
 __all__ = ["DEFAULT_ROOT", "SETTING_SPECS", "Settings"]
 
 DEFAULT_ROOT = "artifacts"
+# Tokens of an engine's longest step, of which each running sequence takes at least one.
+MAX_RUNNING = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,8 +123,10 @@ class Settings:
         metadata=setting(
             Kind.SIZE,
             None,
-            "memory for the key-value caches, shared evenly by the models; a version that "
-            "replaces another has a share of the same size while the old one ends its requests",
+            "memory for the key-value caches, shared evenly by the models that are served at the "
+            "start; a name that comes to the store later has one more share of the same size, and "
+            "so has a version that replaces another while the old one ends its requests, each only "
+            "where --memory-limit has room for it",
             default_text="a quarter of --memory-limit",
             limits=(1, MAX_BYTES),
         )
@@ -140,9 +144,9 @@ class Settings:
         metadata=setting(
             Kind.INTEGER,
             None,
-            "requests of one model computed at once",
+            "sequences of one model computed at once; each of a request's n choices is one",
             default_text="one for each 128 MiB of --memory-limit, from 4 to 32",
-            limits=(1, 4096),
+            limits=(1, MAX_RUNNING),
         )
     )
     max_queued: int = field(

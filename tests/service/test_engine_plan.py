@@ -76,7 +76,7 @@ def test_a_lower_context_that_fits_is_served(folder: ModelFolder) -> None:
 
 
 def test_half_the_bytes_hold_twice_the_tokens(folder: ModelFolder) -> None:
-    many = "--max-running", "4096"
+    many = "--max-running", "1024"
     in_f32 = plan(folder, GIB, *many)
     in_bf16 = plan_engine(folder, replace(settings(*many), dtype="bf16"), kv_cache_bytes=GIB)
     assert abs(in_bf16.kv_cache_tokens - 2 * in_f32.kv_cache_tokens) < 128

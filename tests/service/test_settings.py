@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from service.engine.engine import MAX_STEP_TOKENS
 from service.machine_limits import CoreLimit, MachineLimits, MemoryLimit
 from service.setting_spec import SettingsError
 from service.settings import SETTING_SPECS, Settings
@@ -108,7 +109,7 @@ def test_sizes_have_units(text: str, num_bytes: int) -> None:
         ("--memory-limit", "1", "--memory-limit must be from 64 MiB to"),
         ("--device", "tpu", "--device must be one of auto, cpu, cuda, got 'tpu'"),
         ("--host", "", "--host must not be empty"),
-        ("--max-running", "-1", "--max-running must be from 1 to 4096, got -1"),
+        ("--max-running", "-1", "--max-running must be from 1 to 1024, got -1"),
     ],
 )
 def test_a_bad_value_is_one_line_with_the_limit_and_the_value(
@@ -137,6 +138,14 @@ def test_an_unknown_flag_and_a_shortened_one_are_refused(
         with pytest.raises(SystemExit):
             load(flag, "1")
     assert "--port" in capsys.readouterr().err
+
+
+def test_no_more_sequences_can_be_asked_for_than_an_engine_takes() -> None:
+    """The front has a number of its own, since it imports nothing of the engine's."""
+    most = str(MAX_STEP_TOKENS)
+    assert load("--max-running", most).settings.max_running == MAX_STEP_TOKENS
+    with pytest.raises(SettingsError, match=f"--max-running must be from 1 to {most}, got"):
+        load("--max-running", str(MAX_STEP_TOKENS + 1))
 
 
 def test_the_page_of_settings_is_what_the_declaration_gives() -> None:
