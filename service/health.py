@@ -85,7 +85,15 @@ class Health:
         return Verdict(self._has_started, "ok" if self._has_started else Stage.LOADING)
 
     def live(self) -> Verdict:
-        """Whether waiting still makes sense: false when an engine fails to come back."""
+        """Whether waiting makes sense: false when no engine answers and one fails to come back.
+
+        That is when a restart of it has failed, or it has been gone for 30 seconds. While any other
+        model answers this stays true, since a restart of the whole server would end that one's
+        streams too; the lost engine is tried again all the time, its requests get 503, and
+        nextword_model_ready shows it.
+        """
+        if any(model.is_ready for model in self._models.all):
+            return Verdict(True, "ok")
         now = asyncio.get_running_loop().time()
         for model in self._models.all:
             supervisor = model.supervisor

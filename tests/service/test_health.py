@@ -108,6 +108,18 @@ def test_live_ends_when_an_engine_does_not_come_back(
     asyncio.run(look())
 
 
+def test_a_lost_engine_beside_one_that_answers_does_not_end_live() -> None:
+    """H99 with several models: a restart of the server would end the other one's streams."""
+
+    async def look() -> None:
+        gone = lost(seconds=31.0, num_failed_restarts=3)
+        assert health_of(gone, Model()).live().is_ok
+        verdict = health_of(lost(), gone).live()
+        assert (verdict.is_ok, verdict.status) == (False, "engine_lost")
+
+    asyncio.run(look())
+
+
 def test_listeners_hear_of_every_change() -> None:
     health = Health(ServedModels())
     heard: list[bool] = []
