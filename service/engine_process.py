@@ -101,8 +101,11 @@ class EngineLoop:
     def _step(self) -> None:
         if not self._is_stalled:
             self._phase = Phase.STEPPING
-        self._channel.send(self._engine.step())
+        output = self._engine.step()
         stalled_seconds = self._engine.stalled_seconds
+        if stalled_seconds == 0.0:
+            # A step without any work is no news; the front takes each step for progress.
+            self._channel.send(output)
         if stalled_seconds > STALLED_SECONDS and not self._is_stalled:
             _logger.error("requests wait and nothing is computed: %s", self._engine.describe())
         if stalled_seconds > MAX_STALLED_SECONDS:
