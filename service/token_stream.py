@@ -71,7 +71,7 @@ class TokenStream:
         deadline: Loop time at which it ends with DEADLINE_EXCEEDED, whatever the engine does.
         send: Tells the engine something.
         on_over: Called once, when nothing more is expected from the engine.
-        reader_seconds: How long a paused request waits for its reader.
+        reader_seconds: How long a paused request waits for its reader's next sign of life.
 
     Attributes:
         started_at: `time.monotonic` seconds at which it entered the batch, None before.
@@ -172,9 +172,7 @@ class TokenStream:
             self._end_computing()
         elif self._num_waiting > self._max_waiting and self._reader_timer is None:
             self._send(Pause(self._request_id))
-            self._reader_timer = asyncio.get_running_loop().call_later(
-                self._reader_seconds, self._give_up
-            )
+            self._start_reader_timer()
 
     def fail(self, error: RequestError) -> None:
         """End the request with an error, unless it has one already."""
@@ -185,12 +183,14 @@ class TokenStream:
 
     def _note_taken(self, batch: TokenBatch) -> None:
         self._num_waiting -= len(batch.token_ids)
-        if (
-            self._reader_timer is not None
-            and self._num_waiting < self._max_waiting // RESUME_FRACTION
-        ):
-            self._stop_reader_timer()
+        if self._reader_timer is None:
+            return
+        self._stop_reader_timer()
+        if self._num_waiting < self._max_waiting // RESUME_FRACTION:
             self._send(Resume(self._request_id))
+        else:
+            # One batch of many was read: slow, but not gone.
+            self._start_reader_timer()
 
     def _end_computing(self) -> None:
         """Nothing more is expected from the engine; cancel what it still computes."""
@@ -201,6 +201,11 @@ class TokenStream:
         if not self._is_over:
             self._is_over = True
             self._on_over()
+
+    def _start_reader_timer(self) -> None:
+        self._reader_timer = asyncio.get_running_loop().call_later(
+            self._reader_seconds, self._give_up
+        )
 
     def _stop_reader_timer(self) -> None:
         if self._reader_timer is not None:

@@ -170,6 +170,37 @@ def test_a_reader_who_takes_nothing_for_long_is_given_up() -> None:
     run(body)
 
 
+def test_a_slow_reader_of_many_choices_has_its_time_from_batch_to_batch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """H69: reading all that waits may take several times as long as reading nothing may."""
+
+    async def body() -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        monkeypatch.setattr(loop, "time", lambda: now)
+        engine = Engine(8, reader_seconds=1.0)
+        with engine.stream as stream:
+            for choice in range(8):
+                engine.give(*range(MAX_WAITING_TOKENS // 8 + 1), choice=choice)
+            for num_taken in range(6):
+                now += 0.9
+                # Timers that are due run meanwhile.
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+                assert (await anext(stream)).choice == num_taken
+            assert engine.heard == [Pause(7)]
+            await anext(stream)
+            assert engine.heard == [Pause(7), Resume(7)]
+            for choice in range(8):
+                engine.give(*range(MAX_WAITING_TOKENS // 8 + 1), choice=choice)
+            now += 1.1
+            await engine.over.wait()
+            assert engine.heard[2:] == [Pause(7), Cancel(7)]
+
+    run(body)
+
+
 def test_what_is_complete_waits_for_its_reader() -> None:
     """It holds nothing in the engine any more."""
 
