@@ -64,6 +64,8 @@ class EngineFigures:
             "nextword_model_refused_versions", "Versions in the store that are refused now."
         )
         self._loads: dict[str, dict[EngineReporter, _Load]] = {}
+        # Two engines may have equal labels: a version that was swapped out and back in at once.
+        self._infos: dict[EngineReporter, tuple[str, str, str, str]] = {}
 
     def reporter(self, name: str, version: str, is_ready: Callable[[], bool]) -> "EngineReporter":
         """What an engine of a model reports to."""
@@ -79,6 +81,17 @@ class EngineFigures:
         self.metrics.waiting.labels(name).set(sum(x.num_waiting for x in loads.values()))
         self.free_blocks.labels(name).set(sum(x.num_free_blocks for x in loads.values()))
         self.blocks.labels(name).set(sum(x.num_blocks for x in loads.values()))
+
+    def describe(
+        self, reporter: "EngineReporter", labels: tuple[str, str, str, str] | None
+    ) -> None:
+        """Say by name, version, device and dtype what one engine serves; None when it has ended."""
+        before = self._infos.pop(reporter, None)
+        if labels is not None:
+            self._infos[reporter] = labels
+            self.metrics.info.labels(*labels).set(1)
+        if before is not None and before not in self._infos.values():
+            self.metrics.info.remove(*before)
 
     def is_any_ready(self, name: str) -> bool:
         """Whether some engine of a name can answer."""
@@ -102,15 +115,15 @@ class EngineReporter:
         self._name = name
         self._version = version
         self._counters = _NO_COUNTERS
-        self._info: tuple[str, str, str, str] | None = None
+        self._num_restarts = 0
 
     def note_loaded(self, loaded: Loaded) -> None:
         """A process has loaded the model; its counters begin at zero."""
         self._counters = _NO_COUNTERS
         metrics = self._figures.metrics
         metrics.load_seconds.labels(self._name).set(loaded.load_seconds)
-        self._info = (self._name, self._version, loaded.device, loaded.dtype)
-        metrics.info.labels(*self._info).set(1)
+        labels = (self._name, self._version, loaded.device, loaded.dtype)
+        self._figures.describe(self, labels)
         load = _Load(num_free_blocks=loaded.num_blocks, num_blocks=loaded.num_blocks)
         self._figures.update(self._name, self, load)
 
@@ -129,7 +142,9 @@ class EngineReporter:
     def note_change(self, *, num_restarts: int) -> None:
         """The engine's state has changed."""
         metrics = self._figures.metrics
-        metrics.engine_restarts.labels(self._name).set(num_restarts)
+        # Several engines of a name add up, those that have ended included.
+        before, self._num_restarts = self._num_restarts, num_restarts
+        metrics.engine_restarts.labels(self._name).inc(num_restarts - before)
         if not self.is_ready():
             self._figures.update(self._name, self, None)
         metrics.is_ready.labels(self._name).set(self._figures.is_any_ready(self._name))
@@ -141,9 +156,7 @@ class EngineReporter:
     def note_ended(self) -> None:
         """The engine has ended for good; its version is no longer served."""
         self._figures.update(self._name, self, None)
-        if self._info is not None:
-            self._figures.metrics.info.remove(*self._info)
-            self._info = None
+        self._figures.describe(self, None)
 
     def _add_counters(self, now: StepCounters) -> None:
         before, self._counters = self._counters, now
