@@ -57,7 +57,9 @@ class EngineClient:
         self._on_report = on_report
         self._streams: dict[int, TokenStream] = {}
         self._numbers = itertools.count(1)
-        self._lost: RequestError | None = None
+        self._is_lost = False
+        # What whoever comes now is told; the first reason stays.
+        self._refusal: RequestError | None = None
         self._receiving = asyncio.create_task(self._receive(), name="engine-receive")
 
     @property
@@ -85,10 +87,10 @@ class EngineClient:
             deadline: Loop time at which the engine drops it.
 
         Raises:
-            RequestError: The engine is lost.
+            RequestError: The engine is lost, or all requests were ended.
         """
-        if self._lost is not None:
-            raise self._lost
+        if self._refusal is not None:
+            raise self._refusal
         number = next(self._numbers)
         timeout = max(deadline - asyncio.get_running_loop().time(), 0.0)
         request = msgspec.structs.replace(request, request_id=number, timeout_seconds=timeout)
@@ -105,7 +107,11 @@ class EngineClient:
         del self._streams[number]
 
     def fail_all(self, error: RequestError) -> None:
-        """End every stream that the engine computes with an error; it drops their requests."""
+        """End every stream that the engine computes with an error; it drops their requests.
+
+        Those that were accepted and come only now meet the same error.
+        """
+        self._refusal = self._refusal or error
         for stream in list(self._streams.values()):
             stream.fail(error)
 
@@ -159,15 +165,17 @@ class EngineClient:
                 stream.deliver(output)
 
     def _lose(self) -> None:
-        if self._lost is None:
-            self._lost = RequestError(
-                ErrorKind.ENGINE_UNAVAILABLE,
-                "the engine was lost and is being restarted",
-                retry_after_seconds=1,
+        if not self._is_lost:
+            self._is_lost = True
+            self.fail_all(
+                RequestError(
+                    ErrorKind.ENGINE_UNAVAILABLE,
+                    "the engine was lost and is being restarted",
+                    retry_after_seconds=1,
+                )
             )
-            self.fail_all(self._lost)
 
     def _send(self, message: ToEngine) -> None:
         # Not awaited: a request is some kilobytes, and admission bounds their number.
-        if self._lost is None and not self._connection.writer.is_closing():
+        if not self._is_lost and not self._connection.writer.is_closing():
             self._connection.writer.write(encode_frame(message))
