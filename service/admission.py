@@ -51,15 +51,20 @@ class Admission:
         self._computing_seconds = 0.0
 
     @contextmanager
-    def enter(self, num_tokens: int) -> Generator[None, None, None]:
+    def enter(
+        self, num_tokens: int, *, num_prompts: int = 1, held_tokens: int = 0
+    ) -> Generator[None, None, None]:
         """Take on a request for as long as the block runs.
 
         Args:
             num_tokens: Its cost.
+            num_prompts: Requests of its call, which are taken on together or not at all.
+            held_tokens: Costs of those of them that were taken on before.
 
         Raises:
             RequestError: There is no room now, or there never will be.
         """
+        self._check_call(num_prompts, num_tokens, held_tokens=held_tokens)
         if num_tokens > self._max_tokens:
             raise invalid_value(
                 "max_tokens",
@@ -89,6 +94,22 @@ class Admission:
         finally:
             self.num_requests -= 1
             self.num_tokens -= num_tokens
+
+    def _check_call(self, num_prompts: int, num_tokens: int, *, held_tokens: int) -> None:
+        # However often it is tried again, such a call would stand in its own way.
+        if num_prompts > self._max_requests:
+            raise invalid_value(
+                "prompt",
+                f"must hold at most {self._max_requests} prompts, which the server takes on at "
+                f"once, got {num_prompts}",
+            )
+        if held_tokens > 0 and held_tokens + num_tokens > self._max_tokens:
+            raise invalid_value(
+                "prompt",
+                f"asks for too much: its {num_prompts} prompts and their continuations may take "
+                f"{held_tokens + num_tokens} tokens or more, the server takes on "
+                f"{self._max_tokens} at once",
+            )
 
     def note_step(self, *, num_tokens: int, seconds: float) -> None:
         """Measure the rate: tokens that a step computed, and what it took."""

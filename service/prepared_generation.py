@@ -70,6 +70,11 @@ class PreparedGeneration:
         # The prompt's pieces; None until they can be made.
         self._echo: list[TextPiece] | None = None if parameters.echo else []
 
+    @property
+    def cost_tokens(self) -> int:
+        """What it may cost: its prompt and everything it may make."""
+        return self.num_prompt_tokens + self.parameters.max_tokens * self.parameters.n
+
     def __enter__(self) -> Self:
         return self
 

@@ -176,11 +176,15 @@ class ServedModel:
             await self._released.wait()
 
     @contextmanager
-    def admit(self, num_tokens: int) -> Generator[EngineClient, None, None]:
+    def admit(
+        self, num_tokens: int, *, num_prompts: int = 1, held_tokens: int = 0
+    ) -> Generator[EngineClient, None, None]:
         """Take on a request for as long as the block runs; its value is the engine to ask.
 
         Args:
             num_tokens: What the request may cost: its prompt and everything it may make.
+            num_prompts: Requests of its call, which are admitted together or not at all.
+            held_tokens: What those of them may cost that were admitted before.
 
         Raises:
             RequestError: The engine is loading, lost or full, or the cost is above any limit.
@@ -196,7 +200,7 @@ class ServedModel:
                 "the engine was lost and is being restarted",
                 retry_after_seconds=2,
             )
-        with self._admission.enter(num_tokens):
+        with self._admission.enter(num_tokens, num_prompts=num_prompts, held_tokens=held_tokens):
             yield client
 
     def _note_report(self, report: StepOutput | Heartbeat) -> None:

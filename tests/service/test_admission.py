@@ -55,6 +55,22 @@ def test_few_long_requests_are_refused_by_their_cost() -> None:
     assert refusals == ["tokens"]
 
 
+def test_prompts_that_never_fit_together_are_told_so_whoever_else_is_here() -> None:
+    """H21: by their number at the first of them, by their cost at the one that passes the limit."""
+    made, refusals = admission()
+    with made.enter(60):
+        for options in ({"num_prompts": 4}, {"num_prompts": 2, "held_tokens": 71}):
+            with pytest.raises(RequestError) as error, made.enter(30, **options):
+                pass
+            assert (error.value.kind, error.value.field) == (ErrorKind.INVALID_VALUE, "prompt")
+            given, limit = ("4", "3") if options["num_prompts"] == 4 else ("101", "100")
+            assert given in error.value.message
+            assert limit in error.value.message
+        with made.enter(30, num_prompts=3, held_tokens=70):
+            assert made.num_requests == 2
+    assert refusals == []
+
+
 def test_what_never_fits_is_told_so_and_not_to_come_back() -> None:
     """H21: the product of prompts, choices and tokens ends at the queue's budget."""
     made, refusals = admission()
