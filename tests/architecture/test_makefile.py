@@ -185,3 +185,46 @@ def test_a_named_python_is_the_only_one_tried(tree: Tree, tmp_path: Path) -> Non
     result = find_python(tree, path=path, python="/nowhere/python")
     assert (result.returncode, result.stdout) == (1, "")
     assert "/nowhere/python" in result.stderr
+
+
+TRANSPORT_CAMPAIGNS = ["drain", "swap", "openapi", "leaks", "faults"]
+CAMPAIGNS = [*TRANSPORT_CAMPAIGNS, "parameters", "parity", "sampler", "text"]
+# Passes as a campaign, and ends as it is told as a control.
+PLAYER = """#!{python}
+import sys
+sys.exit({status} if "--control" in sys.argv else 0)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "complaint"),
+    [
+        ("sampler", 3, None),
+        ("sampler", 0, "went unnoticed"),
+        *((name, 1, "fell over: status 1") for name in CAMPAIGNS),
+        ("text", 2, "fell over: status 2"),
+    ],
+)
+def test_only_a_control_that_was_noticed_passes(
+    tree: Tree, name: str, status: int, complaint: str | None
+) -> None:
+    """A control that falls over has shown as little as one that went unnoticed."""
+    player = PLAYER.format(python=sys.executable, status=status)
+    (tree.root / ".venv" / "bin" / "python").write_text(player, encoding="utf-8")
+    result = tree.make(f"campaign-{name}")
+    if complaint is None:
+        assert result.returncode == 0, result.stderr
+    else:
+        assert result.returncode != 0
+        assert complaint in result.stderr
+
+
+def test_every_campaign_has_a_control_and_no_file_of_its_name_hides_it(
+    tree: Tree, repository: Path
+) -> None:
+    makefile = (repository / "Makefile").read_text(encoding="utf-8")
+    targets = {line.split(":")[0] for line in makefile.splitlines() if line.startswith("campaign-")}
+    assert targets == {f"campaign-{name}" for name in CAMPAIGNS}
+    for target in targets:
+        (tree.root / target).touch()
+        assert "Control:" in tree.make("--dry-run", target).stdout, target
