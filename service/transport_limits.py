@@ -18,9 +18,11 @@ class TransportLimits:
     Attributes:
         max_connections: Open REST connections; above, the longest idle one makes room, else 503.
         max_open_requests: Requests of both protocols that have not ended, whatever they ask for.
-        receive_timeout_seconds: A request must have arrived whole, counted from its first byte.
+        receive_timeout_seconds: A request must have arrived whole, counted from its first byte; in
+            gRPC the connection's greeting.
         idle_timeout_seconds: Longest silence between two requests of one connection.
-        stall_timeout_seconds: A client that takes nothing for so long is let go.
+        stall_timeout_seconds: A client that takes nothing for so long is let go; one that reads
+            slowly but steadily is kept.
         ping_seconds: A silent stream of events gets a comment so often.
         max_head_bytes: Request line and headers together.
         max_num_headers: Headers of one request.

@@ -20,7 +20,7 @@ from service.metrics import Metrics
 from service.request_ids import Exchange, clean_request_id, trace_id_of
 from service.request_log import RequestLog
 from service.rest_api.errors import error_response
-from service.rest_api.http_protocol import Receipt
+from service.rest_api.request_head import Receipt
 from service.transport_limits import TransportLimits
 
 __all__ = ["OTHER_ROUTE", "Envelope", "answer_errors", "route_of"]

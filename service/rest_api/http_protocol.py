@@ -8,7 +8,6 @@ import asyncio
 import enum
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import cast
 
 import httptools
@@ -18,10 +17,10 @@ from uvicorn.server import ServerState
 
 from service.errors import ErrorKind, RequestError
 from service.rest_api.connections import Connections, raw_error_response, tune_socket
-from service.rest_api.request_head import RequestHead
+from service.rest_api.request_head import Receipt, RequestHead
 from service.transport_limits import TransportLimits
 
-__all__ = ["HttpProtocol", "Receipt"]
+__all__ = ["HttpProtocol"]
 
 # With the kernel's own buffer: a client which does not read holds back the stream, not our memory.
 WRITE_BUFFER_BYTES = 32 * 1024
@@ -37,13 +36,6 @@ class _Stage(enum.Enum):
     NOTHING = enum.auto()
     HEAD = enum.auto()
     BODY = enum.auto()
-
-
-@dataclass(slots=True)
-class Receipt:
-    """What went wrong with the receipt of a request whose body is being read; None while well."""
-
-    failure: RequestError | None = None
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -76,6 +68,8 @@ class HttpProtocol(HttpToolsProtocol):
         # Bytes are still read, so that the end of the connection is noticed, but not parsed.
         self._is_deaf = False
         self._num_bytes = self._num_body_bytes = 0
+        # In our buffer when the stall timer was started last.
+        self._num_unsent_bytes = 0
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -192,23 +186,30 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_response_complete()
         if self.transport.is_closing():
             # What the client does not take would be kept for ever.
-            self._start("stall", self._limits.stall_timeout_seconds, self._stalled)
+            self._watch_delivery()
         elif self._stage is _Stage.NOTHING:
             self._wait_for_next()
 
     def pause_writing(self) -> None:
-        """The client reads slower than we write: it has so long to catch up."""
+        """The client reads slower than we write: it must go on reading."""
         super().pause_writing()
-        self._start("stall", self._limits.stall_timeout_seconds, self._stalled)
+        self._all.note_busy(self)
+        self._watch_delivery()
 
     def resume_writing(self) -> None:
         """It has."""
         super().resume_writing()
+        if self.transport.is_closing():
+            return
         self._stop("stall")
+        if not self._is_answering and self._stage is _Stage.NOTHING:
+            self._wait_for_next()
 
     def timeout_keep_alive_handler(self) -> None:
         """The connection was idle for too long."""
-        self.close_idle()
+        if "stall" not in self._timers:
+            # Else the last answer is still being read, however long ago it was written.
+            self.close_idle()
 
     def close_idle(self) -> None:
         """Close a connection that has no request on it."""
@@ -216,6 +217,11 @@ class HttpProtocol(HttpToolsProtocol):
             self.transport.abort()
         else:
             self.transport.close()
+
+    @property
+    def is_delivering(self) -> bool:
+        """Whether a request on it has not been answered to the last byte."""
+        return self._is_answering or self.transport.get_write_buffer_size() > 0
 
     @property
     def _is_answering(self) -> bool:
@@ -227,7 +233,8 @@ class HttpProtocol(HttpToolsProtocol):
         self.timeout_keep_alive_task = self.loop.call_later(
             self._limits.idle_timeout_seconds, self.timeout_keep_alive_handler
         )
-        self._all.note_idle(self)
+        if "stall" not in self._timers:
+            self._all.note_idle(self)
 
     def _not_received(self) -> None:
         if self._stage is _Stage.NOTHING:
@@ -241,7 +248,16 @@ class HttpProtocol(HttpToolsProtocol):
             )
         )
 
-    def _stalled(self) -> None:
+    def _watch_delivery(self) -> None:
+        self._num_unsent_bytes = self.transport.get_write_buffer_size()
+        self._start("stall", self._limits.stall_timeout_seconds, self._check_delivery)
+
+    def _check_delivery(self) -> None:
+        # Nothing is added meanwhile: writers wait until writing resumes. So less is progress,
+        # and one large body may take as long as its reader needs.
+        if self.transport.get_write_buffer_size() < self._num_unsent_bytes:
+            self._watch_delivery()
+            return
         self._on_refusal("slow_reader")
         self.transport.abort()
 

@@ -1,13 +1,21 @@
 """What the head of an HTTP request must be like before anything is done for it."""
 
 import re
+from dataclasses import dataclass
 
 from service.errors import ErrorKind, RequestError
 from service.transport_limits import TransportLimits
 
-__all__ = ["RequestHead"]
+__all__ = ["Receipt", "RequestHead"]
 
 _HOST = re.compile(rb"[A-Za-z0-9._~%!$&'()*+,;=:\[\]-]{0,255}")
+
+
+@dataclass(slots=True)
+class Receipt:
+    """What went wrong with the receipt of a request whose body is being read; None while well."""
+
+    failure: RequestError | None = None
 
 
 class RequestHead:

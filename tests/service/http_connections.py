@@ -21,6 +21,8 @@ from service.transport_limits import TransportLimits
 # Bounds of waiting, far above what is usual.
 PATIENCE_SECONDS = 30.0
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+# Far more than the buffers of both kernels.
+LARGE_BYTES = 1_500_000
 WAIT = b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
@@ -29,7 +31,8 @@ class Application:
     """Answers by path, and notes when clients leave.
 
     /echo answers the length of the body; /wait answers nothing until the client leaves; /flood
-    sends as fast as it is allowed to; everything else is answered at once, its body unread.
+    sends as fast as it is allowed to; /large answers LARGE_BYTES at once; everything else is
+    answered at once, its body unread.
     """
 
     num_left: int = 0
@@ -38,7 +41,9 @@ class Application:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         answer = b"hello"
-        if scope["path"] == "/echo":
+        if scope["path"] == "/large":
+            answer = b"x" * LARGE_BYTES
+        elif scope["path"] == "/echo":
             body = await Request(scope, receive).body()
             answer = str(len(body)).encode()
         elif scope["path"] == "/wait":

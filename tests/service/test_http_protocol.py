@@ -11,6 +11,7 @@ import pytest
 from service.rest_api.connections import SEND_BUFFER_BYTES, tune_socket
 from tests.service.http_connections import (
     GET,
+    LARGE_BYTES,
     PATIENCE_SECONDS,
     WAIT,
     Connection,
@@ -164,6 +165,48 @@ def test_a_client_that_reads_slowly_but_steadily_is_kept(stage: Stage) -> None:
         connection.reset()
 
     stage.play(scenario, stall_timeout_seconds=0.5)
+
+
+LARGE_HEADS = (head(path=b"/large"), head(b"Connection: close", path=b"/large"))
+
+
+@pytest.mark.parametrize("request_head", LARGE_HEADS, ids=["kept", "closed"])
+def test_one_large_body_may_take_longer_than_the_stall_time(
+    stage: Stage, request_head: bytes
+) -> None:
+    """H69: what counts is that the client goes on reading, also past the time of an idle one."""
+
+    async def scenario(server: RunningServer) -> None:
+        connection = await server.connect(receive_buffer_bytes=16 * 1024)
+        await connection.send(request_head)
+        await connection.reader.readuntil(b"\r\n\r\n")
+        for _ in range(LARGE_BYTES // 100_000):
+            await asyncio.sleep(0.07)
+            await connection.reader.readexactly(100_000)
+        assert server.refusals == []
+        assert await connection.is_ended()
+
+    stage.play(scenario, stall_timeout_seconds=0.4, idle_timeout_seconds=0.3)
+
+
+@pytest.mark.parametrize("request_head", LARGE_HEADS, ids=["kept", "closed"])
+def test_a_client_that_stops_in_the_midst_of_a_large_body_is_cut(
+    stage: Stage, request_head: bytes
+) -> None:
+    """H69: the control of the test above."""
+
+    async def scenario(server: RunningServer) -> None:
+        connection = await server.connect(receive_buffer_bytes=16 * 1024)
+        await connection.send(request_head)
+        await connection.reader.readexactly(300_000)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            # The server counts it and tells nobody.
+            while server.refusals != ["slow_reader"]:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+            await connection.reader.readexactly(LARGE_BYTES - 300_000)
+
+    stage.play(scenario, stall_timeout_seconds=0.3, idle_timeout_seconds=0.2)
 
 
 def test_above_the_cap_an_idle_connection_makes_room_and_a_busy_one_does_not(stage: Stage) -> None:
