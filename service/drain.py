@@ -6,6 +6,7 @@ import logging
 from service.health import Health, Stage
 from service.logs import log_fields
 from service.request_log import RequestLog
+from service.servers import Servers
 from service.settings import Settings
 from service.stop_signals import StopSignals
 from service.text_generator import TextGenerator
@@ -23,9 +24,10 @@ async def drain(
     generator: TextGenerator,
     health: Health,
     log: RequestLog,
+    servers: Servers,
     signals: StopSignals,
 ) -> None:
-    """Return when every request has ended and balancers have had time to notice.
+    """Return when every answer has been sent and balancers have had time to notice.
 
     A second signal cuts it short; what still runs then, or when the time is over, is told so.
     """
@@ -33,7 +35,7 @@ async def drain(
     log_fields(_logger, "draining", open_requests=log.num_open, drain_timeout=seconds)
     health.enter(Stage.DRAINING)
     generator.refuse_new()
-    ended = asyncio.create_task(_wait_ended(log, settings.lame_duck))
+    ended = asyncio.create_task(_wait_ended(log, servers, settings.lame_duck))
     hurried = asyncio.create_task(signals.second.wait())
     try:
         # The ports stay open for the lame-duck time even if the drain time is shorter.
@@ -42,14 +44,14 @@ async def drain(
         if not ended.done():
             log_fields(_logger, "drain time over", open_requests=log.num_open)
             generator.end_all()
-            closed = asyncio.create_task(log.wait_all_closed())
-            await asyncio.wait((closed,), timeout=FAREWELL_SECONDS)
-            closed.cancel()
+            await asyncio.wait((ended,), timeout=FAREWELL_SECONDS)
     finally:
         ended.cancel()
         hurried.cancel()
 
 
-async def _wait_ended(log: RequestLog, lame_duck_seconds: float) -> None:
+async def _wait_ended(log: RequestLog, servers: Servers, lame_duck_seconds: float) -> None:
     await asyncio.sleep(lame_duck_seconds)
     await log.wait_all_closed()
+    # A request ends when its answer is written, which may be long before a client has read it.
+    await servers.wait_delivered()

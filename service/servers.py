@@ -87,6 +87,10 @@ class Servers:
         """Return when one of them has ended by itself, and with it the use of the others."""
         await asyncio.wait(self._serving, return_when=asyncio.FIRST_COMPLETED)
 
+    async def wait_delivered(self) -> None:
+        """Return when every answer has been handed to the kernel, which goes on sending it."""
+        await asyncio.gather(self._http.wait_delivered(), self._grpc.wait_delivered())
+
     async def stop(self) -> None:
         """End what is left of every connection, and return when the ports are free.
 

@@ -197,7 +197,8 @@ class Settings:
         metadata=setting(
             Kind.NUMBER,
             10.0,
-            "seconds within which a REST request must have arrived whole",
+            "seconds within which a REST request, or the greeting of a gRPC connection, must have "
+            "arrived whole",
             limits=(0.1, 3600),
             metavar="SECONDS",
         )
@@ -206,7 +207,7 @@ class Settings:
         metadata=setting(
             Kind.NUMBER,
             75.0,
-            "seconds of silence between two requests of one REST connection",
+            "seconds of silence between two requests of one connection",
             limits=(0.1, 86400),
             metavar="SECONDS",
         )

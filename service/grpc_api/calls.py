@@ -60,6 +60,13 @@ class Calls:
         self._log = log
         self._metrics = metrics
         self._limits = limits
+        self._num_open = 0
+        self._all_delivered = asyncio.Event()
+        self._all_delivered.set()
+
+    async def wait_delivered(self) -> None:
+        """Return when no call of our methods is open, its status sent or its client gone."""
+        await self._all_delivered.wait()
 
     def unary(
         self, name: str, request_type: type[RequestT], behaviour: Behaviour[RequestT, Message]
@@ -118,6 +125,7 @@ class Calls:
         context: Context,
     ) -> ResponseT:
         exchange, began = _exchange(context), time.perf_counter()
+        self._follow(context)
         failure: RequestError | None = None
         try:
             with self._log.request(protocol="grpc", route=name, exchange=exchange) as record:
@@ -140,6 +148,20 @@ class Calls:
             # Nobody is there to be told.
             raise asyncio.CancelledError
         await abort(context, failure, request_id=exchange.request_id)
+
+    def _follow(self, context: Context) -> None:
+        # The record of a call ends when its answer is handed to the library, the call when the
+        # client's window has let it through.
+        self._num_open += 1
+        self._all_delivered.clear()
+        # The stubs want an instance of a class that is not there.
+        context.add_done_callback(self._note_done)  # pyright: ignore[reportArgumentType]
+
+    def _note_done(self, context: Context) -> None:
+        del context
+        self._num_open -= 1
+        if self._num_open == 0:
+            self._all_delivered.set()
 
     def _time(
         self, name: str | None, error: RequestError | None, exchange: Exchange, began: float

@@ -63,7 +63,7 @@ class GrpcServer:
         self._tasks: set[asyncio.Task[None]] = set()
         self._server = grpc.aio.server(options=_options(limits))
         handlers = Handlers(generator, models)
-        calls = Calls(SERVICE, log=log, metrics=metrics, limits=limits)
+        calls = self._calls = Calls(SERVICE, log=log, metrics=metrics, limits=limits)
         methods = {
             "GenerateText": calls.unary(
                 "GenerateText", pb.GenerateTextRequest, handlers.generate_text
@@ -93,6 +93,10 @@ class GrpcServer:
         """Take calls from now on."""
         await self._tell_health()
         await self._server.start()
+
+    async def wait_delivered(self) -> None:
+        """Return when every answer of our service has been sent; health watches may go on."""
+        await self._calls.wait_delivered()
 
     async def stop(self) -> None:
         """End what is left (health watches too) and return when the port is free."""
@@ -161,6 +165,9 @@ def _options(limits: TransportLimits) -> list[tuple[str, int]]:
         # Notices within a minute that a peer has lost its power.
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.keepalive_timeout_ms", 20_000),
+        # Connections are not counted here, so those that do nothing must not stay.
+        ("grpc.max_connection_idle_ms", round(limits.idle_timeout_seconds * 1000)),
+        ("grpc.server_handshake_timeout_ms", round(limits.receive_timeout_seconds * 1000)),
     ]
     if limits.max_connection_age_seconds > 0:
         age = round(limits.max_connection_age_seconds * 1000)

@@ -1,5 +1,6 @@
 """All connections of one REST server: how many there may be, and which one makes room."""
 
+import asyncio
 import http
 import resource
 import socket
@@ -20,7 +21,14 @@ SEND_BUFFER_BYTES = 64 * 1024
 _KEEPALIVE = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
 
 
+# A transport tells nobody that its buffer has become empty.
+_DELIVERY_POLL_SECONDS = 0.05
+
+
 class _Connection(Protocol):
+    @property
+    def is_delivering(self) -> bool: ...
+
     def close_idle(self) -> None: ...
 
 
@@ -41,6 +49,11 @@ class Connections:
     def num_open(self) -> int:
         """Connections that have not ended."""
         return len(self._open)
+
+    async def wait_delivered(self) -> None:
+        """Return when every answer has left our buffers; what the kernel has outlives us."""
+        while any(connection.is_delivering for connection in self._open):  # noqa: ASYNC110
+            await asyncio.sleep(_DELIVERY_POLL_SECONDS)
 
     def admit(self, connection: _Connection) -> bool:
         """Take a connection in, at the cost of an idle one when all are taken."""

@@ -71,10 +71,11 @@ class HttpServer:
     ) -> None:
         limits = limits or TransportLimits()
         self._listener = listener
+        self._connections = Connections(limits.max_connections)
         protocol = functools.partial(
             HttpProtocol,
             limits=limits,
-            connections=Connections(limits.max_connections),
+            connections=self._connections,
             on_refusal=on_refusal,
         )
         self._server = _QuietServer(
@@ -95,6 +96,10 @@ class HttpServer:
     async def run(self) -> None:
         """Serve until stopped."""
         await self._server.serve(sockets=[self._listener])
+
+    async def wait_delivered(self) -> None:
+        """Return when every answer has left our buffers."""
+        await self._connections.wait_delivered()
 
     def stop(self) -> None:
         """Take no new connections, give open ones a second, return from `run`."""

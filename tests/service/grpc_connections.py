@@ -19,12 +19,13 @@ from service.text_generator import TextGenerator
 from service.transport_limits import TransportLimits
 from tests.service.http_connections import PATIENCE_SECONDS
 
+LARGE_BYTES = 1024 * 1024
 SERVICE = "nextword.v1.TextGenerationService"
 
 
 @dataclass
 class Core:
-    """Continues the prompt "flood" for ever, and answers nothing to others."""
+    """Continues the prompt "flood" for ever, "large" with a mebibyte, and others not at all."""
 
     num_started: int = 0
     num_left: int = 0
@@ -38,6 +39,9 @@ class Core:
         self.num_started += 1
         self.has_changed.set()
         try:
+            if request.prompt == "large":
+                yield TextPiece(choice=0, text="x" * LARGE_BYTES, token_ids=(1,))
+                return
             while request.prompt == "flood":
                 self.num_sent_bytes += 1024
                 yield TextPiece(choice=0, text="x" * 1024, token_ids=(1,))
@@ -62,6 +66,7 @@ class RunningGrpcServer:
     log: RequestLog
     metrics: Metrics
     port: int
+    server: GrpcServer
 
     def count(self, name: str, **labels: str) -> float:
         """One sample."""
@@ -90,7 +95,7 @@ async def running_grpc_server(**limits: Any) -> AsyncGenerator[RunningGrpcServer
     )
     await server.start()
     try:
-        yield RunningGrpcServer(core, log, metrics, server.port)
+        yield RunningGrpcServer(core, log, metrics, server.port, server)
     finally:
         await server.stop()
 
