@@ -18,7 +18,9 @@ __all__ = [
     "ModelDefaults",
     "RequestedParameters",
     "check_num_choices",
+    "check_num_reports",
     "check_token_ids",
+    "num_reports",
     "resolve_parameters",
 ]
 
@@ -140,10 +142,8 @@ def resolve_parameters(
         raise invalid_value(
             "min_tokens", f"must be at most max_tokens {max_tokens}, got {min_tokens}"
         )
-    num_reported = max_tokens + (num_prompt_tokens if requested.echo else 0)
-    _check_num_reports(requested, num_reported_tokens=num_reported)
     top_k = _or(requested.top_k, defaults.top_k)
-    return EffectiveParameters(
+    effective = EffectiveParameters(
         max_tokens=max_tokens,
         min_tokens=min_tokens,
         temperature=_or(requested.temperature, defaults.temperature),
@@ -163,6 +163,8 @@ def resolve_parameters(
         echo=_or(requested.echo, False),
         ignore_eos=_or(requested.ignore_eos, False),
     )
+    check_num_reports(num_reports(effective, num_prompt_tokens=num_prompt_tokens))
+    return effective
 
 
 def check_num_choices(n: int | None, *, num_prompts: int = 1) -> None:
@@ -176,6 +178,28 @@ def check_num_choices(n: int | None, *, num_prompts: int = 1) -> None:
     if n is not None and n * num_prompts > MAX_CHOICES:
         raise invalid_value(
             "n", f"times the number of prompts must be at most {MAX_CHOICES}, got {n * num_prompts}"
+        )
+
+
+def num_reports(parameters: EffectiveParameters, *, num_prompt_tokens: int) -> int:
+    """Tokens and rivals that the answer to one prompt reports at most."""
+    if parameters.logprobs is None:
+        return 0
+    num_tokens = parameters.max_tokens + (num_prompt_tokens if parameters.echo else 0)
+    return parameters.n * num_tokens * (1 + parameters.logprobs)
+
+
+def check_num_reports(num_reported: int) -> None:
+    """Refuse more tokens and rivals in one answer than are offered, of all its prompts together.
+
+    Raises:
+        RequestError: naming logprobs.
+    """
+    if num_reported > MAX_REPORTS:
+        raise invalid_value(
+            "logprobs",
+            f"of all tokens and their rivals, times n and of all prompts, must be at most "
+            f"{MAX_REPORTS} in one answer, got {num_reported}",
         )
 
 
@@ -194,18 +218,6 @@ def check_token_ids(field: str, ids: Iterable[int], *, vocabulary_size: int) -> 
 
 def _or(value: T | None, default: T) -> T:
     return default if value is None else value
-
-
-def _check_num_reports(requested: RequestedParameters, *, num_reported_tokens: int) -> None:
-    if requested.logprobs is None:
-        return
-    num_reports = _or(requested.n, 1) * num_reported_tokens * (1 + requested.logprobs)
-    if num_reports > MAX_REPORTS:
-        raise invalid_value(
-            "logprobs",
-            f"of all tokens and their rivals, times n, must be at most {MAX_REPORTS} in one "
-            f"answer, got {num_reports}",
-        )
 
 
 def _check_stop(stop: tuple[str, ...]) -> None:

@@ -1,17 +1,14 @@
 """What a request asks to continue, as token ids that fit the model."""
 
-import asyncio
-
 from model.tokenizer import TokenizerError
+from service.bounded_threads import TEXTS
 from service.errors import ErrorKind, RequestError, invalid_value
 from service.generation import GenerationRequest
 from service.parameters import check_token_ids
 from service.served_models import ServedModel
+from service.tokenization import INLINE_TEXT_CHARACTERS
 
 __all__ = ["read_prompt"]
-
-# Shorter texts are tokenized in less time than a thread takes to start.
-INLINE_TEXT_CHARACTERS = 2048
 
 
 async def read_prompt(request: GenerationRequest, model: ServedModel) -> list[int]:
@@ -55,7 +52,7 @@ async def _encode(text: str, model: ServedModel, *, parse_special_tokens: bool) 
     try:
         if len(text) <= INLINE_TEXT_CHARACTERS:
             return encode(text, parse_special_tokens=parse_special_tokens)
-        return await asyncio.to_thread(encode, text, parse_special_tokens=parse_special_tokens)
+        return await TEXTS.run(lambda: encode(text, parse_special_tokens=parse_special_tokens))
     except TokenizerError as error:
         raise invalid_value("prompt", "holds a lone surrogate, which is no character") from error
 

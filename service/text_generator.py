@@ -15,7 +15,7 @@ from service.parameters import resolve_parameters
 from service.prepared_generation import PreparedGeneration
 from service.prompts import read_prompt
 from service.request_log import RequestRecord
-from service.served_models import ServedModels
+from service.served_models import ServedModel, ServedModels
 
 __all__ = ["DEFAULT_TIMEOUT_SECONDS", "MAX_TIMEOUT_SECONDS", "TextGenerator"]
 
@@ -40,13 +40,20 @@ class TextGenerator:
         self._models.fail_all(_draining())
 
     async def prepare(
-        self, request: GenerationRequest, record: RequestRecord
+        self,
+        request: GenerationRequest,
+        record: RequestRecord,
+        *,
+        num_prompts: int = 1,
+        held_tokens: int = 0,
     ) -> PreparedGeneration:
         """Check a request and admit it. The block of what comes back holds its place.
 
         Args:
             request: What to continue, and how.
             record: Filled in on the way.
+            num_prompts: Requests of its call, which are admitted together or not at all.
+            held_tokens: What those of them may cost that were admitted before.
 
         Raises:
             RequestError: It cannot be served, or not now.
@@ -57,7 +64,8 @@ class TextGenerator:
             model = stack.enter_context(self._models.find(request.model).held())
             record.model, record.model_version = model.folder.name, model.folder.version
             deadline = request_deadline(request, received_at=record.received_at)
-            prompt_ids = await read_prompt(request, model)
+            loop_deadline = asyncio.get_running_loop().time() + deadline - time.monotonic()
+            prompt_ids = await _read_in_time(request, model, deadline=loop_deadline)
             parameters = resolve_parameters(
                 request.parameters,
                 request.defaults or model.folder.defaults,
@@ -66,7 +74,11 @@ class TextGenerator:
                 vocabulary_size=model.folder.vocabulary_size,
             )
             client = stack.enter_context(
-                model.admit(len(prompt_ids) + parameters.max_tokens * parameters.n)
+                model.admit(
+                    len(prompt_ids) + parameters.max_tokens * parameters.n,
+                    num_prompts=num_prompts,
+                    held_tokens=held_tokens,
+                )
             )
             record.num_prompt_tokens = len(prompt_ids)
             return PreparedGeneration(
@@ -74,7 +86,7 @@ class TextGenerator:
                 client=client,
                 prompt_ids=prompt_ids,
                 parameters=parameters,
-                deadline=asyncio.get_running_loop().time() + deadline - time.monotonic(),
+                deadline=loop_deadline,
                 record=record,
                 held=stack.pop_all(),
             )
@@ -120,6 +132,29 @@ def request_deadline(request: GenerationRequest, *, received_at: float) -> float
     if timeout is None and request.deadline is None:
         limits.append(received_at + DEFAULT_TIMEOUT_SECONDS)
     return min(limits)
+
+
+async def _read_in_time(
+    request: GenerationRequest, model: ServedModel, *, deadline: float
+) -> list[int]:
+    """The ids of the prompt, if they are known before the deadline, a loop time."""
+    loop = asyncio.get_running_loop()
+    try:
+        # Where others' long texts are in work, this one waits for its turn.
+        async with asyncio.timeout_at(deadline):
+            ids = await read_prompt(request, model)
+    except TimeoutError:
+        raise _too_late() from None
+    # A short prompt lets no timer run.
+    if loop.time() >= deadline:
+        raise _too_late()
+    return ids
+
+
+def _too_late() -> RequestError:
+    return RequestError(
+        ErrorKind.DEADLINE_EXCEEDED, "the deadline passed before the text was complete"
+    )
 
 
 def _draining() -> RequestError:

@@ -1,16 +1,23 @@
 """Texts to tokens and back for clients, without any model at work."""
 
-import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from model.tokenizer import TokenizerError
+from service.bounded_threads import TEXTS
 from service.errors import invalid_value
 from service.model_store import ModelFolder
 from service.parameters import check_token_ids
 from service.served_models import ServedModel
 
-__all__ = ["TextToken", "detokenize", "tokenize"]
+__all__ = ["INLINE_TEXT_CHARACTERS", "TextToken", "detokenize", "tokenize"]
+
+# Shorter texts are tokenized, and as many ids read, in less time than others' long texts may keep
+# them waiting.
+INLINE_TEXT_CHARACTERS = 2048
+
+AnswerT = TypeVar("AnswerT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +30,25 @@ class TextToken:
     end: int
 
 
-async def tokenize(model: ServedModel, text: str) -> list[TextToken]:
-    """The tokens of a text, computed beside the event loop.
+async def tokenize(
+    model: ServedModel, text: str, write: Callable[[list[TextToken]], AnswerT]
+) -> AnswerT:
+    """The tokens of a text as an answer, computed beside the event loop when it is long.
+
+    A text of a megabyte may have a million tokens, many times its size. They live within one job,
+    so that only as many such lists exist as there are jobs at a time, however many texts wait.
+
+    Args:
+        model: Whose tokens.
+        text: What to tokenize.
+        write: Makes the answer of the tokens, possibly in another thread.
 
     Raises:
         RequestError: The text holds a lone surrogate.
     """
-    return await asyncio.to_thread(_tokenize, model, text)
+    if len(text) <= INLINE_TEXT_CHARACTERS:
+        return write(_tokenize(model, text))
+    return await TEXTS.run(lambda: write(_tokenize(model, text)))
 
 
 async def detokenize(model: ServedModel, ids: Sequence[int]) -> str:
@@ -38,12 +57,13 @@ async def detokenize(model: ServedModel, ids: Sequence[int]) -> str:
     Raises:
         RequestError: An id is not in the vocabulary.
     """
-    folder = model.folder
-    check_token_ids("ids", ids, vocabulary_size=folder.vocabulary_size)
-    return await asyncio.to_thread(_detokenize, folder, ids)
+    if len(ids) <= INLINE_TEXT_CHARACTERS:
+        return _detokenize(model.folder, ids)
+    return await TEXTS.run(lambda: _detokenize(model.folder, ids))
 
 
 def _detokenize(folder: ModelFolder, ids: Sequence[int]) -> str:
+    check_token_ids("ids", ids, vocabulary_size=folder.vocabulary_size)
     data = b"".join(folder.token_bytes(token_id) for token_id in ids)
     if folder.tokenizer.strips_leading_space:
         data = data.removeprefix(b" ")

@@ -1,6 +1,5 @@
 """The six calls: message in, core, message out. Errors are mapped around them, in `calls`."""
 
-import asyncio
 import time
 from contextlib import aclosing
 from typing import TypeAlias, cast
@@ -15,6 +14,7 @@ from service.grpc_api.messages import (
     stream_response,
     tokenize_response,
 )
+from service.large_answers import build_answer
 from service.model_facts import facts_of
 from service.request_log import RequestRecord
 from service.served_models import ServedModel, ServedModels
@@ -40,7 +40,8 @@ class Handlers:
         """The whole continuation."""
         request = read_generation_request(message, deadline=_deadline(context))
         async with aclosing(self._generator.stream(request, record)) as pieces:
-            return generate_response([piece async for piece in pieces])
+            whole = [piece async for piece in pieces]
+        return await build_answer(whole, lambda: generate_response(whole))
 
     async def stream_generate_text(
         self, message: pb.StreamGenerateTextRequest, context: Context, record: RequestRecord
@@ -56,8 +57,7 @@ class Handlers:
     ) -> pb.TokenizeResponse:
         """The tokens of a text."""
         model = self._find(message.model if message.HasField("model") else None, record)
-        # A long text has many tokens, and other calls are answered meanwhile.
-        return await asyncio.to_thread(tokenize_response, await tokenize(model, message.text))
+        return await tokenize(model, message.text, tokenize_response)
 
     async def detokenize(
         self, message: pb.DetokenizeRequest, context: Context, record: RequestRecord

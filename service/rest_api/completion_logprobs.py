@@ -3,6 +3,8 @@
 import codecs
 from collections.abc import Sequence
 
+import msgspec
+
 from service.generation import TokenReport
 
 __all__ = ["CompletionLogprobs"]
@@ -29,7 +31,8 @@ class CompletionLogprobs:
         return {
             "tokens": [_token_text(report.token_id, report.bytes) for report in reports],
             "token_logprobs": [report.logprob for report in reports],
-            "top_logprobs": [_top(report) for report in reports],
+            # The large part; JSON at once, so that no encoding of all of it holds up others.
+            "top_logprobs": [msgspec.Raw(msgspec.json.encode(_top(report))) for report in reports],
             "text_offset": offsets,
         }
 

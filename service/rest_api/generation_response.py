@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from service.errors import ErrorKind, RequestError
 from service.generation import GenerationRequest
+from service.large_answers import build_answer
 from service.request_ids import Exchange
 from service.request_log import RequestLog
 from service.rest_api.bodies import read_json_object
@@ -62,7 +63,11 @@ class Answer(Protocol):
         ...
 
     def whole(self, pieces: list[BatchPiece]) -> object:
-        """The body of an answer in one."""
+        """The body of an answer in one; runs beside the event loop when it is large.
+
+        What is large in it is JSON already (`msgspec.Raw`): encoding all in one go would hold the
+        interpreter, and with it every stream, for as long as that takes.
+        """
         ...
 
 
@@ -137,10 +142,11 @@ async def _events(answer: Answer, pieces: AsyncGenerator[BatchPiece]) -> AsyncIt
 
 
 async def _send_whole(answer: Answer, pieces: AsyncGenerator[BatchPiece], send: Send) -> None:
-    body = answer.whole([piece async for piece in pieces])
-    response = Response(
-        msgspec.json.encode(body), media_type="application/json", headers=dict(answer.headers)
+    whole = [piece async for piece in pieces]
+    body = await build_answer(
+        (each.piece for each in whole), lambda: msgspec.json.encode(answer.whole(whole))
     )
+    response = Response(body, media_type="application/json", headers=dict(answer.headers))
     await response({"type": "http"}, _nothing_to_receive, send)
 
 

@@ -129,15 +129,14 @@ def _generation_object(pieces: list[TextPiece]) -> dict[str, object]:
     summary = pieces[-1].summary
     assert summary is not None
     values = _summary_object(summary)
-    choices = [
-        _choice_object(index, [piece for piece in pieces if piece.choice == index])
-        for index in range(summary.parameters.n)
-    ]
+    choices: list[list[TextPiece]] = [[] for _ in range(summary.parameters.n)]
+    for piece in pieces:
+        choices[piece.choice].append(piece)
     return {
         "id": values.pop("id"),
         "model": values.pop("model"),
         "model_version": values.pop("model_version"),
-        "choices": choices,
+        "choices": [_choice_object(index, parts) for index, parts in enumerate(choices)],
         **values,
     }
 
@@ -149,8 +148,12 @@ def _choice_object(index: int, pieces: list[TextPiece]) -> dict[str, object]:
         "token_ids": [token_id for piece in pieces for token_id in piece.token_ids],
         "finish_reason": pieces[-1].finish_reason,
     }
-    if reports := [report for piece in pieces for report in piece.reports]:
-        choice["logprobs"] = [_report_object(report) for report in reports]
+    # One by one: together they may take a hundred megabytes before they are JSON.
+    reports = [
+        msgspec.json.encode(_report_object(report)) for piece in pieces for report in piece.reports
+    ]
+    if reports:
+        choice["logprobs"] = msgspec.Raw(b"[%b]" % b",".join(reports))
     return choice
 
 

@@ -1,7 +1,5 @@
 """The native routes: generate, tokenize, detokenize, models, and the page that lists all routes."""
 
-import asyncio
-
 import msgspec
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -49,7 +47,7 @@ def native_router(generator: TextGenerator, models: ServedModels, log: RequestLo
             record.model, record.model_version = model.folder.name, model.folder.version
             if text is None:
                 raise invalid_value("text", "must be given")
-            body = await asyncio.to_thread(encode_tokens, await tokenize(model, text))
+            body = await tokenize(model, text, encode_tokens)
             return Response(body, media_type="application/json")
 
     @router.post("/v1/detokenize", response_model=None)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from service.errors import ErrorKind, RequestError
 from service.generation import GenerationRequest, TextPiece
+from service.parameters import check_num_reports, num_reports
 from service.prepared_generation import PreparedGeneration
 from service.request_log import RequestRecord
 from service.text_generator import TextGenerator
@@ -76,13 +77,29 @@ async def _prepare(
     parts: Sequence[RequestRecord],
     stack: ExitStack,
 ) -> list[PreparedGeneration]:
-    """Have every prompt accepted, all by one version of the model."""
+    """Have every prompt accepted, all by one version of the model.
+
+    Raises:
+        RequestError: One is not, all together report too much, or versions change too fast.
+    """
     for _ in range(MAX_PREPARATIONS):
         with ExitStack() as attempt:
-            prompts = [
-                attempt.enter_context(await generator.prepare(request, part))
-                for request, part in zip(requests, parts, strict=True)
-            ]
+            prompts: list[PreparedGeneration] = []
+            num_reported = 0
+            for request, part in zip(requests, parts, strict=True):
+                prompt = attempt.enter_context(
+                    await generator.prepare(
+                        request,
+                        part,
+                        num_prompts=len(requests),
+                        held_tokens=sum(each.cost_tokens for each in prompts),
+                    )
+                )
+                num_reported += num_reports(
+                    prompt.parameters, num_prompt_tokens=prompt.num_prompt_tokens
+                )
+                check_num_reports(num_reported)
+                prompts.append(prompt)
             if len({(prompt.model_name, prompt.model_version) for prompt in prompts}) == 1:
                 stack.enter_context(attempt.pop_all())
                 return prompts

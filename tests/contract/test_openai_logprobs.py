@@ -140,3 +140,15 @@ def test_logprobs_are_bounded_and_have_no_magic_values(server: Server) -> None:
         assert (response.status_code, error["param"]) == (400, "logprobs"), logprobs
     response = server.post(PATH, BASE | {"max_tokens": 0})
     assert (response.status_code, response.json()["error"]["param"]) == (400, "max_tokens")
+
+
+@pytest.mark.parametrize("is_streamed", [False, True])
+def test_reports_of_all_prompts_together_are_bounded(server: Server, *, is_streamed: bool) -> None:
+    """H26: each prompt alone is far below what one answer may report."""
+    body = {"max_tokens": 110, "logprobs": 20, "n": 10, "prompt": ["x"] * 12}
+    response = server.post(PATH, BASE | body | {"stream": is_streamed})
+    error = response.json()["error"]
+    assert (response.status_code, error["param"]) == (400, "logprobs"), error
+    assert "at most 262144" in error["message"]
+    answer = complete(server, **body | {"max_tokens": 1, "n": 1})
+    assert [len(choice["logprobs"]["tokens"]) for choice in answer["choices"]] == [1] * 12

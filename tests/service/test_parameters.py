@@ -12,6 +12,8 @@ from service.parameters import (
     ModelDefaults,
     RequestedParameters,
     check_num_choices,
+    check_num_reports,
+    num_reports,
     resolve_parameters,
 )
 
@@ -80,6 +82,22 @@ def test_reports_of_one_answer_are_bounded() -> None:
     assert error.value.field == "logprobs"
     resolve(replace(asked, echo=False), num_prompt_tokens=8)
     resolve(replace(asked, logprobs=19), num_prompt_tokens=8)
+
+
+def test_reports_are_counted_as_they_come_in_the_answer() -> None:
+    """H26: what the prompts of a call have together is bounded as what one has."""
+    asked = RequestedParameters(n=2, logprobs=4, max_tokens=30)
+    for changes, expected in (
+        ({}, 2 * 30 * 5),
+        ({"echo": True}, 2 * (30 + 10) * 5),
+        ({"logprobs": None}, 0),
+        ({"logprobs": 0}, 2 * 30),
+    ):
+        assert num_reports(resolve(replace(asked, **changes)), num_prompt_tokens=10) == expected
+    check_num_reports(2**18)
+    with pytest.raises(RequestError) as error:
+        check_num_reports(2**18 + 1)
+    assert error.value.field == "logprobs"
 
 
 def test_prompts_times_choices_are_bounded_by_one_rule() -> None:
