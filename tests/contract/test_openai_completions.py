@@ -252,3 +252,16 @@ def test_vllms_keys_are_honoured(server: Server) -> None:
     }
     late = complete(server, stop_token_ids=[5], logit_bias={"5": 100}, min_tokens=3)
     assert late["usage"]["completion_tokens"] == 3
+
+
+def test_prompts_that_can_never_be_taken_on_together_are_not_to_be_tried_again(
+    server: Server,
+) -> None:
+    """H21, H94: four run and eight wait at most; a thirteenth has no place in an idle server."""
+    assert len(complete(server, prompt=["x"] * 12, max_tokens=1)["choices"]) == 12
+    response = server.post(PATH, BASE | {"prompt": ["x"] * 13, "max_tokens": 1})
+    assert response.status_code == 400
+    error = response.json()["error"]
+    assert (error["code"], error["param"]) == ("invalid_value", "prompt")
+    assert "12" in error["message"]
+    assert "13" in error["message"]
