@@ -3,11 +3,13 @@
 `make campaign-faults`. A request is poisoned at its prompt, in its continuation, in the sampler or
 in the detokenizer: it must end with an error, and its neighbours must give what they give alone.
 When the engine is lost, every waiting client must have an answer and the server be ready again.
-With --control a poison reaches the rows of its neighbours, and the campaign must fail.
+With --control a poison reaches the rows of its neighbours, and nobody watches over engines that are
+lost; the status is 3 when each of these was noticed.
 """
 
 import argparse
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -16,21 +18,26 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import httpx2
 
 from campaigns.leaks import settle
-from campaigns.poisons import CONTROL_VARIABLE, Poison
+from campaigns.poisons import CONTROL_VARIABLE, UNWATCHED_VARIABLE, Poison
 from campaigns.server_process import ServerProcess, running_server
 from campaigns.stream_clients import Outcome, StreamClients
 from campaigns.tiny_model import publish_tiny_model
+from campaigns.verdict import control_status
 
 __all__ = ["EXPECTED", "Faults"]
 
 NUM_NEIGHBOURS = 8
 CONTEXT_TOKENS = 4096
 READY_SECONDS = 120.0
+# A lost engine is noticed within 4 seconds; one that nobody watches stays lost for good.
+CONTROL_SECONDS = 30.0
+LOSSES = ("frozen", "killed", "without its device")
 EXPECTED = {
     Poison.PREFILL: "numerical_error",
     Poison.DECODE: "numerical_error",
@@ -38,6 +45,8 @@ EXPECTED = {
     Poison.SAMPLER: "internal_error",
     Poison.DETOKENIZER: "internal_error",
 }
+# Those whose numbers can reach other rows.
+SPREADING = (Poison.PREFILL, Poison.DECODE)
 _LONG = {"prompt": "x", "max_tokens": CONTEXT_TOKENS - 100, "ignore_eos": True}
 
 
@@ -98,7 +107,7 @@ class Faults:
         if num_equal != expected:
             self.found.append(f"{poison.name}: {expected - num_equal} neighbours changed")
 
-    async def lose(self, name: str) -> None:
+    async def lose(self, name: str, *, patience_seconds: float = READY_SECONDS) -> None:
         """Freeze the engine, kill it, or let its device be lost, under load."""
         restarts = self._server.metric("nextword_engine_restarts{")
         waiting = [
@@ -109,20 +118,37 @@ class Faults:
         began = time.monotonic()
         match name:
             case "frozen":
-                os.kill(self._engine(), signal.SIGSTOP)
+                os.kill(self.engine(), signal.SIGSTOP)
             case "killed":
-                os.kill(self._engine(), signal.SIGKILL)
+                os.kill(self.engine(), signal.SIGKILL)
             case _:
                 body = {"prompt": "x", "max_tokens": 9, "seed": int(Poison.DEVICE)}
                 waiting.append(asyncio.create_task(self._clients.stream("rest", body)))
-        async with asyncio.timeout(READY_SECONDS):
-            outcomes = await asyncio.gather(*waiting)
-        answered = time.monotonic() - began
-        ends = Counter(outcome.error or "whole" for outcome in outcomes)
-        await self._until(lambda: self._server.metric("nextword_engine_restarts{") > restarts)
+        answered, late = await asyncio.wait(waiting, timeout=patience_seconds)
+        for task in late:
+            task.cancel()
+        if late:
+            await asyncio.wait(late)
+            self.found.append(
+                f"engine {name}: {len(late)} of {len(waiting)} clients have no answer after "
+                f"{patience_seconds:g} s"
+            )
+            return
+        answered_after = time.monotonic() - began
+        ends = Counter(task.result().error or "whole" for task in answered)
+        try:
+            await self._until(
+                lambda: self._server.metric("nextword_engine_restarts{") > restarts,
+                seconds=patience_seconds,
+            )
+        except TimeoutError:
+            self.found.append(
+                f"engine {name}: {dict(ends)}, but not started again after {patience_seconds:g} s"
+            )
+            return
         await self._until(self._is_ready)
         print(
-            f"engine {name}: {dict(ends)} after {answered:.1f} s, "
+            f"engine {name}: {dict(ends)} after {answered_after:.1f} s, "
             f"ready again after {time.monotonic() - began:.1f} s"
         )
         if set(ends) != {"engine_unavailable"}:
@@ -134,7 +160,8 @@ class Faults:
     def _is_ready(self) -> bool:
         return httpx2.get(self._server.rest + "/readyz", timeout=60).status_code == 200
 
-    def _engine(self) -> int:
+    def engine(self) -> int:
+        """The engine's process id."""
         command = ["ps", "-o", "pid=", "--ppid", str(self._server.process.pid)]
         (number,) = subprocess.run(command, capture_output=True, check=True).stdout.split()
         return int(number)
@@ -143,46 +170,95 @@ class Faults:
         await asyncio.sleep(seconds)
         return await self._clients.stream(protocol, body)
 
-    async def _until(self, is_true: Callable[[], bool]) -> None:
-        async with asyncio.timeout(READY_SECONDS):
+    async def _until(self, is_true: Callable[[], bool], *, seconds: float = READY_SECONDS) -> None:
+        async with asyncio.timeout(seconds):
             while not await asyncio.to_thread(is_true):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
 
 
-async def play(faults: Faults, *, num_rounds: int) -> None:
-    """The whole campaign."""
+def play(server: ServerProcess, *, num_rounds: int) -> list[str]:
+    """The whole campaign; what was wrong."""
+    faults = Faults(server)
+
+    async def run() -> None:
+        await faults.learn()
+        for poison in EXPECTED:
+            await faults.poison(poison, num_rounds=num_rounds)
+        if not faults.found:
+            for name in LOSSES:
+                await faults.lose(name)
+
+    asyncio.run(run())
+    faults.found += settle(server)
+    steps = server.metric("nextword_engine_batch_requests_count{")
+    small = server.metric('nextword_engine_batch_requests_bucket{le="8.0"')
+    restarts = server.metric("nextword_engine_restarts{")
+    failed = server.metric("nextword_requests_total{") - server.metric(
+        'nextword_requests_total{model="tiny",outcome="ok"'
+    )
+    print(f"{steps - small:g} of {steps:g} steps had more than 8 requests")
+    print(f"{failed:g} requests counted as failed, {restarts:g} engines started again")
+    if steps == small:
+        faults.found.append("no step had all nine requests: that path was not taken")
+    if not faults.found and restarts < len(LOSSES):
+        faults.found.append(f"{len(LOSSES)} engines were lost and {restarts:g} started again")
+    return faults.found
+
+
+def play_control(model: Path) -> int:
+    """Poisons that spread, then lost engines that nobody watches over; the exit status."""
+    noticed: list[str] = []
+    os.environ[CONTROL_VARIABLE] = "1"
+    with _server(model) as server:
+        faults = Faults(server)
+        asyncio.run(faults.learn())
+        for poison in SPREADING:
+            asyncio.run(faults.poison(poison, num_rounds=2))
+        assert server.metric("nextword_engine_restarts{") == 0, "the control's engine fell over"
+        noticed += [line for line in faults.found if line.endswith("neighbours changed")]
+    del os.environ[CONTROL_VARIABLE]
+    os.environ[UNWATCHED_VARIABLE] = "1"
+    for name in LOSSES:
+        with _server(model) as server:
+            noticed += asyncio.run(_lose_unwatched(Faults(server), name))[:1]
+    return control_status(noticed, is_complete=len(noticed) == len(SPREADING) + len(LOSSES))
+
+
+async def _lose_unwatched(faults: Faults, name: str) -> list[str]:
+    engine = faults.engine()
     await faults.learn()
-    for poison in EXPECTED:
-        await faults.poison(poison, num_rounds=num_rounds)
-    if not faults.found:
-        for name in ("frozen", "killed", "without its device"):
-            await faults.lose(name)
+    try:
+        await faults.lose(name, patience_seconds=CONTROL_SECONDS)
+    finally:
+        # A frozen process would outlive its server.
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(engine, signal.SIGKILL)
+    return faults.found
+
+
+def _server(model: Path) -> AbstractContextManager[ServerProcess]:
+    return running_server(
+        *("--model", str(model), "--threads", "1", "--dtype", "f32", "--device", "cpu"),
+        *("--max-running", "16", "--log-level", "error"),
+        module=("campaigns.poisoned_server",),
+    )
 
 
 def main() -> int:
-    """Run the campaign; 0 when nothing was wrong."""
+    """Run the campaign; 0 when nothing was wrong, 3 when all of the control was noticed."""
     parser = argparse.ArgumentParser(description="Poisoned requests and lost engines.")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--control", action="store_true", help="let poisons reach neighbours")
+    parser.add_argument("--control", action="store_true", help="break the engine and its watch")
     arguments = parser.parse_args()
-    if arguments.control:
-        os.environ[CONTROL_VARIABLE] = "1"
     with tempfile.TemporaryDirectory() as folder:
         model = publish_tiny_model(Path(folder) / "tiny", context_tokens=CONTEXT_TOKENS)
-        flags = ["--model", str(model), "--threads", "1", "--dtype", "f32", "--device", "cpu"]
-        flags += ["--max-running", "16", "--log-level", "error"]
-        with running_server(*flags, module=("campaigns.poisoned_server",)) as server:
-            faults = Faults(server)
-            asyncio.run(play(faults, num_rounds=arguments.rounds))
-            faults.found += settle(server)
-            steps = server.metric("nextword_engine_batch_requests_count{")
-            small = server.metric('nextword_engine_batch_requests_bucket{le="8.0"')
-            print(f"{steps - small:g} of {steps:g} steps had more than 8 requests")
-            if steps == small:
-                faults.found.append("no step had all nine requests: that path was not taken")
-    for fault in faults.found:
+        if arguments.control:
+            return play_control(model)
+        with _server(model) as server:
+            found = play(server, num_rounds=arguments.rounds)
+    for fault in found:
         print("FAULT:", fault)
-    return 1 if faults.found else 0
+    return 1 if found else 0
 
 
 if __name__ == "__main__":

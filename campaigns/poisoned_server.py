@@ -1,10 +1,14 @@
 """The real server with an engine in which some requests are poisoned, and a front with one more."""
 
+import asyncio
+import os
 import sys
 
-from campaigns.poisons import NUM_TOKENS_BEFORE, Poison
+from campaigns.poisons import NUM_TOKENS_BEFORE, UNWATCHED_VARIABLE, Poison
 from service import engine_launch
 from service.choice_text import ChoiceText
+from service.engine_client import EngineClient
+from service.engine_supervisor import EngineSupervisor
 from service.generation import TextPiece
 from service.main import main
 from service.model_store import ModelFolder
@@ -35,7 +39,20 @@ def poison_detokenizer() -> None:
     ChoiceText.take = altered_take
 
 
+def stop_watching() -> None:
+    """Let the supervisor sleep through whatever happens to its engine."""
+
+    async def wait_for_nothing(self: EngineSupervisor, client: EngineClient) -> str:
+        del self, client
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    EngineSupervisor._wait_for_trouble = wait_for_nothing  # pyright: ignore[reportPrivateUsage]
+
+
 if __name__ == "__main__":
+    if UNWATCHED_VARIABLE in os.environ:
+        stop_watching()
     engine_launch.ENGINE_MODULE = "campaigns.poisoned_engine"
     poison_detokenizer()
     sys.exit(main())

@@ -2,10 +2,12 @@
 
 import enum
 
-__all__ = ["CONTROL_VARIABLE", "NUM_TOKENS_BEFORE", "Poison"]
+__all__ = ["CONTROL_VARIABLE", "NUM_TOKENS_BEFORE", "UNWATCHED_VARIABLE", "Poison"]
 
 # Set for an engine that lets a poison reach the neighbours.
 CONTROL_VARIABLE = "NEXTWORD_CAMPAIGN_SPREADS_POISON"
+# Set for a server that never notices that its engine is lost.
+UNWATCHED_VARIABLE = "NEXTWORD_CAMPAIGN_ENGINE_UNWATCHED"
 # Tokens that a request gets before a poison of its continuation works.
 NUM_TOKENS_BEFORE = 5
 
