@@ -1,8 +1,12 @@
 """A running `nextword-serve`, as the tests see it."""
 
+import json
 import signal
+import socket
 import subprocess
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -11,6 +15,8 @@ import httpx2
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
 START_SECONDS = 60
+# Bounds of waiting, far above what is usual.
+PATIENCE_SECONDS = 40.0
 
 
 @dataclass
@@ -62,3 +68,24 @@ def health_stub(channel: grpc.Channel) -> Any:
 
 
 StartServer: TypeAlias = Callable[..., Server]
+
+
+def wait_until(is_true: Callable[[], bool]) -> None:
+    """Poll until something holds; fail when it does not in a long time."""
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not is_true():
+        assert time.monotonic() < end
+        threading.Event().wait(0.02)
+
+
+def raw_request(server: Server, body: Mapping[str, object]) -> socket.socket:
+    """An open connection with a request on it, so that it can be cut off abruptly."""
+    host, _, port = server.rest.removeprefix("http://").partition(":")
+    connection = socket.socket()
+    # Before it connects, so that the window is small from the start.
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)
+    connection.connect((host, int(port)))
+    content = json.dumps(body).encode()
+    head = f"POST /v1/generate HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
+    connection.sendall(f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content)
+    return connection

@@ -4,9 +4,6 @@ import json
 import os
 import signal
 import socket
-import threading
-import time
-from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import cast
 
@@ -18,30 +15,17 @@ from nextword.v1 import text_generation_pb2 as pb
 from nextword.v1.text_generation_pb2_grpc import TextGenerationServiceStub
 
 from tests.contract.callers import Caller, Callers
-from tests.contract.live_server import Server, StartServer, health_stub
+from tests.contract.live_server import (
+    PATIENCE_SECONDS,
+    Server,
+    StartServer,
+    health_stub,
+    raw_request,
+    wait_until,
+)
 
-# Bounds of waiting, far above what is usual.
-PATIENCE_SECONDS = 40.0
 # Some seconds of work for the tiny model.
 LONG = {"prompt": "x", "max_tokens": 4000, "ignore_eos": True, "temperature": 1.0}
-
-
-def wait_until(is_true: Callable[[], bool]) -> None:
-    """Poll until something holds; fail when it does not in a long time."""
-    end = time.monotonic() + PATIENCE_SECONDS
-    while not is_true():
-        assert time.monotonic() < end
-        threading.Event().wait(0.02)
-
-
-def raw_request(server: Server, body: Mapping[str, object]) -> socket.socket:
-    """An open connection with a request on it, so that it can be cut off abruptly."""
-    host, _, port = server.rest.removeprefix("http://").partition(":")
-    connection = socket.create_connection((host, int(port)))
-    content = json.dumps(body).encode()
-    head = f"POST /v1/generate HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
-    connection.sendall(f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content)
-    return connection
 
 
 def cancelled_count(server: Server) -> float:
@@ -158,6 +142,25 @@ def test_sigterm_lets_running_streams_end_and_refuses_new_ones(
             assert outcome.finish_reason == "length"
     assert server.process.wait(PATIENCE_SECONDS) == 0
     assert is_gone(engine)
+
+
+def test_probes_are_answered_while_the_engine_is_full(server: Server) -> None:
+    """H102: four streams run and eight wait; no probe waits for any of them."""
+    connections = [raw_request(server, LONG | {"stream": True}) for _ in range(12)]
+    wait_until(lambda: server.metric("nextword_requests_in_flight") == 12)
+    with grpc.insecure_channel(server.grpc) as channel:
+        for _ in range(20):
+            assert server.get("/livez").status_code == 200
+            assert server.get("/readyz").status_code == 200
+            answer = health_stub(channel).Check(
+                health_pb2.HealthCheckRequest(), timeout=PATIENCE_SECONDS
+            )
+            assert answer.status == health_pb2.HealthCheckResponse.SERVING
+    # All the while.
+    assert server.metric("nextword_engine_running") == 4
+    for connection in connections:
+        connection.close()
+    wait_until(lambda: server.metric("nextword_requests_in_flight") == 0)
 
 
 def test_what_outlasts_the_drain_gets_an_explicit_end(start_server: StartServer) -> None:
