@@ -1,6 +1,4 @@
-"""A model store with what is served of it: engines are doubles; files, the order of versions and the
-books of what is served are real.
-"""
+"""A model store with what is served of it: engines are doubles, all else is real."""
 
 import asyncio
 from dataclasses import dataclass, field
