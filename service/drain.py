@@ -2,11 +2,11 @@
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 
 from service.health import Health, Stage
 from service.logs import log_fields
 from service.request_log import RequestLog
-from service.servers import Servers
 from service.settings import Settings
 from service.stop_signals import StopSignals
 from service.text_generator import TextGenerator
@@ -24,7 +24,7 @@ async def drain(
     generator: TextGenerator,
     health: Health,
     log: RequestLog,
-    servers: Servers,
+    wait_delivered: Callable[[], Awaitable[None]],
     signals: StopSignals,
 ) -> None:
     """Return when every answer has been sent and balancers have had time to notice.
@@ -35,7 +35,7 @@ async def drain(
     log_fields(_logger, "draining", open_requests=log.num_open, drain_timeout=seconds)
     health.enter(Stage.DRAINING)
     generator.refuse_new()
-    ended = asyncio.create_task(_wait_ended(log, servers, settings.lame_duck))
+    ended = asyncio.create_task(_wait_ended(log, wait_delivered, settings.lame_duck))
     hurried = asyncio.create_task(signals.second.wait())
     try:
         # The ports stay open for the lame-duck time even if the drain time is shorter.
@@ -50,8 +50,10 @@ async def drain(
         hurried.cancel()
 
 
-async def _wait_ended(log: RequestLog, servers: Servers, lame_duck_seconds: float) -> None:
+async def _wait_ended(
+    log: RequestLog, wait_delivered: Callable[[], Awaitable[None]], lame_duck_seconds: float
+) -> None:
     await asyncio.sleep(lame_duck_seconds)
     await log.wait_all_closed()
     # A request ends when its answer is written, which may be long before a client has read it.
-    await servers.wait_delivered()
+    await wait_delivered()

@@ -150,7 +150,7 @@ async def _serve(settings: Settings, choice: ModelChoice) -> int:
             # No version is taken up by a server that leaves.
             watching.cancel()
             await asyncio.wait((watching,))
-        await drain(settings, generator, health, log, servers, signals)
+        await drain(settings, generator, health, log, servers.wait_delivered, signals)
     finally:
         tasks = [task for task in (loading, stopping, failing, watching) if task is not None]
         for task in tasks:
