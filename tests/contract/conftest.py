@@ -1,6 +1,5 @@
 """A real server process with a tiny real model, and one way to call it over each transport."""
 
-import json
 import os
 import re
 import subprocess
@@ -11,15 +10,10 @@ from pathlib import Path
 from typing import IO
 
 import pytest
-import torch
 
-from model.config import ModelConfig
-from model.store import publish
-from model.transformer import Transformer
-from model.weights import save_weights
+from campaigns.tiny_model import publish_tiny_model
 from tests.contract.callers import CALLERS, Caller, Callers
 from tests.contract.live_server import Server, StartServer
-from training.tokenizer_training import save_tokenizer, train_tokenizer
 
 CONTEXT_TOKENS = 4096
 
@@ -27,35 +21,8 @@ CONTEXT_TOKENS = 4096
 @pytest.fixture(scope="session")
 def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A published version of a random two-layer model over bytes."""
-    tokenizer = train_tokenizer(["any text"], kind="bytes", vocab_size=257, announce=_say_nothing)
-    config = ModelConfig(
-        vocab_size=tokenizer.get_vocab_size(),
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=16,
-        max_position_embeddings=CONTEXT_TOKENS,
-        eos_token_ids=(0,),
-    )
-    model = Transformer(config)
-    model.initialize(torch.Generator().manual_seed(1))
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.dim() > 1:
-                # Fresh weights give nearly equal logits; these prefer some tokens.
-                parameter.mul_(4)
-
-    def write(directory: Path) -> None:
-        (directory / "config.json").write_text(json.dumps(config.to_dict()))
-        generation = {"temperature": 0.9, "top_k": 40, "max_new_tokens": 12}
-        (directory / "generation_config.json").write_text(json.dumps(generation))
-        (directory / "README.md").write_text("# tiny\n\nA random model.\n")
-        save_tokenizer(tokenizer, directory, context_length=CONTEXT_TOKENS)
-        save_weights(model, directory, dtype=torch.float32, max_shard_bytes=1 << 24)
-
-    return publish(tmp_path_factory.mktemp("store") / "tiny", write, manifest={})
+    root = tmp_path_factory.mktemp("store") / "tiny"
+    return publish_tiny_model(root, context_tokens=CONTEXT_TOKENS)
 
 
 @pytest.fixture(scope="session")
@@ -120,10 +87,6 @@ def call(request: pytest.FixtureRequest) -> Caller:
 def callers() -> Callers:
     """All four ways by name."""
     return CALLERS
-
-
-def _say_nothing(text: str) -> None:
-    del text
 
 
 def _collect(stream: IO[str], lines: list[str]) -> None:
