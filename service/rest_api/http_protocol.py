@@ -73,7 +73,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take the connection, unless there are too many."""
+        """Take the connection, unless there are too many; the base class declares less of it."""
         super().connection_made(transport)
         transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
         tune_socket(cast("socket.socket", transport.get_extra_info("socket")))
@@ -162,7 +162,8 @@ class HttpProtocol(HttpToolsProtocol):
             version=parser.get_http_version(),
             wants_upgrade=parser.should_upgrade(),
         )
-        self.scope["state"]["receipt"] = self._receipt  # type: ignore[typeddict-item]
+        state = self.scope["state"]  # type: ignore[typeddict-item]  # uvicorn always sets it
+        state["receipt"] = self._receipt
         super().on_headers_complete()
         self._stage = _Stage.BODY
 

@@ -47,6 +47,7 @@ class Browser:
     def texts(self, selector: str) -> list[str]:
         """The text of each element that a selector finds, as it is in the page."""
         return [
+            # Selenium's type names every kind of property; this one is a string.
             element.get_property("textContent")  # type: ignore[misc]
             for element in self.all(selector)
         ]
