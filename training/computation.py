@@ -51,19 +51,17 @@ class Computation:
         self._loss_function: Callable[[Tensor], Tensor] | None = None
 
     def gradients(
-        self, windows: NDArray[np.int64], *, seed: int, clip: float, wants_stop: bool
-    ) -> tuple[Tensor, Tensor, bool]:
+        self, windows: NDArray[np.int64], *, seed: int, wants_stop: bool
+    ) -> tuple[Tensor, bool]:
         """Set the gradients of the mean loss of a batch, over all processes.
 
         Args:
             windows: This process's rows [B, T + 1] of the batch.
             seed: Of dropout.
-            clip: Largest norm of all gradients together; 0 is off.
             wants_stop: Whether this process was asked to stop.
 
         Returns:
-            Loss and norm of the gradients before clipping, as scalars on the device, and whether
-            any process was asked to stop.
+            The loss as a scalar on the device, and whether any process was asked to stop.
         """
         self.model.train()
         torch.manual_seed(seed)
@@ -80,8 +78,7 @@ class Computation:
             gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
             self._processes.average([*gradients, total, stop])
             wants_stop = bool(stop > 0)
-        norm: Tensor = torch.nn.utils.clip_grad_norm_(self.model.parameters(), clip or float("inf"))
-        return total, norm, wants_stop
+        return total, wants_stop
 
     def logits(self, token_ids_BT: Tensor) -> Tensor:
         """Logits [B, T, V] in the number type of training; for evaluations along the way."""

@@ -7,11 +7,13 @@ shape are orthogonalised together: at small widths many small products cost more
 
 from collections import defaultdict
 from collections.abc import Mapping
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from training.config import OptimizerSettings
+from training.parameter_run import ParameterRun
 
 __all__ = ["Optimizer", "orthogonalize"]
 
@@ -41,67 +43,83 @@ class Optimizer:
     """Updates all parameters of a model from their gradients.
 
     Args:
-        model: Its parameters are updated in place.
+        model: Its parameters are updated in place. They become views of a few long tensors, one
+            for each way of updating, because dozens of small operations take longer than few.
         settings: Rates, decay and momenta.
 
-    The rates given at each ``step`` are multiplied by ``rate_scale``, so that a schedule is one
-    number between 0 and 1.
+    Each update is ``take_gradients`` and then ``step``. The rates given at each ``step`` are
+    multiplied by ``rate_scale``, so that a schedule is one number between 0 and 1.
     """
 
     def __init__(self, model: nn.Module, settings: OptimizerSettings) -> None:
         self.settings = settings
-        self._names: dict[Tensor, str] = {
-            parameter: name for name, parameter in model.named_parameters()
-        }
-        by_shape: dict[torch.Size, list[Tensor]] = defaultdict(list)
-        decayed: list[Tensor] = []
-        plain: list[Tensor] = []
-        for parameter, name in self._names.items():
+        matrices: dict[torch.Size, dict[str, nn.Parameter]] = defaultdict(dict)
+        decayed: dict[str, nn.Parameter] = {}
+        plain: dict[str, nn.Parameter] = {}
+        for name, parameter in model.named_parameters():
             if settings.name == "muon" and ".layers." in name and parameter.dim() == 2:
-                by_shape[parameter.shape].append(parameter)
+                matrices[parameter.shape][name] = parameter
             elif parameter.dim() == 2 and settings.name == "adamw":
-                decayed.append(parameter)
+                decayed[name] = parameter
             else:
-                plain.append(parameter)
-        self._matrices = list(by_shape.values())
-        self._momenta = [
-            torch.zeros(len(group), *group[0].shape, device=group[0].device)
-            for group in self._matrices
-        ]
+                plain[name] = parameter
+        self._matrices = [ParameterRun(group) for group in matrices.values()]
+        self._momenta = [torch.zeros_like(run.values) for run in self._matrices]
+        decays = [(settings.weight_decay, decayed), (0.0, plain)]
+        runs = [(decay, ParameterRun(group)) for decay, group in decays if group]
+        self._adam_runs = [run for _, run in runs]
         self._adam = torch.optim.AdamW(
-            [
-                {"params": decayed, "weight_decay": settings.weight_decay},
-                {"params": plain, "weight_decay": 0.0},
-            ],
+            [{"params": [run.values], "weight_decay": decay} for decay, run in runs],
             lr=settings.adam_learning_rate,
             betas=(settings.beta1, settings.beta2),
             fused=True,
         )
 
     @torch.no_grad()
+    def take_gradients(self, *, clip: float) -> Tensor:
+        """Take the gradients from the parameters for the next ``step``, scaled down where large.
+
+        Args:
+            clip: Largest norm of all gradients together; 0 is off.
+
+        Returns:
+            The norm of all gradients together before clipping, a scalar on the device.
+        """
+        runs = [*self._matrices, *self._adam_runs]
+        gradients = [run.take_gradients() for run in runs]
+        norms = [cast(Tensor, torch.linalg.vector_norm(gradient)) for gradient in gradients]
+        norm = cast(Tensor, torch.linalg.vector_norm(torch.stack(norms)))
+        if clip:
+            # The small number keeps a gradient of nothing but zeros from becoming NaN.
+            scale = (clip / (norm + 1e-6)).clamp_(max=1.0)
+            for gradient in gradients:
+                gradient.mul_(scale)
+        return norm
+
+    @torch.no_grad()
     def step(self, *, rate_scale: float) -> None:
-        """Apply the gradients once and clear them."""
+        """Apply the gradients taken last, once."""
         for group in self._adam.param_groups:
             group["lr"] = self.settings.adam_learning_rate * rate_scale
         self._adam.step()
         self._adam.zero_grad(set_to_none=True)
-        for parameters, momentum in zip(self._matrices, self._momenta, strict=True):
-            self._step_matrices(parameters, momentum, self.settings.learning_rate * rate_scale)
+        for run, momentum in zip(self._matrices, self._momenta, strict=True):
+            self._step_matrices(run, momentum, self.settings.learning_rate * rate_scale)
 
-    def _step_matrices(self, parameters: list[Tensor], momentum_NMK: Tensor, rate: float) -> None:
-        gradients_NMK = torch.stack([_gradient(parameter) for parameter in parameters])
-        momentum_NMK.lerp_(gradients_NMK, 1.0 - self.settings.momentum)
-        nesterov_NMK = gradients_NMK.lerp_(momentum_NMK, self.settings.momentum)
+    def _step_matrices(self, run: ParameterRun, momentum: Tensor, rate: float) -> None:
+        gradient = run.gradient()
+        momentum.lerp_(gradient, 1.0 - self.settings.momentum)
+        nesterov_NMK = run.stacked(gradient.lerp_(momentum, self.settings.momentum))
         if nesterov_NMK.is_cuda:
             nesterov_NMK = nesterov_NMK.bfloat16()
         updates_NMK = orthogonalize(nesterov_NMK).float()
         rows, columns = updates_NMK.shape[-2:]
         # A tall matrix changes its output as much per step as a wide one.
         scale = max(1.0, rows / columns) ** 0.5
-        torch._foreach_mul_(parameters, 1.0 - rate * self.settings.weight_decay)  # pyright: ignore
-        torch._foreach_add_(parameters, list(updates_NMK.unbind()), alpha=-rate * scale)  # pyright: ignore
-        for parameter in parameters:
-            parameter.grad = None
+        matrices_NMK = run.stacked(run.values)
+        matrices_NMK.mul_(1.0 - rate * self.settings.weight_decay)
+        matrices_NMK.add_(updates_NMK, alpha=-rate * scale)
+        run.values.grad = None
 
     @property
     def peak_rate(self) -> float:
@@ -113,31 +131,29 @@ class Optimizer:
     def state_tensors(self) -> dict[str, Tensor]:
         """Everything that the next step depends on, by name; the tensors are not copied."""
         tensors: dict[str, Tensor] = {}
-        for parameters, momentum in zip(self._matrices, self._momenta, strict=True):
-            for parameter, buffer in zip(parameters, momentum.unbind(), strict=True):
-                tensors[f"momentum.{self._names[parameter]}"] = buffer
-        for parameter, state in self._adam.state.items():
-            for key, value in state.items():
-                tensors[f"{key}.{self._names[parameter]}"] = value
+        for run, momentum in zip(self._matrices, self._momenta, strict=True):
+            for name, buffer in run.named_views(momentum):
+                tensors[f"momentum.{name}"] = buffer
+        for run in self._adam_runs:
+            for key, value in self._adam.state[run.values].items():
+                for name, part in run.named_views(value):
+                    tensors[f"{key}.{name}"] = part
         return tensors
 
     @torch.no_grad()
     def load_state_tensors(self, tensors: Mapping[str, Tensor]) -> None:
         """Take over what ``state_tensors`` of an equal optimizer returned."""
-        for parameters, momentum in zip(self._matrices, self._momenta, strict=True):
-            for parameter, buffer in zip(parameters, momentum.unbind(), strict=True):
-                buffer.copy_(tensors[f"momentum.{self._names[parameter]}"])
-        for group in self._adam.param_groups:
-            for parameter in group["params"]:
-                name = self._names[parameter]
-                self._adam.state[parameter] = {
-                    # AdamW's fused kernel wants its counter beside the parameter.
-                    key: tensors[f"{key}.{name}"].to(parameter.device, torch.float32).clone()
-                    for key in ("step", "exp_avg", "exp_avg_sq")
-                    if f"{key}.{name}" in tensors
-                }
-
-
-def _gradient(parameter: Tensor) -> Tensor:
-    assert parameter.grad is not None, "step() needs a backward pass before it"
-    return parameter.grad
+        for run, momentum in zip(self._matrices, self._momenta, strict=True):
+            for name, buffer in run.named_views(momentum):
+                buffer.copy_(tensors[f"momentum.{name}"])
+        # Before its first step AdamW holds nothing.
+        has_stepped = any(name.startswith("exp_avg.") for name in tensors)
+        for run in self._adam_runs if has_stepped else []:
+            # Its fused kernel wants the counter beside the parameters.
+            state = {"step": torch.zeros((), device=run.values.device)}
+            for key in ("exp_avg", "exp_avg_sq"):
+                state[key] = torch.zeros_like(run.values)
+            for key, value in state.items():
+                for name, part in run.named_views(value):
+                    part.copy_(tensors[f"{key}.{name}"])
+            self._adam.state[run.values] = state

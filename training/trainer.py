@@ -160,12 +160,12 @@ class Trainer:
         self._readings.begin()
         state, rank, count = self.state, self._processes.rank, self._processes.count
         windows = self._windows.batch(state.step, rank=rank, num_processes=count)
-        loss, self._norm, self._is_stopping = self._computation.gradients(
+        loss, self._is_stopping = self._computation.gradients(
             windows,
             seed=step_seed(self._schedule.seed, state.step, rank),
-            clip=self._config.optimizer.gradient_clip,
             wants_stop=self._stop.is_made,
         )
+        self._norm = self._optimizer.take_gradients(clip=self._config.optimizer.gradient_clip)
         if count == 1:
             self._is_stopping = self._stop.is_made
         if self._computation.device.type == "cpu" and not math.isfinite(float(loss + self._norm)):

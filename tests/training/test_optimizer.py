@@ -17,12 +17,12 @@ from training.optimizer import Optimizer, orthogonalize
 SETTINGS = OptimizerSettings(learning_rate=0.02, adam_learning_rate=0.003, weight_decay=0.1)
 
 
-def tiny_model() -> Transformer:
+def tiny_model(hidden_size: int = 16, intermediate_size: int = 32) -> Transformer:
     """Two layers with matrices of several shapes."""
     config = ModelConfig(
         vocab_size=40,
-        hidden_size=16,
-        intermediate_size=32,
+        hidden_size=hidden_size,
+        intermediate_size=intermediate_size,
         num_hidden_layers=2,
         num_attention_heads=2,
         num_key_value_heads=1,
@@ -119,19 +119,47 @@ class PlainOptimizer:
 
 
 @pytest.mark.parametrize("name", ["muon", "adamw"])
-def test_updates_are_those_of_the_plain_algorithm(name: str) -> None:
+@pytest.mark.parametrize("widths", [(16, 32), (13, 27)])
+def test_updates_are_those_of_the_plain_algorithm(name: str, widths: tuple[int, int]) -> None:
     settings = OptimizerSettings(name=name)  # pyright: ignore[reportArgumentType]
-    model = tiny_model()
+    model = tiny_model(*widths)
     twin = copy.deepcopy(model)
     optimizer, plain = Optimizer(model, settings), PlainOptimizer(twin, settings)
     for step in range(6):
         give_gradients(model, step)
         give_gradients(twin, step)
+        optimizer.take_gradients(clip=0)
         optimizer.step(rate_scale=1.0 - 0.1 * step)
         plain.step(1.0 - 0.1 * step)
     for (key, ours), theirs in zip(model.named_parameters(), twin.parameters(), strict=True):
         assert torch.allclose(ours, theirs, atol=2e-5), key
         assert ours.grad is None
+
+
+@pytest.mark.parametrize("name", ["muon", "adamw"])
+def test_clipping_limits_the_norm_of_all_gradients_together(name: str) -> None:
+    settings = OptimizerSettings(
+        name=name,  # pyright: ignore[reportArgumentType]
+        learning_rate=0.0,
+        momentum=0.0,
+        beta1=0.0,
+        beta2=0.0,
+    )
+    model, twin = tiny_model(13, 27), tiny_model(13, 27)
+    one, other = Optimizer(model, settings), Optimizer(twin, settings)
+    give_gradients(model, 1)
+    give_gradients(twin, 1)
+    gradients = [p.grad.clone() for p in twin.parameters() if p.grad is not None]
+    whole = math.sqrt(sum(float(gradient.square().sum()) for gradient in gradients))
+    assert float(other.take_gradients(clip=whole * 1.01)) == pytest.approx(whole)
+    assert float(one.take_gradients(clip=0.01)) == pytest.approx(whole)
+    # What a momentum without memory holds afterwards is the gradient itself, or its square.
+    one.step(rate_scale=1.0)
+    other.step(rate_scale=1.0)
+    small, large = one.state_tensors(), other.state_tensors()
+    for name_of_state in (key for key in small if key.startswith(("momentum", "exp_avg."))):
+        ratio = small[name_of_state] / large[name_of_state]
+        assert torch.allclose(ratio, torch.tensor(0.01 / whole), rtol=1e-3), name_of_state
 
 
 @pytest.mark.parametrize("name", ["muon", "adamw"])
@@ -141,6 +169,7 @@ def test_saved_state_continues_bit_identically(name: str) -> None:
     optimizer = Optimizer(model, settings)
     for step in range(3):
         give_gradients(model, step)
+        optimizer.take_gradients(clip=0)
         optimizer.step(rate_scale=1.0)
     twin = copy.deepcopy(model)
     resumed = Optimizer(twin, settings)
@@ -148,7 +177,9 @@ def test_saved_state_continues_bit_identically(name: str) -> None:
     for step in range(3, 6):
         give_gradients(model, step)
         give_gradients(twin, step)
+        optimizer.take_gradients(clip=0)
         optimizer.step(rate_scale=0.5)
+        resumed.take_gradients(clip=0)
         resumed.step(rate_scale=0.5)
     for ours, theirs in zip(model.parameters(), twin.parameters(), strict=True):
         assert torch.equal(ours, theirs)
@@ -159,6 +190,7 @@ def test_every_parameter_is_updated_once() -> None:
     before = [parameter.detach().clone() for parameter in model.parameters()]
     optimizer = Optimizer(model, SETTINGS)
     give_gradients(model, 1)
+    optimizer.take_gradients(clip=0)
     optimizer.step(rate_scale=1.0)
     for old, new in zip(before, model.parameters(), strict=True):
         assert not torch.equal(old, new)
