@@ -96,13 +96,15 @@ def check_name(name: str) -> None:
 
 
 def list_names(root: Path) -> tuple[str, ...]:
-    """Names in a store that have at least one version, sorted.
+    """Names in a store that have at least one version or cannot be looked into, sorted.
+
+    What a name alone is at fault for does not hide the others; `list_versions` says it.
 
     Raises:
         ArtifactError: ``root`` is not a readable folder.
     """
     names = [name for name in _folders_in(root) if NAME_PATTERN.fullmatch(name)]
-    return tuple(sorted(name for name in names if list_versions(root / name)))
+    return tuple(sorted(name for name in names if _may_have_versions(root / name)))
 
 
 def list_versions(name_directory: Path) -> tuple[str, ...]:
@@ -220,6 +222,13 @@ def _folders_in(directory: Path) -> list[str]:
         ]
     except OSError as error:
         raise ArtifactError(f"{directory}: {error.strerror or 'cannot be read'}") from error
+
+
+def _may_have_versions(name_directory: Path) -> bool:
+    try:
+        return bool(list_versions(name_directory))
+    except ArtifactError:
+        return True
 
 
 def _read_current(path: Path) -> str:

@@ -44,7 +44,8 @@ class ModelChoice:
     @property
     def num_models(self) -> int:
         """Versions that may be loaded at once, those aside that replace another."""
-        return len(self.folders) + len(self.stored) + len(self.pins)
+        names = [name for name, stored in self.stored.items() if stored.versions]
+        return len(self.folders) + len(names) + len(self.pins)
 
 
 def choose_models(settings: Settings) -> ModelChoice:
@@ -70,8 +71,11 @@ def choose_models(settings: Settings) -> ModelChoice:
                 f"two models are called {folder.name}, one of them in {root}; give the other "
                 "another name: --model NAME=DIR"
             )
-    if not folders and not stored:
-        raise StoreError(f"{root}: no model that can be served; `make train` makes one")
+    if not folders and not any(each.versions for each in stored.values()):
+        faults = [f"; {each.fault}" for each in stored.values()]
+        raise StoreError(
+            f"{root}: no model that can be served{''.join(faults)}; `make train` makes one"
+        )
     pins = tuple(_pin(text, root, stored) for text in settings.pin)
     return ModelChoice(folders=folders, root=root, stored=stored, pins=pins)
 

@@ -16,7 +16,7 @@ __all__ = ["RefusalBook", "Verdict"]
 
 _logger = logging.getLogger(__name__)
 
-# Stands where a version would, when the file `current` itself is at fault.
+# Stands where a version would, when the file `current` or the name's folder is at fault.
 CURRENT_FILE = "current"
 
 
@@ -56,7 +56,7 @@ class RefusalBook:
         self._publish(name)
 
     def note_fault(self, name: str, fault: str | None) -> None:
-        """Note what is wrong with a name's file `current`; None is nothing."""
+        """Note why it cannot be told which version of a name is current; None is nothing."""
         if fault == self._faults.get(name):
             return
         if fault is None:
@@ -64,7 +64,7 @@ class RefusalBook:
         else:
             self._faults[name] = fault
             self._figures.swaps.labels(name, CURRENT_FILE).inc()
-            _logger.error("%s: the file current cannot be followed: %s", name, fault)
+            _logger.error("%s: which version is current cannot be told: %s", name, fault)
         self._publish(name)
 
     def keep_only(self, name: str, versions: Iterable[str]) -> None:

@@ -28,9 +28,9 @@ class StoredName:
 
     Attributes:
         directory: ROOT/NAME.
-        versions: Oldest first; at least one.
+        versions: Oldest first; at least one, unless the folder cannot be read.
         current: What the file ``current`` says, None where there is none or it says nothing good.
-        fault: What is wrong with that file, None where nothing is.
+        fault: What is wrong with that file or with the folder, None where nothing is.
     """
 
     name: str
@@ -52,7 +52,7 @@ class StoredName:
     def wanted(self, serving: str) -> tuple[str, ...]:
         """Versions to try instead of the one that is served, newest first; none while it is right.
 
-        Where ``current`` cannot be followed, what is served stays.
+        Where what is wanted cannot be told, what is served stays.
         """
         if self.fault is not None:
             return ()
@@ -65,7 +65,7 @@ class StoredName:
 
 
 def scan_store(root: Path) -> dict[str, StoredName]:
-    """All names of a store; one that cannot be read, or is just leaving, is left out and logged.
+    """All names of a store, those included that cannot be read; one just leaving is left out.
 
     Raises:
         StoreError: The folder cannot be read.
@@ -76,10 +76,19 @@ def scan_store(root: Path) -> dict[str, StoredName]:
         raise StoreError(str(error)) from None
     found: dict[str, StoredName] = {}
     for name in names:
+        directory = root / name
         try:
-            found[name] = _scan_name(name, root / name)
+            found[name] = _scan_name(name, directory)
         except (ArtifactError, OSError) as error:
-            _logger.error("%s is passed over: %s", name, error)
+            fault = _in_words(error, directory)
+            if os.path.exists(directory):
+                # Kept with its fault, which is said once and shown to clients, and what is
+                # served of it does not count as having left.
+                found[name] = StoredName(
+                    name=name, directory=directory, versions=(), current=None, fault=fault
+                )
+            else:
+                _logger.error("%s is passed over: %s", name, fault)
     return found
 
 
@@ -110,10 +119,17 @@ def _scan_name(name: str, directory: Path) -> StoredName:
         try:
             current = resolve_version(directory)
         except ArtifactError as error:
-            fault = str(error).replace(f"{directory}/", "").replace(str(directory), name)
+            fault = _in_words(error, directory)
     return StoredName(
         name=name, directory=directory, versions=versions, current=current, fault=fault
     )
+
+
+def _in_words(error: ArtifactError | OSError, directory: Path) -> str:
+    """An error without the place of the store: clients see it too."""
+    if isinstance(error, OSError):
+        return f"{directory.name}: {error.strerror or 'cannot be read'}"
+    return str(error).replace(f"{directory}/", "").replace(str(directory), directory.name)
 
 
 def _is_newer(version: str, than: str) -> bool:

@@ -1,6 +1,10 @@
 """A model store with what is served of it: engines are doubles, all else is real."""
 
 import asyncio
+import os
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -11,6 +15,8 @@ from service.metrics import Metrics
 from service.model_loader import ModelLoader, Refusal, VersionRefusedError
 from service.served_models import ServedModel, ServedModels
 from service.store_watch import StoreWatch
+
+NOBODY = 65534
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,27 @@ class Model:
 
     async def stop(self) -> None:
         self.stopped.set()
+
+
+@contextmanager
+def open_folder() -> Generator[Path]:
+    """A folder that anybody may enter; pytest's own are closed to other users."""
+    with tempfile.TemporaryDirectory() as root:
+        os.chmod(root, 0o755)
+        yield Path(root)
+
+
+@contextmanager
+def as_anybody() -> Generator[None]:
+    """Without root's right to read everything, where the tests run as root."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
 
 
 def fault_of(directory: Path) -> str:

@@ -8,8 +8,11 @@ import pytest
 
 from model.store import list_names
 from service import store_scan
+from service.model_choice import choose_models
 from service.model_store import StoreError
+from service.settings_sources import load_settings
 from service.store_scan import StoredName, folder_signature, scan_store
+from tests.service.store_scene import as_anybody, open_folder
 
 
 def store(root: Path, *versions: str, current: str | None = None) -> StoredName:
@@ -88,6 +91,29 @@ def test_a_name_that_vanishes_while_it_is_looked_at_hides_no_other(
     monkeypatch.setattr(store_scan, "list_names", listed_then_gone)
     assert scan_store(tmp_path).keys() == {"tiny"}
     assert any("gone is passed over" in record.message for record in caplog.records)
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o444])
+def test_a_name_that_cannot_be_read_hides_no_other(mode: int) -> None:
+    """Closed altogether, or its names can be listed and nothing in it can be reached."""
+    with open_folder() as root:
+        store(root, "1", current="1")
+        (root / "closed" / "1").mkdir(parents=True)
+        (root / "closed").chmod(mode)
+        with as_anybody():
+            found = scan_store(root)
+            assert list_names(root) == ("closed", "tiny")
+    assert found["tiny"].candidates == ("1",)
+    assert found["closed"].fault == "closed: Permission denied"
+    assert found["closed"].candidates == found["closed"].wanted("1") == ()
+
+
+def test_a_store_of_nothing_but_closed_names_says_which() -> None:
+    with open_folder() as root:
+        (root / "closed").mkdir(mode=0o000)
+        settings = load_settings(["--models", str(root)]).settings
+        with as_anybody(), pytest.raises(StoreError, match="closed: Permission denied"):
+            choose_models(settings)
 
 
 def test_a_folder_that_vanishes_while_it_is_signed_is_no_error(

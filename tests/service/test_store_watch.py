@@ -13,7 +13,7 @@ from service.model_loader import ModelLoader
 from service.model_store import StoreError
 from service.store_scan import scan_store
 from service.store_watch import StoreWatch
-from tests.service.store_scene import Scene, tiny
+from tests.service.store_scene import Scene, as_anybody, open_folder, tiny
 
 
 def test_a_newer_version_is_taken_up_and_the_old_one_ends_with_its_requests(
@@ -101,6 +101,32 @@ def test_current_points_back_and_a_broken_one_changes_nothing(tmp_path: Path) ->
         await scene.watch.close()
 
     asyncio.run(follow())
+
+
+def test_a_name_that_cannot_be_read_for_a_while_is_served_on_and_said_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def follow(root: Path) -> None:
+        scene = Scene(root)
+        scene.open(tiny("1"))
+        for name, version in (("tiny", "1"), ("tiny", "2"), ("other", "1")):
+            scene.add(name, version)
+        (root / "tiny").chmod(0o000)
+        with as_anybody():
+            for _ in range(2):
+                assert await scene.look() == ["tiny@1", "other@1"]
+        (refused,) = scene.models.refused("tiny")
+        assert refused.reason == "tiny: Permission denied"
+        (root / "tiny").chmod(0o755)
+        assert await scene.look() == ["tiny@2", "other@1"]
+        assert scene.models.refused("tiny") == ()
+        await scene.watch.close()
+
+    with open_folder() as root:
+        asyncio.run(follow(root))
+    messages = [record.message for record in caplog.records]
+    assert sum("tiny: which version is current cannot be told" in line for line in messages) == 1
+    assert not any("has left the store" in line for line in messages)
 
 
 def test_new_names_are_served_and_the_default_stays(tmp_path: Path) -> None:
