@@ -12,6 +12,7 @@ from collections.abc import Callable
 from service.engine.messages import Heartbeat, Load, Phase, StepOutput
 from service.engine_client import EngineClient
 from service.engine_launch import EngineLoadError, launch_engine
+from service.errors import RequestError
 
 __all__ = ["EngineState", "EngineSupervisor"]
 
@@ -100,6 +101,11 @@ class EngineSupervisor:
         client = await self._launch(in_background=in_background)
         self._watching = asyncio.create_task(self._watch(), name=f"engine-watch-{self._name}")
         return client
+
+    def fail_all(self, error: RequestError) -> None:
+        """End every request of the running process, of one too that takes no new ones."""
+        if self._client is not None:
+            self._client.fail_all(error)
 
     async def stop(self) -> None:
         """End the process for good."""

@@ -137,8 +137,7 @@ class ServedModels:
     def fail_all(self, error: RequestError) -> None:
         """End every running request of every engine with an error."""
         for model in self.engines:
-            if (client := model.supervisor.client) is not None:
-                client.fail_all(error)
+            model.supervisor.fail_all(error)
 
     def _labels(self, name: str) -> list[str]:
         current = self._current.get(name)

@@ -4,13 +4,22 @@ import asyncio
 import socket
 import subprocess
 import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import cast
 
 import pytest
 
-from service.engine.messages import Loaded, Submit
+from service import engine_supervisor
+from service.engine.frames import encode_frame
+from service.engine.messages import Heartbeat, Load, Loaded, Phase, StepCounters, Submit
 from service.engine_client import EngineClient
 from service.engine_launch import EngineConnection
+from service.engine_supervisor import EngineSupervisor
 from service.errors import ErrorKind, RequestError
+from service.served_models import ServedModel, ServedModels
+from tests.service.store_scene import Folder
 
 PATIENCE_SECONDS = 20.0
 LOADED = Loaded(
@@ -28,26 +37,98 @@ LOADED = Loaded(
 )
 
 
+SUBMIT = Submit(request_id=0, prompt_ids=[1], max_tokens=1)
+LEAVING = RequestError(ErrorKind.DRAINING, "leaving")
+
+
+@dataclass(frozen=True)
+class Model:
+    """What ending all requests needs of a served model."""
+
+    folder: Folder
+    supervisor: EngineSupervisor
+    label: str = "tiny@1"
+
+
+@asynccontextmanager
+async def connected() -> AsyncGenerator[tuple[EngineConnection, socket.socket]]:
+    """A connection to a process that has nothing to say, and the end from which it would speak."""
+    ours, theirs = socket.socketpair()
+    process = subprocess.Popen([sys.executable, "-c", ""])  # noqa: ASYNC220
+    with theirs:
+        reader, writer = await asyncio.open_unix_connection(sock=ours)
+        yield EngineConnection(process, reader, writer, LOADED), theirs
+
+
 def test_a_request_that_opens_after_all_were_ended_ends_the_same_way() -> None:
     """H106: accepted before the drain time was over, and submitted after it."""
 
     async def body() -> None:
-        ours, theirs = socket.socketpair()
-        process = subprocess.Popen([sys.executable, "-c", ""])  # noqa: ASYNC220
-        with theirs:
-            reader, writer = await asyncio.open_unix_connection(sock=ours)
-            connection = EngineConnection(process, reader, writer, LOADED)
+        async with connected() as (connection, _):
             client = EngineClient(connection, on_report=lambda report: None)
             deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
-            submit = Submit(request_id=0, prompt_ids=[1], max_tokens=1)
-            with client.open(submit, deadline=deadline) as stream:
-                client.fail_all(RequestError(ErrorKind.DRAINING, "leaving"))
+            with client.open(SUBMIT, deadline=deadline) as stream:
+                client.fail_all(LEAVING)
                 with pytest.raises(RequestError) as running:
                     await anext(stream)
             with pytest.raises(RequestError) as late:
-                client.open(submit, deadline=deadline)
+                client.open(SUBMIT, deadline=deadline)
             assert running.value.kind is late.value.kind is ErrorKind.DRAINING
             assert client.num_streams == 0
             await client.close(gently=False)
+
+    asyncio.run(asyncio.wait_for(body(), PATIENCE_SECONDS))
+
+
+def test_requests_of_an_engine_that_has_stalled_end_with_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """H106: it takes no new requests at that moment, but those that it has wait for an end."""
+    load = Load(
+        directory="none",
+        device="cpu",
+        dtype="f32",
+        num_threads=1,
+        max_running=4,
+        max_context_tokens=None,
+    )
+    beat = Heartbeat(
+        step=1,
+        phase=Phase.STALLED,
+        num_running=0,
+        num_waiting=1,
+        num_free_blocks=0,
+        num_blocks=4,
+        counters=StepCounters(
+            num_reused_tokens=0, num_preemptions=0, num_chunked_prompts=0, num_mixed_steps=0
+        ),
+    )
+
+    async def body() -> None:
+        async with connected() as (connection, engine):
+
+            async def launch(load: Load, *, in_background: bool) -> EngineConnection:
+                return connection
+
+            monkeypatch.setattr(engine_supervisor, "launch_engine", launch)
+            changed = asyncio.Event()
+            supervisor = EngineSupervisor(
+                load, name="tiny", on_report=lambda report: None, on_change=changed.set
+            )
+            models = ServedModels()
+            models.open([cast("ServedModel", Model(Folder("tiny", "1"), supervisor))], [])
+            client = await supervisor.start()
+            deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
+            with client.open(SUBMIT, deadline=deadline) as stream:
+                engine.sendall(encode_frame(beat))
+                while supervisor.client is not None:
+                    changed.clear()
+                    await changed.wait()
+                models.fail_all(LEAVING)
+                with pytest.raises(RequestError) as caught:
+                    await anext(stream)
+            assert caught.value.kind is ErrorKind.DRAINING
+            engine.shutdown(socket.SHUT_RDWR)
+            await supervisor.stop()
 
     asyncio.run(asyncio.wait_for(body(), PATIENCE_SECONDS))
