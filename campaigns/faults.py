@@ -109,7 +109,7 @@ class Faults:
 
     async def lose(self, name: str, *, patience_seconds: float = READY_SECONDS) -> None:
         """Freeze the engine, kill it, or let its device be lost, under load."""
-        restarts = self._server.metric("nextword_engine_restarts{")
+        restarts = self._server.metric("nextword_engine_restarts_total{")
         waiting = [
             asyncio.create_task(self._clients.stream(("rest", "grpc")[number % 2], _LONG))
             for number in range(NUM_NEIGHBOURS)
@@ -138,7 +138,7 @@ class Faults:
         ends = Counter(task.result().error or "whole" for task in answered)
         try:
             await self._until(
-                lambda: self._server.metric("nextword_engine_restarts{") > restarts,
+                lambda: self._server.metric("nextword_engine_restarts_total{") > restarts,
                 seconds=patience_seconds,
             )
         except TimeoutError:
@@ -192,7 +192,7 @@ def play(server: ServerProcess, *, num_rounds: int) -> list[str]:
     faults.found += settle(server)
     steps = server.metric("nextword_engine_batch_requests_count{")
     small = server.metric('nextword_engine_batch_requests_bucket{le="8.0"')
-    restarts = server.metric("nextword_engine_restarts{")
+    restarts = server.metric("nextword_engine_restarts_total{")
     failed = server.metric("nextword_requests_total{") - server.metric(
         'nextword_requests_total{model="tiny",outcome="ok"'
     )
@@ -214,7 +214,8 @@ def play_control(model: Path) -> int:
         asyncio.run(faults.learn())
         for poison in SPREADING:
             asyncio.run(faults.poison(poison, num_rounds=2))
-        assert server.metric("nextword_engine_restarts{") == 0, "the control's engine fell over"
+        restarts = server.metric("nextword_engine_restarts_total{")
+        assert restarts == 0, "the control's engine fell over"
         noticed += [line for line in faults.found if line.endswith("neighbours changed")]
     del os.environ[CONTROL_VARIABLE]
     os.environ[UNWATCHED_VARIABLE] = "1"

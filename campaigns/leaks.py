@@ -115,7 +115,7 @@ def check_control(server: ServerProcess, plans: list[Plan]) -> int:
     # Whatever else ends a stream would leave something behind for another reason.
     assert set(counts) == {"whole", "cut"}, counts
     left = settle(server)
-    assert server.metric("nextword_engine_restarts{") == 0, "the control's engine fell over"
+    assert server.metric("nextword_engine_restarts_total{") == 0, "the control's engine fell over"
     return control_status(left)
 
 

@@ -69,6 +69,16 @@ class EngineFigures:
 
     def reporter(self, name: str, version: str, is_ready: Callable[[], bool]) -> "EngineReporter":
         """What an engine of a model reports to."""
+        self.metrics.note_model(name)
+        for counter in (
+            self.reused_tokens,
+            self.preemptions,
+            self.chunked_prompts,
+            self.mixed_steps,
+        ):
+            counter.labels(name)
+        for limit in ("requests", "tokens"):
+            self.not_admitted.labels(name, limit)
         return EngineReporter(self, name, version, is_ready)
 
     def update(self, name: str, reporter: "EngineReporter", load: _Load | None) -> None:

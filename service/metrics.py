@@ -4,6 +4,8 @@ Names are OpenTelemetry's where it has one, spelled as Prometheus spells them, e
 figures of engines and of the model store are declared in `engine_figures`.
 """
 
+from collections.abc import Callable
+
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -78,10 +80,16 @@ class Metrics:
             "Tokens delivered, whatever became of their request.",
             "model",
         )
+        self.api_key_rereads = self._counter(
+            "nextword_api_key_rereads",
+            "Changes of the file of API keys: taken_up, or refused with the keys from before kept.",
+            "outcome",
+        )
         self.log_records_dropped = self._counter(
             "nextword_log_records_dropped", "Log records that their sink did not take in time."
         )
         self._num_dropped_told = 0
+        self._count_elsewhere: Callable[[], None] = _nothing
 
     def _declare_latencies(self) -> None:
         # Of what succeeded only: a request that failed or was cancelled says nothing of latency.
@@ -132,8 +140,8 @@ class Metrics:
         self.running = self._gauge("nextword_engine_running", "Requests in the batch.")
         self.waiting = self._gauge("nextword_engine_waiting", "Requests in the engine's queue.")
         self.is_ready = self._gauge("nextword_model_ready", "1 while the model can answer.")
-        self.engine_restarts = self._gauge(
-            "nextword_engine_restarts", "Engine processes started after the first."
+        self.engine_restarts = self._counter(
+            "nextword_engine_restarts", "Engine processes started after the first.", "model"
         )
         self.load_seconds = self._gauge("nextword_model_load_seconds", "Load time of the engine.")
         self.info = Gauge(
@@ -157,8 +165,18 @@ class Metrics:
         """The REST server ended something that never became a request, or no longer was one."""
         self.rejected.labels("rest", reason).inc()
 
+    def note_model(self, model: str) -> None:
+        """Begin the series of a model at zero, so that the first count is seen as an increase."""
+        self.prompt_tokens.labels(model)
+        self.completion_tokens.labels(model)
+
+    def count_before_scrapes(self, count: Callable[[], None]) -> None:
+        """Let something that is counted elsewhere be brought up to date before each scrape."""
+        self._count_elsewhere = count
+
     def refresh(self) -> None:
         """Bring up to date what is counted elsewhere; before each scrape."""
+        self._count_elsewhere()
         num_dropped = num_dropped_records()
         self.log_records_dropped.inc(num_dropped - self._num_dropped_told)
         self._num_dropped_told = num_dropped
@@ -174,3 +192,7 @@ class Metrics:
     ) -> Histogram:
         buckets = sorted({*SECONDS_BUCKETS, *extra})
         return Histogram(name, description, labels, buckets=buckets, registry=self.registry)
+
+
+def _nothing() -> None:
+    pass

@@ -12,7 +12,7 @@ from service.model_loader import VersionRefusedError
 from service.served_models import RefusedVersion, ServedModels
 from service.store_scan import Signature
 
-__all__ = ["RefusalBook", "Verdict"]
+__all__ = ["CURRENT_FILE", "RefusalBook", "Verdict"]
 
 _logger = logging.getLogger(__name__)
 

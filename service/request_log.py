@@ -7,6 +7,7 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
+from service.api_keys import ApiKey
 from service.errors import ErrorKind, RequestError
 from service.gap_histogram import GapTally
 from service.logs import log_fields
@@ -34,8 +35,10 @@ class RequestRecord:
         protocol: "rest" or "grpc".
         route: Route template or method name.
         model: Name of the model that serves it, None before one is found.
+        api_key: Which key it came with, None where none is asked for.
         started_at: When it entered the batch.
         gaps: Between the deliveries of each of its texts; shared by the parts of a call.
+        num_counted_tokens: Those of its completion that the metrics have already.
     """
 
     request_id: str
@@ -44,12 +47,14 @@ class RequestRecord:
     received_at: float = field(default_factory=time.monotonic)
     model: str | None = None
     model_version: str | None = None
+    api_key: ApiKey | None = None
     num_prompt_tokens: int = 0
     num_completion_tokens: int = 0
     started_at: float | None = None
     first_token_at: float | None = None
     finished_at: float | None = None
     gaps: GapTally | None = None
+    num_counted_tokens: int = 0
     _last_token_at: dict[int, float] = field(default_factory=dict[int, float], init=False)
 
     def note_tokens(self, choice: int) -> None:
@@ -81,6 +86,8 @@ class RequestLog:
         self._metrics = metrics
         self._max_open = max_open
         self.num_open = 0
+        self._open: dict[int, RequestRecord] = {}
+        metrics.count_before_scrapes(self._count_open)
         self._all_closed = asyncio.Event()
         self._all_closed.set()
 
@@ -103,9 +110,11 @@ class RequestLog:
             request_id=exchange.request_id,
             protocol=protocol,
             route=route,
+            api_key=exchange.api_key,
             gaps=self._metrics.gaps.tally(),
         )
         self.num_open += 1
+        self._open[id(record)] = record
         self._all_closed.clear()
         self._metrics.received.labels(protocol).inc()
         self._metrics.in_flight.labels(protocol).inc()
@@ -134,6 +143,7 @@ class RequestLog:
             self._count(record, outcome)
             self._tell(record, outcome, exchange.trace_id)
             self.num_open -= 1
+            del self._open[id(record)]
             if self.num_open == 0:
                 self._all_closed.set()
 
@@ -149,6 +159,18 @@ class RequestLog:
         """Return when no request is open."""
         await self._all_closed.wait()
 
+    def _count_open(self) -> None:
+        # A long stream counts while it lasts, not all at once when it ends.
+        for record in self._open.values():
+            self._count_tokens(record)
+
+    def _count_tokens(self, record: RequestRecord) -> None:
+        if record.model is None:
+            return
+        num_new = record.num_completion_tokens - record.num_counted_tokens
+        record.num_counted_tokens = record.num_completion_tokens
+        self._metrics.completion_tokens.labels(record.model).inc(num_new)
+
     def _count(self, record: RequestRecord, outcome: str) -> None:
         metrics = self._metrics
         metrics.requests.labels(
@@ -157,7 +179,7 @@ class RequestLog:
         if record.model is None:
             return
         metrics.prompt_tokens.labels(record.model).inc(record.num_prompt_tokens)
-        metrics.completion_tokens.labels(record.model).inc(record.num_completion_tokens)
+        self._count_tokens(record)
         queued = record.since_received(record.started_at)
         first = record.since_received(record.first_token_at)
         total = record.since_received(record.finished_at)
@@ -189,6 +211,7 @@ class RequestLog:
             protocol=record.protocol,
             route=record.route,
             outcome=outcome,
+            api_key=None if record.api_key is None else record.api_key.name,
             model=record.model,
             version=record.model_version,
             prompt_tokens=record.num_prompt_tokens,

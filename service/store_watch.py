@@ -15,7 +15,7 @@ from service.logs import log_fields
 from service.memory_use import MemoryRefusedError
 from service.model_loader import ModelLoader, Refusal, VersionRefusedError
 from service.model_store import StoreError
-from service.refusal_book import RefusalBook, Verdict
+from service.refusal_book import CURRENT_FILE, RefusalBook, Verdict
 from service.served_model import ServedModel
 from service.served_models import ServedModels
 from service.store_scan import StoredName, folder_signature, scan_store
@@ -61,6 +61,7 @@ class StoreWatch:
 
         What is passed over is said loudly.
         """
+        self._begin_series(stored.name)
         self._book.note_fault(stored.name, stored.fault)
         for version in stored.candidates:
             model = await self._try(stored, version, in_background=False)
@@ -113,6 +114,7 @@ class StoreWatch:
 
     async def _follow(self, stored: StoredName) -> None:
         serving = self._models.current(stored.name)
+        self._begin_series(stored.name)
         self._book.note_fault(stored.name, stored.fault)
         wanted = stored.candidates if serving is None else stored.wanted(serving.folder.version)
         for version in wanted:
@@ -123,6 +125,12 @@ class StoreWatch:
                 wanted = wanted[: wanted.index(version)]
                 break
         self._book.keep_only(stored.name, wanted)
+
+    def _begin_series(self, name: str) -> None:
+        # Prometheus sees no increase in a series that begins at one.
+        for outcome in (SWAPPED, CURRENT_FILE, *Refusal):
+            self._figures.swaps.labels(name, outcome)
+        self._figures.refused_versions.labels(name)
 
     async def _try(
         self, stored: StoredName, version: str, *, in_background: bool

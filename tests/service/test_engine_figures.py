@@ -44,16 +44,25 @@ def test_a_version_stays_described_until_its_last_engine_ends() -> None:
     assert samples(metrics, "nextword_model_info") == []
 
 
+def test_what_a_model_counts_begins_at_zero() -> None:
+    """The step from no series to one is no increase to Prometheus."""
+    metrics = Metrics()
+    EngineFigures(metrics).reporter("tiny", "1", lambda: True)
+    for name in ("prompt_tokens", "completion_tokens", "engine_preemptions"):
+        assert samples(metrics, f"nextword_{name}_total") == [("", 0.0)]
+    assert samples(metrics, "nextword_not_admitted_total") == [("", 0.0), ("", 0.0)]
+
+
 def test_restarts_of_all_engines_of_a_name_add_up() -> None:
     """H101: whichever has changed last, and when one of them has ended."""
     metrics = Metrics()
     figures = EngineFigures(metrics)
     older, newer = (figures.reporter("tiny", version, lambda: True) for version in "12")
     older.note_change(num_restarts=0)
-    assert samples(metrics, "nextword_engine_restarts") == [("", 0.0)]
+    assert samples(metrics, "nextword_engine_restarts_total") == [("", 0.0)]
     older.note_change(num_restarts=2)
     newer.note_change(num_restarts=0)
-    assert samples(metrics, "nextword_engine_restarts") == [("", 2.0)]
+    assert samples(metrics, "nextword_engine_restarts_total") == [("", 2.0)]
     newer.note_change(num_restarts=1)
     older.note_ended()
-    assert samples(metrics, "nextword_engine_restarts") == [("", 3.0)]
+    assert samples(metrics, "nextword_engine_restarts_total") == [("", 3.0)]

@@ -94,6 +94,20 @@ def test_gaps_are_those_between_the_tokens_of_one_text() -> None:
     assert total(metrics, "nextword_inter_token_seconds_count") == 3
 
 
+def test_tokens_count_while_their_stream_lasts_and_once() -> None:
+    """A rate of tokens would otherwise be that of the streams that have just ended."""
+    metrics = Metrics()
+    with RequestLog(metrics).request(protocol="grpc", route="x", exchange=Exchange()) as record:
+        record.model = "tiny"
+        for num_tokens in (4, 4, 9):
+            record.num_completion_tokens = num_tokens
+            metrics.refresh()
+            assert total(metrics, "nextword_completion_tokens_total") == num_tokens
+        record.num_completion_tokens = 10
+    metrics.refresh()
+    assert total(metrics, "nextword_completion_tokens_total") == 10
+
+
 def test_more_open_requests_than_the_limit_are_refused_and_counted() -> None:
     """H84."""
     metrics = Metrics()

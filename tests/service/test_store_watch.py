@@ -33,6 +33,10 @@ def test_a_newer_version_is_taken_up_and_the_old_one_ends_with_its_requests(
         await asyncio.wait_for(old.stopped.wait(), 10)
         assert len(scene.models.engines) == 1
         assert scene.swaps("swapped") == 1
+        # Prometheus would see no increase in a series that begins at one.
+        refused = {"model": "tiny", "outcome": "damaged"}
+        registry = scene.metrics.registry
+        assert registry.get_sample_value("nextword_model_swaps_total", refused) == 0
 
     asyncio.run(follow())
 
