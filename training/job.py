@@ -112,7 +112,8 @@ def run_job(request: JobRequest, processes: Processes) -> Published | None:
             discard_preparation(run.path)
         try:
             port = config.run.metrics_port or None
-            with Progress(run.log_path, metrics_port=port) as progress:
+            host = config.run.metrics_host
+            with Progress(run.log_path, metrics_port=port, metrics_host=host) as progress:
                 return _lead(
                     request, config, preset, corpus, recorded, parent, processes, run, progress
                 )

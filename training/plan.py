@@ -28,6 +28,7 @@ _RUN_FORMAT = 2
 # What is watched, kept or published does not change what is learned.
 _FREE_RUN_SETTINGS = (
     "metrics_port",
+    "metrics_host",
     "checkpoint_minutes",
     "keep_checkpoints",
     "sample_prompt",

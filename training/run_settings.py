@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from training.settings_checks import check_choice, check_range
+from training.settings_checks import ConfigurationError, check_choice, check_range
 
 __all__ = ["RunSettings", "ScheduleSettings"]
 
@@ -141,7 +141,11 @@ class RunSettings:
         metadata={"help": "Unselected samples of the published weights, for report and card."},
     )
     metrics_port: int = field(
-        default=0, metadata={"help": "Port for Prometheus on 127.0.0.1 while training; 0 is off."}
+        default=0, metadata={"help": "Port for Prometheus while training; 0 is off."}
+    )
+    metrics_host: str = field(
+        default="127.0.0.1",
+        metadata={"help": "Address that run.metrics_port listens on; 0.0.0.0 is every network."},
     )
     export_dtype: ExportType = field(
         default="f32", metadata={"help": "Type of the published weights: f32 or bf16."}
@@ -162,4 +166,6 @@ class RunSettings:
         check_range("run", self, "sample_tokens", 0, 10_000)
         check_range("run", self, "final_samples", 0, 1000)
         check_range("run", self, "metrics_port", 0, 65535)
+        if not self.metrics_host.strip():
+            raise ConfigurationError("run.metrics_host must not be empty")
         check_range("run", self, "max_shard_megabytes", 0.1, 1e6)

@@ -3,6 +3,7 @@
 import io
 import re
 import socket
+import sys
 import urllib.request
 from pathlib import Path
 
@@ -116,3 +117,18 @@ def test_a_plan_that_is_not_known_yet_is_not_exported(tmp_path: Path) -> None:
         "nextword_training_planned_steps",
         "nextword_training_remaining_seconds",
     }
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="one loopback address only")
+def test_it_listens_where_it_is_told_to_and_nowhere_else(tmp_path: Path) -> None:
+    log, stream = tmp_path / "log.jsonl", io.StringIO()
+    with Progress(log, metrics_port=0, metrics_host="127.0.0.2", stream=stream) as progress:
+        port = progress.metrics_port
+        assert port is not None
+        with urllib.request.urlopen(f"http://127.0.0.2:{port}/metrics", timeout=10) as answer:
+            assert answer.status == 200
+        with pytest.raises(OSError, match="refused"):
+            socket.create_connection(("127.0.0.1", port), timeout=10)
+    # An address of documentation, which no machine has.
+    with pytest.raises(MetricsPortError, match=r"192\.0\.2\.1"):
+        Progress(log, metrics_port=0, metrics_host="192.0.2.1", stream=stream)

@@ -1,4 +1,4 @@
-"""Answers Prometheus on a port of this machine while a run lasts; off unless asked for.
+"""Answers Prometheus on a port while a run lasts; off unless asked for.
 
 Every scrape reads the newest status: no second bookkeeping, no figure before it is known. The
 registry is our own, so that nothing of the Python process leaks in and several runs in one process
@@ -18,31 +18,30 @@ from prometheus_client.registry import Collector
 
 from training.progress.status import RunStatus
 
-_HOST = "127.0.0.1"
-
 
 class MetricsPortError(Exception):
     """The port cannot be opened; the message is one line for the user."""
 
 
 class MetricsPort:
-    """Serves `http://127.0.0.1:PORT/metrics` from a thread of its own until it is closed."""
+    """Serves `http://HOST:PORT/metrics` from a thread of its own until it is closed."""
 
-    def __init__(self, status: RunStatus, *, port: int) -> None:
+    def __init__(self, status: RunStatus, *, port: int, host: str) -> None:
         """Opens the port; 0 takes a free one, which `port` then names.
 
         Raises:
-            MetricsPortError: the port is taken, reserved or not a port.
+            MetricsPortError: the port is taken, reserved or not a port, or the host is no address
+                of this machine.
         """
         if not 0 <= port <= 65535:
             raise MetricsPortError(f"metrics port: must be from 0 to 65535, not {port}")
         registry = CollectorRegistry(auto_describe=False)
         registry.register(_StatusCollector(status))
         try:
-            self._server, self._thread = start_http_server(port, addr=_HOST, registry=registry)
+            self._server, self._thread = start_http_server(port, addr=host, registry=registry)
         except OSError as error:
             raise MetricsPortError(
-                f"metrics port: cannot listen on {_HOST}:{port}: {error.strerror}; "
+                f"metrics port: cannot listen on {host}:{port}: {error.strerror}; "
                 "choose another port or 0 for any free one"
             ) from error
         self.port: int = self._server.server_port

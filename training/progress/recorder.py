@@ -33,6 +33,7 @@ class Progress:
         log_path: Path,
         *,
         metrics_port: int | None = None,
+        metrics_host: str = "127.0.0.1",
         stream: TextIO | None = None,
         plain_interval_seconds: float = 5.0,
         clock: Callable[[], float] = time.monotonic,
@@ -42,7 +43,8 @@ class Progress:
 
         Args:
             log_path: run/log.jsonl.
-            metrics_port: port of 127.0.0.1 for Prometheus; 0 takes any free one, None opens none.
+            metrics_port: port for Prometheus; 0 takes any free one, None opens none.
+            metrics_host: address that it listens on.
             stream: where to show progress; standard error by default.
             plain_interval_seconds: pause between progress lines where the stream is not a terminal.
             clock: monotonic seconds, for the displays.
@@ -60,7 +62,9 @@ class Progress:
         self._log = EventLog(log_path)
         try:
             self._port = (
-                None if metrics_port is None else MetricsPort(self.status, port=metrics_port)
+                None
+                if metrics_port is None
+                else MetricsPort(self.status, port=metrics_port, host=metrics_host)
             )
         except BaseException:
             self._log.close()
