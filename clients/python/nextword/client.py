@@ -1,5 +1,6 @@
 """The client for programs: one shape over both protocols, chosen by the URL's scheme."""
 
+from collections import defaultdict
 from collections.abc import Generator, Sequence
 from types import TracebackType
 from typing import Protocol, Self
@@ -152,12 +153,13 @@ class TextStream:
         Raises:
             NextwordError: Any of `nextword.errors`.
         """
-        pieces = list(self)
+        pieces: defaultdict[int, list[TextPiece]] = defaultdict(list)
+        for piece in self:
+            pieces[piece.index].append(piece)
         if self._summary is None:
             raise ProtocolError("the stream ended without its summary")
-        indices = sorted({piece.index for piece in pieces})
-        choices = (_choice(index, [p for p in pieces if p.index == index]) for index in indices)
-        return Generation(choices=tuple(choices), summary=self._summary)
+        choices = tuple(_choice(index, pieces[index]) for index in sorted(pieces))
+        return Generation(choices=choices, summary=self._summary)
 
     def close(self) -> None:
         """Cancel the request, unless it has ended; the server computes no further token of it."""
