@@ -10,9 +10,7 @@ the same windows: the whole held-out tenth, side by side, at the recipe's contex
 
 import argparse
 import json
-import os
 import re
-import shutil
 import statistics
 import subprocess
 import sys
@@ -24,25 +22,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from recipes import NANOGPT_CONFIG, RECIPES, our_command, our_environment, prepare_nanogpt
 
 from model.tokenizer import Tokenizer
 from model.weights import load_transformer
 from training.evaluate import score_tokens
-
-HERE = Path(__file__).parent
-NANOGPT_CONFIG = "config/train_shakespeare_char.py"
-# The README's CPU command, and its GPU command with the evaluations that find its best.
-RECIPES: dict[str, tuple[list[str], int]] = {
-    "cpu": (
-        [
-            *("--device=cpu", "--compile=False", "--eval_iters=20", "--log_interval=1"),
-            *("--block_size=64", "--batch_size=12", "--n_layer=4", "--n_head=4", "--n_embd=128"),
-            *("--max_iters=2000", "--lr_decay_iters=2000", "--dropout=0.0"),
-        ],
-        64,
-    ),
-    "gpu": (["--log_interval=10"], 256),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,12 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--recipe", choices=sorted(RECIPES), required=True)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--max-iters", type=int, help="end nanoGPT here; its schedule stays")
-    parser.add_argument("--equal-steps", type=int, default=300, help="of a round; 250 at least")
-    parser.add_argument("--equal-runs", type=int, default=3, help="rounds of throughput runs")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
     rows: dict[str, list[Run]] = {"nanoGPT": [], "Nextword": []}
-    rates: dict[str, list[float]] = {"nanoGPT": [], "adamw": [], "muon": []}
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         prepare_nanogpt(options.nanogpt, options.text, work)
@@ -79,29 +60,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             rows["Nextword"].append(run_ours(work, options.text, options.recipe, seed))
             for name, runs in rows.items():
                 print(name, runs[-1], flush=True)
-        for number in range(1, options.equal_runs + 1):
-            # One after the other, so that a busy moment of the machine meets all of them.
-            rival = run_nanogpt(work, options.recipe, number, options.equal_steps)
-            rates["nanoGPT"].append(rival.tokens_per_second)
-            for name in ("adamw", "muon"):
-                rates[name].append(
-                    equal_shape_rate(work, options.text, options.recipe, name, options.equal_steps)
-                )
-            print({name: round(values[-1]) for name, values in rates.items()}, flush=True)
-    report(rows, rates)
+    report(rows)
     if options.json:
         raw = {name: [vars_of(run) for run in runs] for name, runs in rows.items()}
-        options.json.write_text(json.dumps({"runs": raw, "equal_shape": rates}, indent=1) + "\n")
-
-
-def prepare_nanogpt(source: Path, text: Path, work: Path) -> None:
-    """Copy nanoGPT beside the text and let it make its token files."""
-    shutil.copytree(source, work / "nanogpt", ignore=shutil.ignore_patterns(".git", "out*"))
-    data = work / "nanogpt" / "data" / "shakespeare_char"
-    shutil.copyfile(text, data / "input.txt")
-    # Its preparation imports requests for a download that the file makes unnecessary.
-    (data / "requests.py").write_text("")
-    subprocess.run([sys.executable, "prepare.py"], cwd=data, check=True, capture_output=True)
+        options.json.write_text(json.dumps(raw, indent=1) + "\n")
 
 
 def run_nanogpt(work: Path, recipe: str, seed: int, max_iters: int | None) -> Run:
@@ -169,7 +131,8 @@ def run_ours(work: Path, text: Path, recipe: str, seed: int) -> Run:
     """One training by nextword-train, from the text to the published folder."""
     out = work / f"ours-{seed}" / "shakespeare"
     began = time.monotonic()
-    train(text, out, recipe, seed, [])
+    command = our_command(text, out, recipe, seed, [])
+    subprocess.run(command, check=True, env=our_environment(), stdout=subprocess.DEVNULL)
     wall_seconds = time.monotonic() - began
     log = [json.loads(line) for line in (out / "run" / "log.jsonl").read_text().splitlines()]
     best = [event for event in log if event["event"] == "evaluation" and event["is_best"]][-1]
@@ -181,37 +144,6 @@ def run_ours(work: Path, text: Path, recipe: str, seed: int) -> Run:
         tokens_per_second=median_rate(log),
         own_best=float(best["loss"]),
     )
-
-
-def equal_shape_rate(work: Path, text: Path, recipe: str, optimizer: str, steps: int) -> float:
-    """Our tokens/s at nanoGPT's own shape and batch, by optimizer."""
-    out = work / "equal" / "shakespeare"
-    batch_tokens = (64 if recipe == "gpu" else 12) * RECIPES[recipe][1]
-    settings = [
-        f"schedule.batch_tokens={batch_tokens}",
-        f"schedule.steps={steps}",
-        "schedule.evaluations=1",
-        "run.compile=on",
-        f"optimizer.name={optimizer}",
-        *(["model.dropout=0.2"] if recipe == "gpu" else []),
-    ]
-    train(text, out, recipe, 1, settings)
-    log = [json.loads(line) for line in (out / "run" / "log.jsonl").read_text().splitlines()]
-    shutil.rmtree(out)
-    return median_rate(log)
-
-
-def train(text: Path, out: Path, recipe: str, seed: int, settings: list[str]) -> None:
-    assignments = [part for setting in settings for part in ("--set", setting)]
-    device = "cuda" if recipe == "gpu" else "cpu"
-    command = [
-        *(sys.executable, "-m", "training", "--corpus", str(text), "--out", str(out)),
-        *("--config", str(HERE / f"ours-{recipe}.toml"), "--preset", "small"),
-        *("--seed", str(seed), "--device", device, *assignments),
-    ]
-    root = str(HERE.parents[1])
-    environment = {**os.environ, "PYTHONPATH": root + os.pathsep + os.environ.get("PYTHONPATH", "")}
-    subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
 
 
 def median_rate(log: list[dict[str, object]]) -> float:
@@ -242,23 +174,16 @@ def scored(logits: object, tokens: np.ndarray, context_length: int) -> float:
     return score.nats_per_token
 
 
-def report(rows: dict[str, list[Run]], rates: dict[str, list[float]]) -> None:
-    """Print means over seeds and the ratios."""
+def report(rows: dict[str, list[Run]]) -> None:
+    """Print the means over the seeds."""
     print("| | nats per character | wall s | s to its best | tokens/s |\n|---|---|---|---|---|")
-    for name, runs in rows.items() if rows["Nextword"] else ():
+    for name, runs in rows.items():
         print(
             f"| {name} | {mean(run.loss for run in runs):.4f} "
             f"({', '.join(f'{run.loss:.4f}' for run in runs)}) "
             f"| {mean(run.wall_seconds for run in runs):.1f} "
             f"| {mean(run.seconds_to_best for run in runs):.1f} "
             f"| {mean(run.tokens_per_second for run in runs):,.0f} |"
-        )
-    for name, values in rates.items() if rates["nanoGPT"] else ():
-        ratios = [ours / theirs for ours, theirs in zip(values, rates["nanoGPT"], strict=True)]
-        print(
-            f"equal shape and batch, {name}: median {statistics.median(values):,.0f} tokens/s, "
-            f"{statistics.median(ratios):.2f} times nanoGPT's in the same minute "
-            f"({', '.join(f'{ratio:.2f}' for ratio in ratios)})"
         )
 
 
