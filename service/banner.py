@@ -12,9 +12,19 @@ EXAMPLE = {"prompt": "Once upon a time", "stream": True}
 
 
 def banner(
-    models: ServedModels, host: str, *, rest_port: int, grpc_port: int, management_port: int | None
+    models: ServedModels,
+    host: str,
+    *,
+    rest_port: int,
+    grpc_port: int,
+    management_port: int | None,
+    num_keys: int | None = None,
 ) -> str:
-    """The lines to print; the last one is a command."""
+    """The lines to print; the last one is a command.
+
+    Args:
+        num_keys: API keys in force, None where nobody is asked for one.
+    """
     default = models.default.folder
     others = ", ".join(model.label for model in models.all[1:])
     rest = address_text(host, rest_port)
@@ -28,8 +38,14 @@ def banner(
     ]
     if management_port is not None:
         lines.append(f"  health and metrics also  http://{address_text(host, management_port)}")
+    authorization = ""
+    if num_keys is not None:
+        lines.append(f"  API keys: {num_keys}, asked for by REST and gRPC")
+        # A reference: a key that is typed stays in the shell's history.
+        authorization = '-H "Authorization: Bearer $NEXTWORD_API_KEY" '
     lines.append(
-        f"  try   curl -N http://{rest}/v1/generate -H 'Content-Type: application/json' -d {body}"
+        f"  try   curl -N http://{rest}/v1/generate {authorization}"
+        f"-H 'Content-Type: application/json' -d {body}"
     )
     return "\n".join(lines)
 

@@ -5,17 +5,21 @@ engine or a server failed, 128 + N when signal N came as the second one.
 """
 
 import asyncio
+import logging
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import uvloop
 from prometheus_client import disable_created_metrics
 
+from service.api_keys import ApiKeys
 from service.banner import banner
 from service.check import check_models
 from service.drain import drain
 from service.engine_figures import EngineFigures
+from service.exposure import exposure_warning
 from service.health import Health, Stage
 from service.logs import configure_logs
 from service.memory_use import MemoryBudget
@@ -35,6 +39,8 @@ from service.store_watch import StoreWatch
 from service.text_generator import TextGenerator
 
 __all__ = ["main"]
+
+_logger = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -100,6 +106,7 @@ class _Models:
 
 async def _check(settings: Settings, choice: ModelChoice) -> int:
     models = _Models(settings, choice)
+    _open_keys(settings, models.metrics)
     signals = StopSignals()
     stopping = asyncio.create_task(signals.first.wait(), name="stop")
     checking = asyncio.create_task(check_models(models.served, models.start), name="check")
@@ -119,11 +126,20 @@ async def _check(settings: Settings, choice: ModelChoice) -> int:
 async def _serve(settings: Settings, choice: ModelChoice) -> int:
     signals = StopSignals()
     models = _Models(settings, choice)
+    keys = _open_keys(settings, models.metrics)
+    if warning := exposure_warning(settings.host, has_keys=keys is not None):
+        _logger.warning(warning)
     health = models.health
     log = RequestLog(models.metrics, max_open=settings.max_open_requests)
     generator = TextGenerator(models.served)
     servers = Servers(
-        settings, generator, models.served, health=health, log=log, metrics=models.metrics
+        settings,
+        generator,
+        models.served,
+        health=health,
+        log=log,
+        metrics=models.metrics,
+        keys=keys,
     )
     await servers.start()
     stopping = asyncio.create_task(signals.first.wait(), name="stop")
@@ -136,7 +152,7 @@ async def _serve(settings: Settings, choice: ModelChoice) -> int:
             # Raises what kept a model from being served.
             loading.result()
             health.enter(Stage.SERVING)
-            print(_banner(models, settings, servers), flush=True)
+            print(_banner(models, settings, servers, keys), flush=True)
             if models.watch is not None and settings.poll_interval > 0:
                 watching = asyncio.create_task(models.watch.run(settings.poll_interval))
             ends = [task for task in (stopping, failing, watching) if task is not None]
@@ -160,11 +176,22 @@ async def _serve(settings: Settings, choice: ModelChoice) -> int:
     return 128 + signals.number if signals.second.is_set() else 0
 
 
-def _banner(models: _Models, settings: Settings, servers: Servers) -> str:
+def _open_keys(settings: Settings, metrics: Metrics) -> ApiKeys | None:
+    """What clients must show; None where nobody is asked for a key."""
+    if not settings.api_keys_file:
+        return None
+    return ApiKeys(
+        Path(settings.api_keys_file),
+        on_change=lambda outcome: metrics.api_key_rereads.labels(outcome).inc(),
+    )
+
+
+def _banner(models: _Models, settings: Settings, servers: Servers, keys: ApiKeys | None) -> str:
     return banner(
         models.served,
         settings.host,
         rest_port=servers.rest_port,
         grpc_port=servers.grpc_port,
         management_port=servers.management_port,
+        num_keys=None if keys is None else keys.num_keys,
     )

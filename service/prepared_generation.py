@@ -155,7 +155,7 @@ class PreparedGeneration:
         )
 
     def _submit(self) -> Submit:
-        parameters = self.parameters
+        parameters, api_key = self.parameters, self._record.api_key
         return Submit(
             request_id=0,
             prompt_ids=self._prompt_ids,
@@ -175,4 +175,6 @@ class PreparedGeneration:
             num_choices=parameters.n,
             logprobs=parameters.logprobs,
             prompt_logprobs=parameters.echo and parameters.logprobs is not None,
+            # Else how fast an answer begins would tell what others have asked.
+            salt=b"" if api_key is None else api_key.digest,
         )

@@ -7,6 +7,8 @@ import re
 import secrets
 from dataclasses import dataclass, field
 
+from service.api_keys import ApiKey
+
 __all__ = ["Exchange", "clean_request_id", "trace_id_of"]
 
 _SAFE = re.compile(r"[A-Za-z0-9._:-]{1,64}")
@@ -37,8 +39,10 @@ class Exchange:
         request_id: Ours or the client's.
         trace_id: 32 hexadecimal digits, None without a trace.
         outcome: "ok" or a code of the table of errors; None while it is open.
+        api_key: Which key it came with, None where none is asked for or none was right.
     """
 
     request_id: str = field(default_factory=lambda: clean_request_id(None))
     trace_id: str | None = None
     outcome: str | None = None
+    api_key: ApiKey | None = None

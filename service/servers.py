@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 
+from service.api_keys import ApiKeys
 from service.grpc_api.server import GrpcServer
 from service.health import Health
 from service.metrics import Metrics
@@ -25,6 +26,9 @@ class ServeError(RuntimeError):
 class Servers:
     """REST, gRPC and, where it is asked for, a port for health and metrics.
 
+    Args:
+        keys: What clients of REST and gRPC must show; None asks nobody for a key.
+
     Attributes:
         rest_port: The port of REST.
         grpc_port: The port of gRPC.
@@ -43,6 +47,7 @@ class Servers:
         health: Health,
         log: RequestLog,
         metrics: Metrics,
+        keys: ApiKeys | None = None,
     ) -> None:
         limits = TransportLimits(
             max_connections=settings.max_connections,
@@ -57,7 +62,7 @@ class Servers:
             listener = _listen(settings.host, settings.rest_port, "--rest-port")
             taken.callback(listener.close)
             app = create_app(
-                generator, models, health=health, log=log, metrics=metrics, limits=limits
+                generator, models, health=health, log=log, metrics=metrics, limits=limits, keys=keys
             )
             self._http = HttpServer(app, listener, limits=limits, on_refusal=on_refusal)
             self.rest_port: int = listener.getsockname()[1]
@@ -70,17 +75,28 @@ class Servers:
                 self._management = HttpServer(app, listener, limits=limits, on_refusal=on_refusal)
                 self.management_port = listener.getsockname()[1]
             self._grpc = _grpc_server(
-                settings, generator, models, health=health, log=log, metrics=metrics, limits=limits
+                settings,
+                generator,
+                models,
+                health=health,
+                log=log,
+                metrics=metrics,
+                limits=limits,
+                keys=keys,
             )
             self.grpc_port = self._grpc.port
             taken.pop_all()
+        self._keys = keys
         self._serving: list[asyncio.Task[None]] = []
+        self._following: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Answer from now on."""
         self._serving.append(asyncio.create_task(self._http.run(), name="http"))
         if self._management is not None:
             self._serving.append(asyncio.create_task(self._management.run(), name="management"))
+        if self._keys is not None:
+            self._following = asyncio.create_task(self._keys.follow(), name="keys")
         await self._grpc.start()
 
     async def wait_failed(self) -> None:
@@ -96,6 +112,8 @@ class Servers:
 
         Probes are answered to the end: the management port closes last.
         """
+        if self._following is not None:
+            self._following.cancel()
         self._http.stop()
         await self._grpc.stop()
         if self._serving:
@@ -122,6 +140,7 @@ def _grpc_server(
     log: RequestLog,
     metrics: Metrics,
     limits: TransportLimits,
+    keys: ApiKeys | None,
 ) -> GrpcServer:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     try:
@@ -132,6 +151,7 @@ def _grpc_server(
             log=log,
             metrics=metrics,
             limits=limits,
+            keys=keys,
             address=f"{host}:{settings.grpc_port}",
         )
     except RuntimeError:

@@ -77,6 +77,16 @@ class Settings:
             limits=(-1, 65535),
         )
     )
+    api_keys_file: str = field(
+        metadata=setting(
+            Kind.TEXT,
+            "",
+            "serve only those who show a key of FILE, each a line KEY or KEY NAME; it is read "
+            "again when it changes",
+            default_text="none: whoever reaches a port is served",
+            metavar="FILE",
+        )
+    )
     device: str = field(
         metadata=setting(Kind.TEXT, "auto", "where models compute", choices=("auto", "cpu", "cuda"))
     )

@@ -6,13 +6,14 @@ The library would answer INTERNAL to bytes it cannot parse and show the text of 
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar, cast
 
 import grpc
 from google.protobuf.message import DecodeError, Message
 
+from service.api_keys import ApiKeys
 from service.errors import ErrorKind, RequestError
 from service.grpc_api.errors import abort
 from service.grpc_api.handlers import Context, time_remaining
@@ -22,11 +23,12 @@ from service.request_ids import Exchange, clean_request_id, trace_id_of
 from service.request_log import OK, RequestLog, RequestRecord
 from service.transport_limits import MAX_MESSAGE_BYTES, TransportLimits
 
-__all__ = ["Calls", "RpcHandler"]
+__all__ = ["Calls", "RpcHandler", "authorizations"]
 
 _logger = logging.getLogger(__name__)
 
 _REQUEST_ID = "x-request-id"
+_KEY = "authorization"
 _OTHER = "other"
 
 RequestT = TypeVar("RequestT", bound=Message)
@@ -51,15 +53,23 @@ class Calls:
         log: Opens and closes the records.
         metrics: Where calls are timed.
         limits: Of messages and of patience with slow readers.
+        keys: Tell whose a call is; None where nobody is asked for a key.
     """
 
     def __init__(
-        self, service: str, *, log: RequestLog, metrics: Metrics, limits: TransportLimits
+        self,
+        service: str,
+        *,
+        log: RequestLog,
+        metrics: Metrics,
+        limits: TransportLimits,
+        keys: ApiKeys | None = None,
     ) -> None:
         self._service = service
         self._log = log
         self._metrics = metrics
         self._limits = limits
+        self._keys = keys
         self._num_open = 0
         self._all_delivered = asyncio.Event()
         self._all_delivered.set()
@@ -105,11 +115,14 @@ class Calls:
         )
 
     def unknown(self) -> RpcHandler:
-        """Answers methods that nobody offers with a row of the table of errors."""
+        """Answers methods that nobody offers."""
+        return self.refusing(RequestError(ErrorKind.UNKNOWN_URL, "no such method"))
+
+    def refusing(self, error: RequestError) -> RpcHandler:
+        """Answers whatever it is asked with an error; no message of the call is read."""
 
         async def handle(messages: object, context: Context) -> None:
-            error = RequestError(ErrorKind.UNKNOWN_URL, "no such method")
-            exchange, began = _exchange(context), time.perf_counter()
+            exchange, began = self._exchange(context), time.perf_counter()
             self._log.refuse(error, protocol="grpc", route=_OTHER, exchange=exchange)
             self._time(None, error, exchange, began)
             await _send_request_id(context, exchange)
@@ -124,7 +137,7 @@ class Calls:
         message: RequestT | _Unreadable,
         context: Context,
     ) -> ResponseT:
-        exchange, began = _exchange(context), time.perf_counter()
+        exchange, began = self._exchange(context), time.perf_counter()
         self._follow(context)
         failure: RequestError | None = None
         try:
@@ -148,6 +161,15 @@ class Calls:
             # Nobody is there to be told.
             raise asyncio.CancelledError
         await abort(context, failure, request_id=exchange.request_id)
+
+    def _exchange(self, context: Context) -> Exchange:
+        metadata = context.invocation_metadata() or ()
+        given = {key: value for key, value in metadata if isinstance(value, str)}
+        return Exchange(
+            clean_request_id(given.get(_REQUEST_ID)),
+            trace_id_of(given.get("traceparent")),
+            api_key=None if self._keys is None else self._keys.find(authorizations(metadata)),
+        )
 
     def _follow(self, context: Context) -> None:
         # The record of a call ends when its answer is handed to the library, the call when the
@@ -216,8 +238,6 @@ def _serialize(message: Message) -> bytes:
     return message.SerializeToString()
 
 
-def _exchange(context: Context) -> Exchange:
-    given = {
-        key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)
-    }
-    return Exchange(clean_request_id(given.get(_REQUEST_ID)), trace_id_of(given.get("traceparent")))
+def authorizations(metadata: Iterable[tuple[str, str | bytes]]) -> list[str]:
+    """What a call's metadata says under `authorization`."""
+    return [value for name, value in metadata if name == _KEY and isinstance(value, str)]

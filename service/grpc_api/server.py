@@ -9,8 +9,10 @@ from grpc_health.v1.health_pb2_grpc import HealthServicer
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 from nextword.v1 import text_generation_pb2 as pb
 
+from service.api_keys import ApiKeys
 from service.grpc_api.calls import Calls, RpcHandler
 from service.grpc_api.handlers import Handlers
+from service.grpc_api.key_guard import KeyGuard
 from service.health import Health
 from service.metrics import Metrics
 from service.request_log import RequestLog
@@ -37,6 +39,7 @@ class GrpcServer:
     """The whole gRPC surface on one port.
 
     Args:
+        keys: Asked for by every method but those of health; None asks nobody.
         address: HOST:PORT; port 0 takes a free one.
 
     Attributes:
@@ -55,15 +58,17 @@ class GrpcServer:
         log: RequestLog,
         metrics: Metrics | None = None,
         limits: TransportLimits | None = None,
+        keys: ApiKeys | None = None,
         address: str,
     ) -> None:
         limits = limits or TransportLimits()
         metrics = metrics or Metrics()
         self._readiness = readiness
         self._tasks: set[asyncio.Task[None]] = set()
-        self._server = grpc.aio.server(options=_options(limits))
         handlers = Handlers(generator, models)
-        calls = self._calls = Calls(SERVICE, log=log, metrics=metrics, limits=limits)
+        calls = self._calls = Calls(SERVICE, log=log, metrics=metrics, limits=limits, keys=keys)
+        guards = [] if keys is None else [KeyGuard(keys, calls)]
+        self._server = grpc.aio.server(options=_options(limits), interceptors=guards)
         methods = {
             "GenerateText": calls.unary(
                 "GenerateText", pb.GenerateTextRequest, handlers.generate_text

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-__all__ = ["PAGE_HEADERS", "PageFile", "page_router", "read_page_files"]
+__all__ = ["PAGE_HEADERS", "PageFile", "page_paths", "page_router", "read_page_files"]
 
 _FOLDER = Path(__file__).parent / "static"
 _INDEX = "index.html"
@@ -75,6 +75,11 @@ def read_page_files() -> dict[str, PageFile]:
         files[path.name] = PageFile(content, _MEDIA_TYPES[path.suffix], f'"{digest}"')
     assert _INDEX in files, f"no {_INDEX} in the package"
     return files
+
+
+def page_paths() -> frozenset[str]:
+    """Where the page and its files are: the same for everybody, and nothing of the models."""
+    return frozenset(("/", *(f"/page/{name}" for name in read_page_files())))
 
 
 def page_router() -> APIRouter:

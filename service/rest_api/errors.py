@@ -32,6 +32,8 @@ def error_headers(error: RequestError) -> dict[str, str]:
     if error.kind.http_status >= 500 and not error.kind.is_retryable:
         # Client libraries retry every 5xx by themselves unless they are told not to.
         headers["x-should-retry"] = "false"
+    if error.kind is ErrorKind.INVALID_API_KEY:
+        headers["WWW-Authenticate"] = "Bearer"
     if error.kind is ErrorKind.DRAINING:
         headers["Connection"] = "close"
     return headers

@@ -11,7 +11,9 @@ from service.metrics import Metrics
 from service.rest_api.envelope import Envelope, answer_errors
 from service.scrape import Scraper
 
-__all__ = ["create_management_app", "management_router"]
+__all__ = ["PROBE_PATHS", "create_management_app", "management_router"]
+
+PROBE_PATHS = frozenset(("/livez", "/readyz", "/startupz", "/health"))
 
 
 def create_management_app(*, health: Health, metrics: Metrics) -> ASGIApp:

@@ -20,8 +20,10 @@ from service.tokenization import detokenize, tokenize
 __all__ = ["native_router"]
 
 
-def native_router(generator: TextGenerator, models: ServedModels, log: RequestLog) -> APIRouter:
-    """The routes under /v1 of our own making."""
+def native_router(
+    generator: TextGenerator, models: ServedModels, log: RequestLog, *, needs_key: bool = False
+) -> APIRouter:
+    """The routes under /v1 of our own making, and what OpenAPI says of all routes."""
     router = APIRouter()
 
     @router.post("/v1/generate", response_model=None)
@@ -83,7 +85,7 @@ def native_router(generator: TextGenerator, models: ServedModels, log: RequestLo
     @router.get("/openapi.json", response_model=None)
     async def page(request: Request) -> Response:
         """What this server offers, for tools."""
-        return _json(openapi_page())
+        return _json(openapi_page(needs_key=needs_key))
 
     return router
 

@@ -17,6 +17,7 @@ _PROBE_CODES = {"200": "It is.", "503": "It is not; the status says why."}
 _ANYWHERE = (
     ErrorKind.INVALID_HTTP,
     ErrorKind.INVALID_VALUE,
+    ErrorKind.INVALID_API_KEY,
     ErrorKind.UNKNOWN_URL,
     ErrorKind.METHOD_NOT_ALLOWED,
     ErrorKind.REQUEST_TIMEOUT,
@@ -106,7 +107,7 @@ def _probe(summary: str) -> Schema:
         code: {"description": description, "content": _json(reference("Probe"))}
         for code, description in _PROBE_CODES.items()
     }
-    return {"tags": ["operation"], "summary": summary, "responses": answers}
+    return {"tags": ["operation"], "summary": summary, "security": [], "responses": answers}
 
 
 def _events(whole: str, event: str) -> Schema:
@@ -237,9 +238,10 @@ _PATHS: dict[str, dict[str, Schema]] = {
 }
 
 
-def openapi_page() -> Schema:
-    """The whole page."""
-    return {
+def openapi_page(*, needs_key: bool = False) -> Schema:
+    """The whole page, of a server that asks for keys or of one that does not."""
+    components: Schema = {"schemas": ANSWER_SCHEMAS}
+    page: Schema = {
         "openapi": "3.1.0",
         "info": {
             "title": "Nextword",
@@ -247,5 +249,9 @@ def openapi_page() -> Schema:
             "description": "Next words of small language models. gRPC offers the same: see proto/.",
         },
         "paths": _PATHS,
-        "components": {"schemas": ANSWER_SCHEMAS},
+        "components": components,
     }
+    if needs_key:
+        components["securitySchemes"] = {"api_key": {"type": "http", "scheme": "bearer"}}
+        page["security"] = [{"api_key": []}]
+    return page

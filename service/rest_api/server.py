@@ -10,14 +10,16 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
+from service.api_keys import ApiKeys
 from service.health import Health
 from service.metrics import Metrics
-from service.page.routes import page_router
+from service.page.routes import page_paths, page_router
 from service.request_log import RequestLog
 from service.rest_api.connections import Connections
 from service.rest_api.envelope import Envelope, answer_errors
 from service.rest_api.http_protocol import HttpProtocol
-from service.rest_api.management import management_router
+from service.rest_api.key_guard import KeyGuard
+from service.rest_api.management import PROBE_PATHS, management_router
 from service.rest_api.native_routes import native_router
 from service.rest_api.openai_routes import openai_router
 from service.served_models import ServedModels
@@ -35,16 +37,20 @@ def create_app(
     log: RequestLog,
     metrics: Metrics,
     limits: TransportLimits | None = None,
+    keys: ApiKeys | None = None,
 ) -> ASGIApp:
-    """The whole REST surface."""
+    """The whole REST surface; with keys, only probes and the page's own files are open."""
     # A path with a slash too many is no path of ours; a redirect would say otherwise.
     app = FastAPI(openapi_url=None, redirect_slashes=False)
-    app.include_router(native_router(generator, models, log))
+    app.include_router(native_router(generator, models, log, needs_key=keys is not None))
     app.include_router(openai_router(generator, log))
     app.include_router(page_router())
     app.include_router(management_router(health, metrics))
     answer_errors(app, log=log)
-    return Envelope(app, health, metrics, limits)
+    guarded: ASGIApp = app
+    if keys is not None:
+        guarded = KeyGuard(app, keys, open_paths=page_paths() | PROBE_PATHS, log=log)
+    return Envelope(guarded, health, metrics, limits)
 
 
 def _ignore(reason: str) -> None:
