@@ -56,6 +56,7 @@ class Servers:
             idle_timeout_seconds=settings.idle_timeout,
             ping_seconds=settings.ping_interval,
             max_connection_age_seconds=settings.max_connection_age,
+            max_connection_age_grace_seconds=settings.max_connection_age_grace,
         )
         on_refusal = metrics.note_refusal
         with contextlib.ExitStack() as taken:

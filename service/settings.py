@@ -203,6 +203,16 @@ class Settings:
             metavar="SECONDS",
         )
     )
+    max_connection_age_grace: float = field(
+        metadata=setting(
+            Kind.NUMBER,
+            0.0,
+            "seconds that the calls of such a connection get to end, before they are cut; 0 is as "
+            "long as they take",
+            limits=(0, 86400),
+            metavar="SECONDS",
+        )
+    )
     receive_timeout: float = field(
         metadata=setting(
             Kind.NUMBER,

@@ -27,8 +27,10 @@ class TransportLimits:
         max_head_bytes: Request line and headers together.
         max_num_headers: Headers of one request.
         max_url_bytes: Path and query.
-        max_connection_age_seconds: A gRPC connection is asked to leave after so long, its calls
-            end in peace; 0 means never.
+        max_connection_age_seconds: A gRPC connection is asked to leave after so long; 0 means
+            never.
+        max_connection_age_grace_seconds: Its calls are cut after so much longer; 0 means that they
+            end in peace, however long they take.
     """
 
     max_connections: int = 1024
@@ -41,3 +43,4 @@ class TransportLimits:
     max_num_headers: int = 128
     max_url_bytes: int = 8 * 1024
     max_connection_age_seconds: float = 0.0
+    max_connection_age_grace_seconds: float = 0.0

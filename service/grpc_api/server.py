@@ -175,7 +175,11 @@ def _options(limits: TransportLimits) -> list[tuple[str, int]]:
         ("grpc.server_handshake_timeout_ms", round(limits.receive_timeout_seconds * 1000)),
     ]
     if limits.max_connection_age_seconds > 0:
-        age = round(limits.max_connection_age_seconds * 1000)
-        # Behind a balancer of connections; calls end in peace, however long they take.
-        options.append(("grpc.max_connection_age_ms", age))
+        options.append(
+            ("grpc.max_connection_age_ms", round(limits.max_connection_age_seconds * 1000))
+        )
+    if limits.max_connection_age_grace_seconds > 0:
+        # The library's own default is for ever.
+        grace = round(limits.max_connection_age_grace_seconds * 1000)
+        options.append(("grpc.max_connection_age_grace_ms", grace))
     return options
