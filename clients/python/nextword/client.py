@@ -37,14 +37,22 @@ class Client:
     Args:
         url: ``http://`` or ``https://`` for REST, ``grpc://`` for gRPC.
         timeout_seconds: How long a call may take that generates nothing.
+        api_key: What the server knows its clients by; None where it asks for no key.
 
     Raises:
         AddressError: The URL is none of a server.
+        NotPossibleError: The key has characters that no key has.
     """
 
-    def __init__(self, url: str = DEFAULT_REST_URL, *, timeout_seconds: float = 30.0) -> None:
+    def __init__(
+        self,
+        url: str = DEFAULT_REST_URL,
+        *,
+        timeout_seconds: float = 30.0,
+        api_key: str | None = None,
+    ) -> None:
         address = parse_address(url)
-        self._transport = _transport(address, timeout_seconds)
+        self._transport = _transport(address, timeout_seconds, api_key)
         self.url = address.url
 
     def generate(
@@ -195,14 +203,14 @@ def _choice(index: int, pieces: Sequence[TextPiece]) -> Choice:
     )
 
 
-def _transport(address: Address, timeout_seconds: float) -> Transport:
+def _transport(address: Address, timeout_seconds: float, api_key: str | None) -> Transport:
     # Each protocol's library takes a tenth of a second to import; a program needs one of them.
     match address.protocol:
         case "rest":
             from nextword.rest_transport import RestTransport
 
-            return RestTransport(address, timeout_seconds=timeout_seconds)
+            return RestTransport(address, timeout_seconds=timeout_seconds, api_key=api_key)
         case "grpc":
             from nextword.grpc_transport import GrpcTransport
 
-            return GrpcTransport(address, timeout_seconds=timeout_seconds)
+            return GrpcTransport(address, timeout_seconds=timeout_seconds, api_key=api_key)

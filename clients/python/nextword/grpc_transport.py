@@ -7,6 +7,7 @@ import grpc
 
 from nextword.address import Address
 from nextword.answers import Generation, Model, TextPiece, Token
+from nextword.api_key import authorization
 from nextword.errors import (
     ConnectionFailedError,
     DeadlineExceededError,
@@ -39,11 +40,15 @@ class GrpcTransport:
     Args:
         address: Where the server is.
         timeout_seconds: How long calls that generate nothing may take.
+        api_key: Shown with every call.
     """
 
-    def __init__(self, address: Address, *, timeout_seconds: float) -> None:
+    def __init__(
+        self, address: Address, *, timeout_seconds: float, api_key: str | None = None
+    ) -> None:
         self._address = address
         self._timeout_seconds = timeout_seconds
+        self._metadata = tuple(authorization(api_key).items())
         self._channel = grpc.insecure_channel(address.authority, options=channel_options(address))
         self._stub = TextGenerationServiceStub(self._channel)
 
@@ -59,7 +64,7 @@ class GrpcTransport:
         message = pb.StreamGenerateTextRequest()
         fill_request(message, request)
         seconds = request.timeout_seconds + GRACE_SECONDS
-        call = self._stub.StreamGenerateText(message, timeout=seconds)
+        call = self._stub.StreamGenerateText(message, timeout=seconds, metadata=self._metadata)
         try:
             for answer in call:
                 yield read_piece(answer)
@@ -105,7 +110,9 @@ class GrpcTransport:
         *,
         seconds: float | None = None,
     ) -> ResponseT:
-        call = method.future(message, timeout=seconds or self._timeout_seconds)
+        call = method.future(
+            message, timeout=seconds or self._timeout_seconds, metadata=self._metadata
+        )
         try:
             return call.result()
         except grpc.RpcError as error:

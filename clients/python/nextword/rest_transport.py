@@ -9,6 +9,7 @@ import httpx2
 
 from nextword.address import Address
 from nextword.answers import Generation, Model, TextPiece, Token
+from nextword.api_key import authorization
 from nextword.errors import ProtocolError
 from nextword.event_stream import EventReader
 from nextword.http_library import certificates, deadline_passed, translated
@@ -36,12 +37,19 @@ class RestTransport:
     Args:
         address: Where the server is.
         timeout_seconds: How long calls that generate nothing may take.
+        api_key: Shown with every call.
     """
 
-    def __init__(self, address: Address, *, timeout_seconds: float) -> None:
+    def __init__(
+        self, address: Address, *, timeout_seconds: float, api_key: str | None = None
+    ) -> None:
         self._url = address.url
         self._timeout_seconds = timeout_seconds
-        self._http = httpx2.Client(verify=certificates(address), trust_env=not address.is_loopback)
+        self._http = httpx2.Client(
+            headers=authorization(api_key),
+            verify=certificates(address),
+            trust_env=not address.is_loopback,
+        )
 
     def generate(self, request: GenerationRequest) -> Generation:
         """The whole continuation in one answer."""

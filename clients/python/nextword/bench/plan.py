@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from typing import Literal
 
 from nextword.address import Address
@@ -55,6 +56,7 @@ class Plan:
         vocabulary_size: OpenAI only: prompts are ids below it instead of words.
         seed: Chooses the prompts and the requests' seeds.
         timeout_seconds: When a request is given up.
+        api_key: Shown to every server; it stands in no report.
     """
 
     addresses: tuple[Address, ...]
@@ -70,6 +72,7 @@ class Plan:
     vocabulary_size: int | None = None
     seed: int = 0
     timeout_seconds: float = 120.0
+    api_key: str | None = dataclass_field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         _check(self)

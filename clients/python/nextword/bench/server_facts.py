@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import httpx2
 
 from nextword.address import Address
+from nextword.api_key import authorization
 from nextword.bench.plan import Plan, PlanError, check_fits, openai_url
 from nextword.client import Client
 from nextword.http_library import certificates, translated
@@ -46,7 +47,7 @@ def ask_server(address: Address, plan: Plan) -> ServerFacts:
     """
     if plan.api == "openai":
         return _ask_openai(address, plan)
-    with Client(address.url, timeout_seconds=ASK_SECONDS) as client:
+    with Client(address.url, timeout_seconds=ASK_SECONDS, api_key=plan.api_key) as client:
         model = client.list_models()[0] if plan.model is None else client.get_model(plan.model)
     check_fits(plan, context_tokens=model.context_tokens)
     return ServerFacts(
@@ -65,7 +66,10 @@ def _ask_openai(address: Address, plan: Plan) -> ServerFacts:
     with (
         translated(address.url, seconds=ASK_SECONDS),
         httpx2.Client(
-            verify=certificates(address), trust_env=not address.is_loopback, timeout=ASK_SECONDS
+            headers=authorization(plan.api_key),
+            verify=certificates(address),
+            trust_env=not address.is_loopback,
+            timeout=ASK_SECONDS,
         ) as http,
     ):
         response = http.get(openai_url(address, "models"))

@@ -9,6 +9,7 @@ import grpc.aio
 import httpx2
 
 from nextword.address import Address
+from nextword.api_key import authorization
 from nextword.bench.plan import Ask, Plan, openai_url
 from nextword.bench.records import RequestRecord
 from nextword.event_stream import EventReader
@@ -134,7 +135,8 @@ class GrpcTarget:
         message = pb.StreamGenerateTextRequest()
         fill_request(message, _request(ask, self._plan))
         seconds = self._plan.timeout_seconds + GRACE_SECONDS
-        call = self._stub.StreamGenerateText(message, timeout=seconds)
+        metadata = tuple(authorization(self._plan.api_key).items())
+        call = self._stub.StreamGenerateText(message, timeout=seconds, metadata=metadata)
         try:
             async for answer in call:
                 if answer.token_ids:
@@ -161,6 +163,7 @@ class _EventClient:
         self._server = address.url
         self._seconds = plan.timeout_seconds + GRACE_SECONDS
         self._http = httpx2.AsyncClient(
+            headers=authorization(plan.api_key),
             verify=certificates(address),
             trust_env=not address.is_loopback,
             timeout=httpx2.Timeout(self._seconds, connect=10),

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from nextword.address import DEFAULT_REST_URL, parse_address
-from nextword.command_line.options import JsonOption, ModelOption
+from nextword.command_line.options import JsonOption, KeyFileOption, ModelOption, api_key_of
 
 __all__ = ["bench"]
 
@@ -22,6 +22,7 @@ def bench(
             f"Default: {DEFAULT_REST_URL}.",
         ),
     ] = None,
+    key_file: KeyFileOption = None,
     api: Annotated[
         Literal["native", "openai"],
         typer.Option(
@@ -99,6 +100,7 @@ def bench(
         vocabulary_size=vocabulary_size,
         seed=seed,
         timeout_seconds=timeout,
+        api_key=api_key_of(key_file),
     )
     return run_bench(plan, output=output, as_json=as_json)
 

@@ -3,6 +3,7 @@
 from enum import IntEnum
 
 from nextword.errors import (
+    AuthenticationError,
     ConnectionFailedError,
     DeadlineExceededError,
     NextwordError,
@@ -49,6 +50,8 @@ def describe(error: NextwordError) -> str:
     match error:
         case ConnectionFailedError() if "nobody answers" in str(error):
             advice = "; start a server with `make serve` or nextword-serve, or name one by --url"
+        case AuthenticationError(code=code):
+            advice = f" ({code}); give the key by --key-file FILE or NEXTWORD_API_KEY"
         case StatusError(retry_after_seconds=float() as seconds):
             advice = f" ({error.code}; try again in {seconds:g} s)"
         case StatusError(code=code):

@@ -8,9 +8,11 @@ import typer
 from nextword.command_line.options import (
     DEFAULT_REST_URL,
     JsonOption,
+    KeyFileOption,
     ModelOption,
     TimeoutOption,
     UrlOption,
+    api_key_of,
 )
 from nextword.command_line.terminal_text import read_text
 
@@ -30,6 +32,7 @@ def generate(
     ] = None,
     model: ModelOption = None,
     url: UrlOption = DEFAULT_REST_URL,
+    key_file: KeyFileOption = None,
     as_json: JsonOption = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No summary at the end.")] = False,
     timeout: TimeoutOption = 600.0,
@@ -163,7 +166,7 @@ def generate(
         echo=echo,
         ignore_eos=ignore_eos,
     )
-    with Client(url) as client:
+    with Client(url, api_key=api_key_of(key_file)) as client:
         stream = client.stream(
             read_text(prompt) if prompt is not None else read_ids(prompt_ids or ""),
             parameters=parameters,

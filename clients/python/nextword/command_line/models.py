@@ -6,7 +6,13 @@ from typing import Annotated
 
 import typer
 
-from nextword.command_line.options import DEFAULT_REST_URL, JsonOption, UrlOption
+from nextword.command_line.options import (
+    DEFAULT_REST_URL,
+    JsonOption,
+    KeyFileOption,
+    UrlOption,
+    api_key_of,
+)
 from nextword.command_line.terminal_text import visible
 
 __all__ = ["models"]
@@ -17,12 +23,13 @@ def models(
         str | None, typer.Argument(help="NAME or NAME@VERSION: print this model's card.")
     ] = None,
     url: UrlOption = DEFAULT_REST_URL,
+    key_file: KeyFileOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the served models, or show the card of one."""
     from nextword.client import Client
 
-    with Client(url) as client:
+    with Client(url, api_key=api_key_of(key_file)) as client:
         if name is not None:
             model = client.get_model(name)
             print(json.dumps(asdict(model)) if as_json else visible(model.card))

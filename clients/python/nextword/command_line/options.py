@@ -1,12 +1,24 @@
 """Options that several commands share."""
 
+import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from nextword.address import DEFAULT_GRPC_URL, DEFAULT_REST_URL
 
-__all__ = ["DEFAULT_REST_URL", "JsonOption", "ModelOption", "TimeoutOption", "UrlOption"]
+__all__ = [
+    "DEFAULT_REST_URL",
+    "JsonOption",
+    "KeyFileOption",
+    "ModelOption",
+    "TimeoutOption",
+    "UrlOption",
+    "api_key_of",
+]
+
+KEY_VARIABLE = "NEXTWORD_API_KEY"
 
 UrlOption = Annotated[
     str,
@@ -21,8 +33,33 @@ ModelOption = Annotated[
     str | None,
     typer.Option("--model", "-m", metavar="NAME[@VERSION]", help="Which model is asked."),
 ]
+KeyFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--key-file",
+        envvar="NEXTWORD_API_KEY_FILE",
+        metavar="FILE",
+        help=f"Holds the API key, where the server asks for one; or set {KEY_VARIABLE}.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 TimeoutOption = Annotated[
     float,
     typer.Option("--timeout", metavar="SECONDS", min=0.001, max=86400, help="When to give up."),
 ]
+
+
+def api_key_of(key_file: Path | None) -> str | None:
+    """The key to show: the file's, else the environment's; None where neither has one.
+
+    There is no option for the key itself: what is typed stays in the shell's history, and every
+    user of the machine can read the arguments of a process.
+
+    Raises:
+        NotPossibleError: The file has none.
+    """
+    if key_file is None:
+        return os.environ.get(KEY_VARIABLE) or None
+    from nextword.api_key import read_key_file
+
+    return read_key_file(key_file)

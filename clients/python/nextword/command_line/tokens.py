@@ -7,7 +7,14 @@ from typing import Annotated
 import typer
 
 from nextword.command_line.generate import read_ids
-from nextword.command_line.options import DEFAULT_REST_URL, JsonOption, ModelOption, UrlOption
+from nextword.command_line.options import (
+    DEFAULT_REST_URL,
+    JsonOption,
+    KeyFileOption,
+    ModelOption,
+    UrlOption,
+    api_key_of,
+)
 from nextword.command_line.terminal_text import read_text, visible
 
 __all__ = ["tokens"]
@@ -22,13 +29,14 @@ def tokens(
     ] = False,
     model: ModelOption = None,
     url: UrlOption = DEFAULT_REST_URL,
+    key_file: KeyFileOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show the tokens of a text with their ids and bytes, or with --ids the text of tokens."""
     given = read_text(text)
     from nextword.client import Client
 
-    with Client(url) as client:
+    with Client(url, api_key=api_key_of(key_file)) as client:
         if ids:
             found = client.detokenize(read_ids(given), model=model)
             print(json.dumps({"text": found}) if as_json else visible(found))
