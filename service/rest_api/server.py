@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator
 from typing import cast
 
 import uvicorn
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from starlette.types import ASGIApp
 
 from service.api_keys import ApiKeys
@@ -26,7 +26,7 @@ from service.served_models import ServedModels
 from service.text_generator import TextGenerator
 from service.transport_limits import TransportLimits
 
-__all__ = ["HttpServer", "create_app"]
+__all__ = ["HttpServer", "create_app", "create_routers"]
 
 
 def create_app(
@@ -42,15 +42,33 @@ def create_app(
     """The whole REST surface; with keys, only probes and the page's own files are open."""
     # A path with a slash too many is no path of ours; a redirect would say otherwise.
     app = FastAPI(openapi_url=None, redirect_slashes=False)
-    app.include_router(native_router(generator, models, log, needs_key=keys is not None))
-    app.include_router(openai_router(generator, log))
-    app.include_router(page_router())
-    app.include_router(management_router(health, metrics))
+    for router in create_routers(
+        generator, models, health=health, log=log, metrics=metrics, needs_key=keys is not None
+    ):
+        app.include_router(router)
     answer_errors(app, log=log)
     guarded: ASGIApp = app
     if keys is not None:
         guarded = KeyGuard(app, keys, open_paths=page_paths() | PROBE_PATHS, log=log)
     return Envelope(guarded, health, metrics, limits)
+
+
+def create_routers(
+    generator: TextGenerator,
+    models: ServedModels,
+    *,
+    health: Health,
+    log: RequestLog,
+    metrics: Metrics,
+    needs_key: bool,
+) -> tuple[APIRouter, ...]:
+    """Every route that there is."""
+    return (
+        native_router(generator, models, log, needs_key=needs_key),
+        openai_router(generator, log),
+        page_router(),
+        management_router(health, metrics),
+    )
 
 
 def _ignore(reason: str) -> None:
