@@ -17,7 +17,8 @@ from service.api_keys import ApiKeys
 from service.errors import ErrorKind, RequestError
 from service.grpc_api.errors import abort
 from service.grpc_api.handlers import Context, time_remaining
-from service.grpc_api.paced_context import PacedContext, client_left
+from service.grpc_api.paced_context import PacedContext, client_left, write_whole
+from service.large_answers import ANSWER_MEMORY
 from service.metrics import Metrics
 from service.request_ids import Exchange, clean_request_id, trace_id_of
 from service.request_log import OK, RequestLog, RequestRecord
@@ -79,17 +80,32 @@ class Calls:
         await self._all_delivered.wait()
 
     def unary(
-        self, name: str, request_type: type[RequestT], behaviour: Behaviour[RequestT, Message]
+        self,
+        name: str,
+        request_type: type[RequestT],
+        behaviour: Behaviour[RequestT, bytes] | Behaviour[RequestT, Message],
     ) -> RpcHandler:
-        """A call with one answer."""
+        """A call with one answer, written already when it may be large.
 
-        async def handle(message: RequestT | _Unreadable, context: Context) -> Message:
-            return await self._guard(name, behaviour, message, context)
+        On the wire it is a stream of one message, and so it is for the library here: an answer of a
+        unary handler would wait in it for as long as its client likes.
+        """
+
+        async def handle(message: RequestT | _Unreadable, context: Context) -> None:
+            async def answered(message: RequestT, context: Context, record: RequestRecord) -> None:
+                answer = await behaviour(message, context, record)
+                data = answer if isinstance(answer, bytes) else _serialize(answer)
+                with ANSWER_MEMORY.held(len(data)):
+                    await write_whole(
+                        context, data, stall_seconds=self._limits.stall_timeout_seconds
+                    )
+
+            await self._guard(name, answered, message, context)
 
         return cast(
             "RpcHandler",
-            grpc.unary_unary_rpc_method_handler(
-                handle, request_deserializer=_reader(request_type), response_serializer=_serialize
+            grpc.unary_stream_rpc_method_handler(
+                handle, request_deserializer=_reader(request_type), response_serializer=_as_it_is
             ),
         )
 
@@ -236,6 +252,10 @@ def _reader(request_type: type[RequestT]) -> Callable[[bytes], RequestT | _Unrea
 
 def _serialize(message: Message) -> bytes:
     return message.SerializeToString()
+
+
+def _as_it_is(data: bytes) -> bytes:
+    return data
 
 
 def authorizations(metadata: Iterable[tuple[str, str | bytes]]) -> list[str]:

@@ -8,11 +8,11 @@ import grpc
 from nextword.v1 import text_generation_pb2 as pb
 
 from service.grpc_api.messages import (
-    generate_response,
+    encode_generation,
+    encode_tokens,
     model_message,
     read_generation_request,
     stream_response,
-    tokenize_response,
 )
 from service.large_answers import build_answer
 from service.model_facts import facts_of
@@ -36,12 +36,12 @@ class Handlers:
 
     async def generate_text(
         self, message: pb.GenerateTextRequest, context: Context, record: RequestRecord
-    ) -> pb.GenerateTextResponse:
-        """The whole continuation."""
+    ) -> bytes:
+        """The whole continuation, a GenerateTextResponse."""
         request = read_generation_request(message, deadline=_deadline(context))
         async with aclosing(self._generator.stream(request, record)) as pieces:
             whole = [piece async for piece in pieces]
-        return await build_answer(whole, lambda: generate_response(whole))
+        return await build_answer(whole, lambda: encode_generation(whole))
 
     async def stream_generate_text(
         self, message: pb.StreamGenerateTextRequest, context: Context, record: RequestRecord
@@ -54,10 +54,10 @@ class Handlers:
 
     async def tokenize(
         self, message: pb.TokenizeRequest, context: Context, record: RequestRecord
-    ) -> pb.TokenizeResponse:
-        """The tokens of a text."""
+    ) -> bytes:
+        """The tokens of a text, a TokenizeResponse."""
         model = self._find(message.model if message.HasField("model") else None, record)
-        return await tokenize(model, message.text, tokenize_response)
+        return await tokenize(model, message.text, encode_tokens)
 
     async def detokenize(
         self, message: pb.DetokenizeRequest, context: Context, record: RequestRecord

@@ -1,6 +1,7 @@
 """Protobuf messages to and from the core's values."""
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 
 from nextword.v1 import text_generation_pb2 as pb
 
@@ -10,12 +11,17 @@ from service.parameters import EffectiveParameters, RequestedParameters
 from service.tokenization import TextToken
 
 __all__ = [
-    "generate_response",
+    "encode_generation",
+    "encode_tokens",
     "model_message",
     "read_generation_request",
     "stream_response",
-    "tokenize_response",
 ]
+
+# A millisecond of work. The library holds the interpreter, and with it every stream, for as long as
+# it writes one message; messages of one type written one after the other are one message.
+ITEMS_PER_SLICE = 1024
+_LENGTH_DELIMITED = 2
 
 _FINISH_REASONS = {
     FinishReason.END_OF_TEXT: pb.FINISH_REASON_END_OF_TEXT,
@@ -98,33 +104,55 @@ def stream_response(piece: TextPiece) -> pb.StreamGenerateTextResponse:
     return response
 
 
-def generate_response(pieces: Iterable[TextPiece]) -> pb.GenerateTextResponse:
-    """The whole answer: the pieces of a stream put together, choice by choice."""
-    choices: dict[int, pb.Choice] = {}
-    texts: dict[int, list[str]] = {}
-    response = pb.GenerateTextResponse()
+def encode_generation(pieces: Sequence[TextPiece]) -> bytes:
+    """The whole answer, a GenerateTextResponse: the pieces of a stream, choice by choice."""
+    summary = pieces[-1].summary
+    assert summary is not None
+    head = pb.GenerateTextResponse(
+        id=summary.id,
+        model=summary.model,
+        model_version=summary.model_version,
+        usage=_usage(summary),
+        parameters=_parameters(summary.parameters, with_seed=True),
+        timings=_timings(summary),
+        system_fingerprint=summary.system_fingerprint,
+    )
+    choices: defaultdict[int, list[TextPiece]] = defaultdict(list)
     for piece in pieces:
-        choice = choices.setdefault(piece.choice, pb.Choice(index=piece.choice))
-        texts.setdefault(piece.choice, []).append(piece.text)
-        choice.token_ids.extend(piece.token_ids)
-        choice.logprobs.extend(_logprob(report) for report in piece.reports)
-        if piece.finish_reason is not None:
-            choice.finish_reason = _FINISH_REASONS[piece.finish_reason]
-        if piece.summary is not None:
-            summary = piece.summary
-            response = pb.GenerateTextResponse(
-                id=summary.id,
-                model=summary.model,
-                model_version=summary.model_version,
-                usage=_usage(summary),
-                parameters=_parameters(summary.parameters, with_seed=True),
-                timings=_timings(summary),
-                system_fingerprint=summary.system_fingerprint,
-            )
-    for index in sorted(choices):
-        choices[index].text = "".join(texts[index])
-        response.choices.append(choices[index])
-    return response
+        choices[piece.choice].append(piece)
+    encoded = [_encode_choice(index, choices[index]) for index in sorted(choices)]
+    tag = _varint(pb.GenerateTextResponse.CHOICES_FIELD_NUMBER << 3 | _LENGTH_DELIMITED)
+    parts = [part for choice in encoded for part in (tag, _varint(len(choice)), choice)]
+    return b"".join([head.SerializeToString(), *parts])
+
+
+def _encode_choice(index: int, pieces: Sequence[TextPiece]) -> bytes:
+    reason = pieces[-1].finish_reason
+    choice = pb.Choice(
+        index=index,
+        text="".join(piece.text for piece in pieces),
+        token_ids=[token_id for piece in pieces for token_id in piece.token_ids],
+    )
+    if reason is not None:
+        choice.finish_reason = _FINISH_REASONS[reason]
+    reports = [report for piece in pieces for report in piece.reports]
+    # A report has up to twenty rivals.
+    step = ITEMS_PER_SLICE // 16
+    slices = (
+        pb.Choice(logprobs=[_logprob(report) for report in reports[start : start + step]])
+        for start in range(0, len(reports), step)
+    )
+    return b"".join([choice.SerializeToString(), *(part.SerializeToString() for part in slices)])
+
+
+def _varint(number: int) -> bytes:
+    """A number as the wire has it: seven bits a byte, the lowest first."""
+    data = bytearray()
+    while number > 0x7F:
+        data.append(number & 0x7F | 0x80)
+        number >>= 7
+    data.append(number)
+    return bytes(data)
 
 
 def model_message(facts: ModelFacts) -> pb.Model:
@@ -154,15 +182,19 @@ def model_message(facts: ModelFacts) -> pb.Model:
     )
 
 
-def tokenize_response(tokens: Sequence[TextToken]) -> pb.TokenizeResponse:
-    """The tokens of a text."""
-    return pb.TokenizeResponse(
-        count=len(tokens),
-        tokens=(
-            pb.Token(id=token.id, text=token.text, start=token.start, end=token.end)
-            for token in tokens
-        ),
+def encode_tokens(tokens: Sequence[TextToken]) -> bytes:
+    """The tokens of a text, a TokenizeResponse; runs beside the event loop."""
+    slices = (
+        pb.TokenizeResponse(
+            tokens=[
+                pb.Token(id=token.id, text=token.text, start=token.start, end=token.end)
+                for token in tokens[start : start + ITEMS_PER_SLICE]
+            ]
+        )
+        for start in range(0, len(tokens), ITEMS_PER_SLICE)
     )
+    head = pb.TokenizeResponse(count=len(tokens))
+    return b"".join([head.SerializeToString(), *(part.SerializeToString() for part in slices)])
 
 
 def _logprob(report: TokenReport) -> pb.TokenLogprob:

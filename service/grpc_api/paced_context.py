@@ -12,7 +12,10 @@ import grpc
 from service.errors import ErrorKind, RequestError
 from service.grpc_api.handlers import Context
 
-__all__ = ["PacedContext", "client_left"]
+__all__ = ["PacedContext", "client_left", "write_whole"]
+
+# The library does not say how much of a message is through; at this rate it is all in time.
+MIN_BYTES_PER_SECOND = 100 * 1024
 
 
 class PacedContext:
@@ -77,6 +80,31 @@ class PacedContext:
                 task.cancel()
                 return
             await asyncio.sleep(since + self._stall_seconds - now)
+
+
+async def write_whole(context: Context, data: bytes, *, stall_seconds: float) -> None:
+    """Send the one message of a call.
+
+    Args:
+        context: The library's.
+        data: The message.
+        stall_seconds: How long it may take beside the time that a slow, steady reader needs.
+
+    Raises:
+        RequestError: READER_TOO_SLOW, or the client left.
+    """
+    seconds = stall_seconds + len(data) / MIN_BYTES_PER_SECOND
+    try:
+        async with asyncio.timeout(seconds):
+            await context.write(data)
+    except TimeoutError:
+        raise RequestError(
+            ErrorKind.READER_TOO_SLOW,
+            f"an answer of {len(data)} bytes was not read within {seconds:.0f} seconds",
+        ) from None
+    except grpc.aio.InternalError:
+        # The library's word for a call that has ended, when it has not cancelled us yet.
+        raise client_left() from None
 
 
 def client_left() -> RequestError:

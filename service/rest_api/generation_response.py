@@ -4,9 +4,8 @@ How bodies and answers look is the route's own business (`Answer`); that closing
 cancel, and that an early failure has a real status, is the same for all of them.
 """
 
-import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import aclosing
 from typing import Protocol
 
@@ -21,6 +20,7 @@ from service.large_answers import build_answer
 from service.request_ids import Exchange
 from service.request_log import RequestLog
 from service.rest_api.bodies import read_json_object
+from service.rest_api.delivery import send_body, until_disconnected
 from service.rest_api.errors import error_response
 from service.rest_api.event_stream import EventStream
 from service.rest_api.prompt_batch import BatchPiece, continue_prompts
@@ -118,7 +118,7 @@ class GenerationResponse(Response):
                         work = stream.send_all(_events(answer, pieces))
                     else:
                         work = _send_whole(answer, pieces, send)
-                    await _until_disconnected(receive, work)
+                    await until_disconnected(receive, work)
         except RequestError as error:
             if error.kind is ErrorKind.CANCELLED:
                 return
@@ -146,34 +146,4 @@ async def _send_whole(answer: Answer, pieces: AsyncGenerator[BatchPiece], send: 
     body = await build_answer(
         (each.piece for each in whole), lambda: msgspec.json.encode(answer.whole(whole))
     )
-    response = Response(body, media_type="application/json", headers=dict(answer.headers))
-    await response({"type": "http"}, _nothing_to_receive, send)
-
-
-async def _nothing_to_receive() -> dict[str, object]:
-    raise AssertionError("a plain response reads nothing")
-
-
-async def _until_disconnected(receive: Receive, work: Coroutine[None, None, None]) -> None:
-    """Run the work; stop it when the client leaves.
-
-    Raises:
-        RequestError: CANCELLED when the client left, or what the work raised.
-    """
-    working = asyncio.create_task(work)
-    leaving = asyncio.create_task(_wait_disconnected(receive))
-    try:
-        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise RequestError(ErrorKind.CANCELLED, "the client left")
-        working.result()
-    finally:
-        leaving.cancel()
-        working.cancel()
-        # The work must have let go of the stream before its owner closes it.
-        await asyncio.wait((working, leaving))
-
-
-async def _wait_disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+    await send_body(send, body, headers=answer.headers)

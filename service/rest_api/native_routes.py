@@ -10,12 +10,13 @@ from service.model_facts import facts_of
 from service.request_log import RequestLog
 from service.rest_api.bodies import JsonFields, read_json_object
 from service.rest_api.generation_response import GenerationResponse
-from service.rest_api.messages import encode_tokens, read_generate_body
+from service.rest_api.messages import read_generate_body
 from service.rest_api.model_messages import detailed_model_object, model_object
 from service.rest_api.openapi import openapi_page
+from service.rest_api.tokenize_response import TokenizeResponse
 from service.served_models import ServedModels
 from service.text_generator import TextGenerator
-from service.tokenization import detokenize, tokenize
+from service.tokenization import detokenize
 
 __all__ = ["native_router"]
 
@@ -40,17 +41,7 @@ def native_router(
     @router.post("/v1/tokenize", response_model=None)
     async def tokens(request: Request) -> Response:
         """The tokens of a text."""
-        with log.request(
-            protocol="rest", route="/v1/tokenize", exchange=request.state.exchange
-        ) as record:
-            fields = JsonFields(await read_json_object(request))
-            model, text = models.find(fields.string("model")), fields.string("text")
-            fields.finish()
-            record.model, record.model_version = model.folder.name, model.folder.version
-            if text is None:
-                raise invalid_value("text", "must be given")
-            body = await tokenize(model, text, encode_tokens)
-            return Response(body, media_type="application/json")
+        return TokenizeResponse(models, log, exchange=request.state.exchange)
 
     @router.post("/v1/detokenize", response_model=None)
     async def text(request: Request) -> Response:

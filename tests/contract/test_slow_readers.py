@@ -11,7 +11,7 @@ from nextword.v1 import text_generation_pb2 as pb
 from nextword.v1.text_generation_pb2_grpc import TextGenerationServiceStub
 
 from tests.contract.callers import Callers
-from tests.contract.live_server import Server, StartServer, raw_request, wait_until
+from tests.contract.live_server import Server, StartServer, raw_request
 
 PATIENCE_SECONDS = 60.0
 NUM_TOKENS = 800
@@ -75,11 +75,12 @@ LARGE = {"prompt": "x", "n": 4, "max_tokens": 100, "ignore_eos": True, "logprobs
 
 
 def large_answer_queued(server: Server) -> socket.socket:
-    """A connection whose answer is written, but for its first bytes still in our buffers."""
+    """A connection whose answer is finished, but for its first bytes still with us."""
     connection = raw_request(server, LARGE)
     connection.settimeout(PATIENCE_SECONDS)
-    name = 'nextword_requests_total{model="tiny",outcome="ok",protocol="rest"'
-    wait_until(lambda: server.metric(name) == 1)
+    # The head comes when the answer is there as a whole.
+    connection.recv(1, socket.MSG_PEEK)
+    assert server.metric("nextword_engine_running{") == 0
     return connection
 
 
@@ -103,7 +104,7 @@ def read_slowly(connection: socket.socket, *, pause_seconds: float) -> tuple[int
 def test_an_answer_that_is_still_being_read_is_not_cut_by_a_drain(
     start_server: StartServer,
 ) -> None:
-    """H100: its request has ended, its bytes are with us."""
+    """H100: all is computed, its bytes are with us."""
     server = start_server("--drain-timeout", "60")
     with large_answer_queued(server) as connection:
         server.process.send_signal(signal.SIGTERM)

@@ -7,12 +7,16 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
 
 import grpc
+import pytest
 import uvloop
+from google.rpc import error_details_pb2, status_pb2
+from nextword.v1 import text_generation_pb2 as pb
 
-from service.generation import GenerationRequest, TextPiece
+from service.generation import FinishReason, GenerationRequest, Summary, TextPiece, Timings, Usage
 from service.grpc_api.server import GrpcServer
 from service.health import Health
 from service.metrics import Metrics
+from service.parameters import ModelDefaults, RequestedParameters, resolve_parameters
 from service.request_log import RequestLog, RequestRecord
 from service.served_models import ServedModels
 from service.text_generator import TextGenerator
@@ -21,6 +25,30 @@ from tests.service.http_connections import PATIENCE_SECONDS
 
 LARGE_BYTES = 1024 * 1024
 SERVICE = "nextword.v1.TextGenerationService"
+DEFAULTS = ModelDefaults(
+    max_tokens=1, temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, repetition_penalty=1.0
+)
+LARGE_PIECE = TextPiece(
+    choice=0,
+    text="x" * LARGE_BYTES,
+    token_ids=(1,),
+    finish_reason=FinishReason.LENGTH,
+    summary=Summary(
+        id="1",
+        model="m",
+        model_version="1",
+        system_fingerprint="",
+        usage=Usage(1, 1),
+        parameters=resolve_parameters(
+            RequestedParameters(seed=1),
+            DEFAULTS,
+            num_prompt_tokens=1,
+            context_tokens=8,
+            vocabulary_size=8,
+        ),
+        timings=Timings(0.0, 0.0, 0.0),
+    ),
+)
 
 
 @dataclass
@@ -40,7 +68,7 @@ class Core:
         self.has_changed.set()
         try:
             if request.prompt == "large":
-                yield TextPiece(choice=0, text="x" * LARGE_BYTES, token_ids=(1,))
+                yield LARGE_PIECE
                 return
             while request.prompt == "flood":
                 self.num_sent_bytes += 1024
@@ -135,3 +163,43 @@ def headers_frame(stream: int, method: str) -> bytes:
         for name, value in fields.items()
     )
     return frame(1, 0x4, stream, block)
+
+
+def generate(
+    channel: grpc.aio.Channel, message: pb.StreamGenerateTextRequest
+) -> "grpc.aio.UnaryStreamCall[bytes, bytes]":
+    """An open stream, whose answers nobody needs parsed."""
+    return cast(
+        "grpc.aio.UnaryStreamCall[bytes, bytes]",
+        channel.unary_stream(f"/{SERVICE}/StreamGenerateText")(message.SerializeToString()),
+    )
+
+
+async def error_of(
+    channel: grpc.aio.Channel,
+    path: str,
+    data: bytes,
+    *,
+    request_id: str | None = None,
+    compression: grpc.Compression | None = None,
+) -> grpc.aio.AioRpcError:
+    """What a call of raw bytes is told."""
+    metadata = () if request_id is None else (("x-request-id", request_id),)
+    call = cast(
+        "grpc.aio.UnaryUnaryCall[bytes, bytes]",
+        channel.unary_unary(path)(data, metadata=metadata, compression=compression),
+    )
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await call
+    return error.value
+
+
+def reason_of(error: grpc.aio.AioRpcError) -> str:
+    """The reason in an error's details."""
+    details = dict(error.trailing_metadata() or ())["grpc-status-details-bin"]
+    status = status_pb2.Status.FromString(cast("bytes", details))
+    for packed in status.details:
+        info = error_details_pb2.ErrorInfo()
+        if packed.Unpack(info):
+            return info.reason
+    return ""

@@ -7,33 +7,28 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, TypeVar, cast
 
 import pytest
 from nextword.v1 import text_generation_pb2 as pb
-from starlette.requests import Request
-from starlette.responses import Response
 
 from model.tokenizer import Tokenizer
 from service.bounded_threads import MAX_JOBS, TEXTS, BoundedThreads
 from service.errors import ErrorKind, RequestError
-from service.generation import GenerationRequest, TextPiece, TokenReport
+from service.generation import GenerationRequest
 from service.grpc_api import handlers
-from service.grpc_api.messages import tokenize_response
-from service.large_answers import INLINE_ITEMS, build_answer
+from service.grpc_api.messages import encode_tokens as encode_grpc_tokens
 from service.metrics import Metrics
 from service.parameters import RequestedParameters
-from service.request_ids import Exchange
 from service.request_log import RequestLog, RequestRecord
-from service.rest_api import native_routes
+from service.rest_api import native_routes, tokenize_response
 from service.rest_api.messages import encode_tokens
 from service.served_models import ServedModels
 from service.text_generator import TextGenerator
 from service.tokenization import INLINE_TEXT_CHARACTERS, TextToken, tokenize
+from tests.service.route_calls import PATIENCE_SECONDS, run, serve, served
 
 BUNDLED = Path(__file__).resolve().parents[2] / "artifacts" / "fairytales" / "1"
-PATIENCE_SECONDS = 60.0
 NUM_REQUESTS = 24
 # A body of nearly the most that is read; the tokenizer below finds few tokens in it.
 LONG_TEXT = "x" * (2**20 - 64)
@@ -71,26 +66,6 @@ class CountingTokenizer:
         return write_and_note
 
 
-def served(tokenizer: object) -> Any:
-    """As much of a served model as the routes look at, and the models that find it."""
-    folder = SimpleNamespace(
-        tokenizer=tokenizer, name="m", version="1", max_token_bytes=1, vocabulary_size=9
-    )
-    model = SimpleNamespace(folder=folder, context_tokens=2**21)
-
-    def find(name: str | None) -> object:
-        return model
-
-    return SimpleNamespace(find=find, model=model)
-
-
-def run(work: Awaitable[T]) -> T:
-    async def bounded() -> T:
-        return await asyncio.wait_for(work, PATIENCE_SECONDS)
-
-    return asyncio.run(bounded())
-
-
 def rest_tokenize(models: Any) -> Callable[[], Awaitable[object]]:
     router = native_routes.native_router(
         cast("TextGenerator", None), cast("ServedModels", models), RequestLog(Metrics())
@@ -98,15 +73,15 @@ def rest_tokenize(models: Any) -> Callable[[], Awaitable[object]]:
     (route,) = [each for each in router.routes if getattr(each, "path", "") == "/v1/tokenize"]
     body = json.dumps({"text": LONG_TEXT}).encode()
 
-    async def receive() -> dict[str, object]:
-        return {"type": "http.request", "body": body, "more_body": False}
-
     async def call() -> object:
-        headers = [(b"content-type", b"application/json")]
-        scope = {"type": "http", "method": "POST", "headers": headers}
-        request = Request(scope | {"state": {"exchange": Exchange()}}, receive)
-        response: Response = await cast("Any", route).endpoint(request)
-        return json.loads(bytes(response.body))["count"]
+        received = b""
+
+        async def send(message: Any) -> None:
+            nonlocal received
+            received += message.get("body", b"")
+
+        await serve(cast("Any", route).endpoint, body, send)
+        return json.loads(received)["count"]
 
     return call
 
@@ -117,7 +92,8 @@ def grpc_tokenize(models: Any) -> Callable[[], Awaitable[object]]:
     async def call() -> object:
         record = RequestRecord(request_id="1", protocol="grpc", route="Tokenize")
         message = pb.TokenizeRequest(text=LONG_TEXT)
-        return (await grpc_handlers.tokenize(message, cast("handlers.Context", None), record)).count
+        data = await grpc_handlers.tokenize(message, cast("handlers.Context", None), record)
+        return pb.TokenizeResponse.FromString(data).count
 
     return call
 
@@ -148,8 +124,8 @@ def test_many_long_texts_hold_the_tokens_of_a_few(
 ) -> None:
     """H41: a megabyte has a million tokens, and 200 such lists are more than a machine has."""
     tokenizer = CountingTokenizer()
-    monkeypatch.setattr(native_routes, "encode_tokens", tokenizer.counted(encode_tokens))
-    monkeypatch.setattr(handlers, "tokenize_response", tokenizer.counted(tokenize_response))
+    monkeypatch.setattr(tokenize_response, "encode_tokens", tokenizer.counted(encode_tokens))
+    monkeypatch.setattr(handlers, "encode_tokens", tokenizer.counted(encode_grpc_tokens))
     call = calls(served(tokenizer))
 
     async def all_at_once() -> list[object]:
@@ -259,13 +235,3 @@ def test_a_deadline_holds_while_the_prompt_is_read(prompt: str) -> None:
 
     run(body())
     assert not admitted
-
-
-def test_large_answers_are_put_together_beside_the_event_loop() -> None:
-    """H41: small ones on it, which costs them no wait behind large ones."""
-    report = TokenReport(1, b"a", -1.0, 1, ((1, b"a", -1.0),) * 20)
-    small = [TextPiece(0, "a", (1,), (report,))] * (INLINE_ITEMS // 23)
-    large = [*small, small[0]]
-    here = threading.get_ident()
-    assert run(build_answer(small, threading.get_ident)) == here
-    assert run(build_answer(large, threading.get_ident)) != here

@@ -1,21 +1,21 @@
 """gRPC connections that flood, hold back or leave: what each costs, and what it is told."""
 
 import asyncio
-from typing import cast
 
 import grpc
 import pytest
-from google.rpc import error_details_pb2, status_pb2
 from nextword.v1 import text_generation_pb2 as pb
 
 from service.transport_limits import MAX_MESSAGE_BYTES
 from tests.service.grpc_connections import (
-    LARGE_BYTES,
     SERVICE,
     RunningGrpcServer,
+    error_of,
     frame,
+    generate,
     headers_frame,
     play_grpc,
+    reason_of,
 )
 from tests.service.http_connections import PATIENCE_SECONDS
 
@@ -23,49 +23,9 @@ FLOOD = pb.StreamGenerateTextRequest(prompt="flood")
 WAIT = pb.StreamGenerateTextRequest(prompt="wait")
 
 
-def generate(
-    channel: grpc.aio.Channel, message: pb.StreamGenerateTextRequest
-) -> "grpc.aio.UnaryStreamCall[bytes, bytes]":
-    """An open stream, whose answers nobody needs parsed."""
-    return cast(
-        "grpc.aio.UnaryStreamCall[bytes, bytes]",
-        channel.unary_stream(f"/{SERVICE}/StreamGenerateText")(message.SerializeToString()),
-    )
-
-
-async def error_of(
-    channel: grpc.aio.Channel,
-    path: str,
-    data: bytes,
-    *,
-    request_id: str | None = None,
-    compression: grpc.Compression | None = None,
-) -> grpc.aio.AioRpcError:
-    """What a call of raw bytes is told."""
-    metadata = () if request_id is None else (("x-request-id", request_id),)
-    call = cast(
-        "grpc.aio.UnaryUnaryCall[bytes, bytes]",
-        channel.unary_unary(path)(data, metadata=metadata, compression=compression),
-    )
-    with pytest.raises(grpc.aio.AioRpcError) as error:
-        await call
-    return error.value
-
-
 async def read_all(call: "grpc.aio.UnaryStreamCall[bytes, bytes]") -> None:
     while await call.read() is not grpc.aio.EOF:
         pass
-
-
-def reason_of(error: grpc.aio.AioRpcError) -> str:
-    """The reason in an error's details."""
-    details = dict(error.trailing_metadata() or ())["grpc-status-details-bin"]
-    status = status_pb2.Status.FromString(cast("bytes", details))
-    for packed in status.details:
-        info = error_details_pb2.ErrorInfo()
-        if packed.Unpack(info):
-            return info.reason
-    return ""
 
 
 @pytest.mark.parametrize("way", ["cancel", "close the channel"])
@@ -223,60 +183,3 @@ def test_resets_in_quick_succession_cost_the_others_nothing() -> None:
         assert server.core.num_started <= 1 + 1024
 
     play_grpc(scenario)
-
-
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0)
-
-
-def test_an_answer_counts_as_delivered_only_when_the_window_has_let_it_through() -> None:
-    """H100: the record ends before; what a drain waits for does not."""
-
-    async def scenario(server: RunningGrpcServer) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-        message = pb.GenerateTextRequest(prompt="large").SerializeToString()
-        body = b"\0" + len(message).to_bytes(4, "big") + message
-        writer.write(PREFACE + headers_frame(1, "GenerateText") + frame(0, 1, 1, body))
-        labels = {"protocol": "grpc", "route": "GenerateText", "model": "none"}
-        await server.core.wait_until(lambda: server.core.num_left == 1)
-        await asyncio.wait_for(server.log.wait_all_closed(), PATIENCE_SECONDS)
-        assert server.count("nextword_requests_total", outcome="ok", **labels) == 1
-        delivered = asyncio.create_task(server.server.wait_delivered())
-        received = 0
-        # The windows that HTTP/2 begins with.
-        while received < 65_535:
-            received += await data_frame(reader)
-        assert not delivered.done()
-        more = (16 * LARGE_BYTES).to_bytes(4, "big")
-        writer.write(frame(8, 0, 0, more) + frame(8, 0, 1, more))
-        while received < LARGE_BYTES:
-            received += await data_frame(reader)
-        await asyncio.wait_for(delivered, PATIENCE_SECONDS)
-        writer.close()
-
-    play_grpc(scenario)
-
-
-async def data_frame(reader: asyncio.StreamReader) -> int:
-    """Read one frame; how much of an answer was in it."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        start = await reader.readexactly(9)
-        payload = await reader.readexactly(int.from_bytes(start[:3], "big"))
-    return len(payload) if start[3] == 0 else 0
-
-
-@pytest.mark.parametrize("start", [b"", PREFACE], ids=["silent", "idle"])
-def test_a_connection_without_calls_is_closed_and_one_with_a_call_is_not(start: bytes) -> None:
-    """H92: they are not counted, so they may not stay."""
-
-    async def scenario(server: RunningGrpcServer) -> None:
-        async with server.channel() as channel:
-            call = generate(channel, WAIT)
-            await server.core.wait_until(lambda: server.core.num_started == 1)
-            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-            writer.write(start)
-            await asyncio.wait_for(reader.read(), PATIENCE_SECONDS)
-            assert not call.done()
-            call.cancel()
-            writer.close()
-
-    play_grpc(scenario, receive_timeout_seconds=0.3, idle_timeout_seconds=0.3)
