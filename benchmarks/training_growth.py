@@ -83,6 +83,8 @@ def measure(text: Path, work: Path, label: str, shape: tuple[int, int], steps: i
         "schedule.batch_tokens=2048",
         "schedule.evaluations=1",
         "schedule.evaluation_tokens=4096",
+        # The last evaluation scores all that is held out.
+        "corpus.max_held_out_bytes=100000",
         "run.compile=off",
         "run.sample_tokens=0",
         "run.final_samples=0",

@@ -6,11 +6,14 @@ from training.ngram.training import TrainedNgram
 from training.plan import Plan
 from training.progress import Progress
 from training.publishing import Publication, publish_version
+from training.quantities import format_duration
 from training.run_directory import RunDirectory
 from training.run_log.facts import JsonValue
 from training.session import Session
 
 __all__ = ["complete_run", "parent_facts"]
+
+_WORTH_TELLING_SECONDS = 5.0
 
 
 def complete_run(
@@ -47,6 +50,9 @@ def complete_run(
     assert session.samples is not None, "the first process has samples"
     session.samples.write_more(best_step, num_samples=plan.config.run.final_samples)
     trainer, state = session.trainer, session.trainer.state
+    seconds = trainer.held_out.seconds_of_all
+    if seconds > _WORTH_TELLING_SECONDS:
+        progress.announce(f"scoring all held-out text: about {format_duration(seconds)}")
     score = trainer.held_out.score_all()
     elapsed = trainer.elapsed_seconds()
     facts: dict[str, JsonValue] = {
