@@ -148,6 +148,10 @@ def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
     return head + payload
 
 
+# What a client says first.
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0)
+
+
 def headers_frame(stream: int, method: str) -> bytes:
     """The head of a gRPC call, each field written out (RFC 7541, 6.2.2)."""
     fields = {

@@ -5,10 +5,7 @@ The descriptors are really used up; processes and sockets are real.
 
 import asyncio
 import os
-import resource
 import signal
-from collections.abc import Generator
-from contextlib import contextmanager
 
 import pytest
 
@@ -17,6 +14,7 @@ from service.engine.messages import Load
 from service.engine_launch import EngineLoadError, launch_engine
 from service.engine_supervisor import EngineState, EngineSupervisor
 from tests.service import faulty_engine_process
+from tests.service.descriptors import few_descriptors
 
 LOAD = Load(
     directory="none",
@@ -26,28 +24,6 @@ LOAD = Load(
     max_running=4,
     max_context_tokens=None,
 )
-
-
-@contextmanager
-def few_descriptors(num_spare: int) -> Generator[None, None, None]:
-    """Let this process open so many more files and no more."""
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    highest = max(map(int, os.listdir("/proc/self/fd")))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 16, before[1]))
-    taken: list[int] = []
-    try:
-        while True:
-            try:
-                taken.append(os.dup(0))
-            except OSError:
-                break
-        for _ in range(num_spare):
-            os.close(taken.pop())
-        yield
-    finally:
-        for descriptor in taken:
-            os.close(descriptor)
-        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 @pytest.mark.parametrize("num_spare", [0, 2], ids=["no socket", "no process"])

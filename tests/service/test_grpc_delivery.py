@@ -11,6 +11,7 @@ from service.grpc_api import calls, paced_context
 from service.large_answers import AnswerMemory
 from tests.service.grpc_connections import (
     LARGE_BYTES,
+    PREFACE,
     SERVICE,
     RunningGrpcServer,
     error_of,
@@ -24,7 +25,6 @@ from tests.service.http_connections import PATIENCE_SECONDS
 
 WAIT = pb.StreamGenerateTextRequest(prompt="wait")
 LARGE_LABELS = {"protocol": "grpc", "route": "GenerateText", "model": "none"}
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0)
 
 
 def test_an_answer_counts_as_delivered_only_when_the_window_has_let_it_through() -> None:
