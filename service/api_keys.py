@@ -30,7 +30,7 @@ MAX_KEY_CHARACTERS = 512
 # Every request is compared with each of them.
 MAX_KEYS = 1000
 MAX_FILE_BYTES = 1 << 20
-REREAD_SECONDS = 2.0
+REREAD_SECONDS = 1.0
 # What RFC 6750 lets a bearer token be made of.
 _KEY = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 # Always shorter than a key: where somebody writes them in the wrong order, no key becomes a name
@@ -64,15 +64,13 @@ class ApiKeys:
     Args:
         path: One key a line, and after it, if one likes, a name; a word that begins with "#"
             begins a comment.
-        on_change: Told what became of each change of the file: "taken_up" or "refused".
 
     Raises:
         SettingsError: The file cannot be read, or what is in it is not what it should be.
     """
 
-    def __init__(self, path: Path, *, on_change: Callable[[str], None] | None = None) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
-        self._on_change = on_change
         self._content = _read(path)
         self._keys = parse_api_keys(self._content, path)
         self._fault = ""
@@ -112,40 +110,48 @@ class ApiKeys:
             )
         raise RequestError(ErrorKind.INVALID_API_KEY, "the API key is not known here")
 
-    async def follow(self, interval_seconds: float = REREAD_SECONDS) -> None:
-        """Look at the file again and again, without end."""
+    async def follow(
+        self, on_change: Callable[[str], None], *, interval_seconds: float = REREAD_SECONDS
+    ) -> None:
+        """Look at the file again and again, without end.
+
+        Args:
+            on_change: Told what became of each change: "taken_up" or "refused".
+            interval_seconds: Between two looks.
+        """
         while True:
             await asyncio.sleep(interval_seconds)
             try:
-                await self.look()
+                outcome = await self.look()
+                if outcome is not None:
+                    on_change(outcome)
             except Exception:
                 # Whatever is wrong with looking, the keys in force stay in force.
                 _logger.exception("a look at the file of API keys failed")
 
-    async def look(self) -> None:
+    async def look(self) -> str | None:
         """Look once: what changed is in force from now on, unless it is wrong.
 
         Then the keys from before stay, and the log says why; once for each fault.
+
+        Returns:
+            "taken_up" or "refused"; None where nothing has changed since the last look.
         """
         try:
             content = await in_daemon_thread(partial(_read, self._path))
             if content == self._content:
                 self._fault = ""
-                return
+                return None
             self._keys = parse_api_keys(content, self._path)
         except SettingsError as error:
-            if str(error) != self._fault:
-                self._fault = str(error)
-                _logger.error("the API keys from before stay in force: %s", error)
-                self._tell(REFUSED)
-            return
+            if str(error) == self._fault:
+                return None
+            self._fault = str(error)
+            _logger.error("the API keys from before stay in force: %s", error)
+            return REFUSED
         self._content, self._fault = content, ""
         log_fields(_logger, "API keys taken up", keys=len(self._keys))
-        self._tell(TAKEN_UP)
-
-    def _tell(self, outcome: str) -> None:
-        if self._on_change is not None:
-            self._on_change(outcome)
+        return TAKEN_UP
 
 
 def parse_api_keys(content: bytes, path: Path) -> tuple[ApiKey, ...]:

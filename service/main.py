@@ -50,11 +50,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if loaded.is_print_wanted:
             print(loaded.table())
             return 0
-        choice = choose_models(loaded.settings)
-        configure_logs(level=loaded.settings.log_level, form=loaded.settings.log_format)
-        work = _check if loaded.is_check_wanted else _serve
+        settings = loaded.settings
+        choice = choose_models(settings)
+        keys = ApiKeys(Path(settings.api_keys_file)) if settings.api_keys_file else None
+        configure_logs(level=settings.log_level, form=settings.log_format)
+        is_check = loaded.is_check_wanted
+        work = _check(settings, choice) if is_check else _serve(settings, choice, keys)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(work(loaded.settings, choice))
+            return runner.run(work)
     except (SettingsError, StoreError) as error:
         return _complain(error, 2)
     except VersionRefusedError as error:
@@ -106,7 +109,6 @@ class _Models:
 
 async def _check(settings: Settings, choice: ModelChoice) -> int:
     models = _Models(settings, choice)
-    _open_keys(settings, models.metrics)
     signals = StopSignals()
     stopping = asyncio.create_task(signals.first.wait(), name="stop")
     checking = asyncio.create_task(check_models(models.served, models.start), name="check")
@@ -123,10 +125,9 @@ async def _check(settings: Settings, choice: ModelChoice) -> int:
         await models.stop()
 
 
-async def _serve(settings: Settings, choice: ModelChoice) -> int:
+async def _serve(settings: Settings, choice: ModelChoice, keys: ApiKeys | None) -> int:
     signals = StopSignals()
     models = _Models(settings, choice)
-    keys = _open_keys(settings, models.metrics)
     if warning := exposure_warning(settings.host, has_keys=keys is not None):
         _logger.warning(warning)
     health = models.health
@@ -174,16 +175,6 @@ async def _serve(settings: Settings, choice: ModelChoice) -> int:
         await asyncio.wait(tasks)
         await asyncio.gather(servers.stop(), models.stop())
     return 128 + signals.number if signals.second.is_set() else 0
-
-
-def _open_keys(settings: Settings, metrics: Metrics) -> ApiKeys | None:
-    """What clients must show; None where nobody is asked for a key."""
-    if not settings.api_keys_file:
-        return None
-    return ApiKeys(
-        Path(settings.api_keys_file),
-        on_change=lambda outcome: metrics.api_key_rereads.labels(outcome).inc(),
-    )
 
 
 def _banner(models: _Models, settings: Settings, servers: Servers, keys: ApiKeys | None) -> str:

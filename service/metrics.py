@@ -85,6 +85,8 @@ class Metrics:
             "Changes of the file of API keys: taken_up, or refused with the keys from before kept.",
             "outcome",
         )
+        for outcome in ("taken_up", "refused"):
+            self.api_key_rereads.labels(outcome)
         self.log_records_dropped = self._counter(
             "nextword_log_records_dropped", "Log records that their sink did not take in time."
         )
@@ -173,6 +175,10 @@ class Metrics:
     def count_before_scrapes(self, count: Callable[[], None]) -> None:
         """Let something that is counted elsewhere be brought up to date before each scrape."""
         self._count_elsewhere = count
+
+    def note_key_change(self, outcome: str) -> None:
+        """The file of API keys has changed."""
+        self.api_key_rereads.labels(outcome).inc()
 
     def refresh(self) -> None:
         """Bring up to date what is counted elsewhere; before each scrape."""

@@ -87,7 +87,7 @@ class Servers:
             )
             self.grpc_port = self._grpc.port
             taken.pop_all()
-        self._keys = keys
+        self._keys, self._metrics = keys, metrics
         self._serving: list[asyncio.Task[None]] = []
         self._following: asyncio.Task[None] | None = None
 
@@ -97,7 +97,8 @@ class Servers:
         if self._management is not None:
             self._serving.append(asyncio.create_task(self._management.run(), name="management"))
         if self._keys is not None:
-            self._following = asyncio.create_task(self._keys.follow(), name="keys")
+            following = self._keys.follow(self._metrics.note_key_change)
+            self._following = asyncio.create_task(following, name="keys")
         await self._grpc.start()
 
     async def wait_failed(self) -> None:

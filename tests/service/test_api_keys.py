@@ -154,13 +154,14 @@ def test_a_change_is_taken_up_and_a_wrong_one_leaves_the_keys_from_before(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     told: list[str] = []
-    keys = ApiKeys(path, on_change=told.append)
+    keys = ApiKeys(path)
 
     def look(content: str | None) -> None:
         path.unlink(missing_ok=True)
         if content is not None:
             path.write_text(content, encoding="utf-8")
-        asyncio.run(keys.look())
+        if (outcome := asyncio.run(keys.look())) is not None:
+            told.append(outcome)
 
     with caplog.at_level(logging.INFO, logger="service.api_keys"):
         look(FILE)
@@ -203,19 +204,25 @@ def test_following_goes_on_whatever_a_look_meets(
     async def scenario() -> None:
         keys = ApiKeys(path)
         looks = asyncio.Event()
+        told: list[str] = []
         num_looks = 0
 
-        async def broken() -> None:
+        async def broken() -> str:
             nonlocal num_looks
             num_looks += 1
-            if num_looks == 3:
-                looks.set()
-            raise ValueError("a bug")
+            if num_looks < 3:
+                raise ValueError("a bug")
+            return "taken_up"
+
+        def note(outcome: str) -> None:
+            told.append(outcome)
+            looks.set()
 
         monkeypatch.setattr(keys, "look", broken)
-        following = asyncio.create_task(keys.follow(0.001))
+        following = asyncio.create_task(keys.follow(note, interval_seconds=0.001))
         async with asyncio.timeout(30):
             await looks.wait()
+        assert told[0] == "taken_up"
         assert not following.done()
         following.cancel()
         await asyncio.wait((following,))
