@@ -43,6 +43,10 @@ class EngineFigures:
             "nextword_engine_reused_prompt_tokens",
             "Prompt tokens whose keys and values were in the cache already.",
         )
+        self.computed_prompt_tokens = self._counter(
+            "nextword_engine_computed_prompt_tokens",
+            "Prompt tokens that were computed; those of a sequence that was put back, once more.",
+        )
         self.preemptions = self._counter(
             "nextword_engine_preemptions", "Sequences put back because others needed their blocks."
         )
@@ -72,6 +76,7 @@ class EngineFigures:
         self.metrics.note_model(name)
         for counter in (
             self.reused_tokens,
+            self.computed_prompt_tokens,
             self.preemptions,
             self.chunked_prompts,
             self.mixed_steps,
@@ -173,6 +178,10 @@ class EngineReporter:
         figures, name = self._figures, self._name
         for series, count in (
             (figures.reused_tokens, now.num_reused_tokens - before.num_reused_tokens),
+            (
+                figures.computed_prompt_tokens,
+                now.num_computed_prompt_tokens - before.num_computed_prompt_tokens,
+            ),
             (figures.preemptions, now.num_preemptions - before.num_preemptions),
             (figures.chunked_prompts, now.num_chunked_prompts - before.num_chunked_prompts),
             (figures.mixed_steps, now.num_mixed_steps - before.num_mixed_steps),

@@ -61,6 +61,7 @@ class Engine:
         self._requests = RequestTable(self._scheduler, tables=self._tables, clock=clock)
         self._step = 0
         self._num_mixed_steps = 0
+        self._num_computed_prompt_tokens = 0
         self._stalled_since: float | None = None
 
     @property
@@ -93,6 +94,7 @@ class Engine:
         """What happened since the start."""
         return StepCounters(
             num_reused_tokens=self._tables.num_reused_tokens,
+            num_computed_prompt_tokens=self._num_computed_prompt_tokens,
             num_preemptions=self._scheduler.num_preemptions,
             num_chunked_prompts=self._scheduler.num_chunked_prompts,
             num_mixed_steps=self._num_mixed_steps,
@@ -160,6 +162,7 @@ class Engine:
                 num_prompt_tokens=plan.num_prompt_tokens,
                 seconds=seconds,
             )
+        self._num_computed_prompt_tokens += plan.num_prompt_tokens
         if plan.num_streams and plan.num_prompt_tokens:
             self._num_mixed_steps += 1
         return StepOutput(

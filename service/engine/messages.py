@@ -217,12 +217,15 @@ class StepCounters(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         num_reused_tokens: Tokens taken from blocks that were already filled.
+        num_computed_prompt_tokens: Tokens of prompts that were computed; after a pre-emption all
+            tokens of the sequence count as its prompt's.
         num_preemptions: Sequences put back into the queue because others needed their blocks.
         num_chunked_prompts: Prompts computed in more than one piece.
         num_mixed_steps: Steps that computed pieces of prompts beside running sequences.
     """
 
     num_reused_tokens: int = 0
+    num_computed_prompt_tokens: int = 0
     num_preemptions: int = 0
     num_chunked_prompts: int = 0
     num_mixed_steps: int = 0

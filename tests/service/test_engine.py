@@ -50,6 +50,7 @@ def test_choices_share_the_prompt_and_differ_in_their_random_numbers(model: Tran
     heard = run(engine, [replace(request, num_choices=4)])
     # Six full blocks of the prompt, for three choices.
     assert engine.counters.num_reused_tokens == 3 * 96
+    assert engine.counters.num_computed_prompt_tokens == 4 * 100 - 3 * 96
     assert len({tuple(tokens) for tokens in heard.tokens.values()}) == 4
     assert heard.tokens[1, 0] == run(new_engine(model), [request]).tokens[1, 0]
     tight = new_engine(model, max_running=2, num_blocks=14)
