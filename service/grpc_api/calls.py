@@ -4,6 +4,7 @@ The library would answer INTERNAL to bytes it cannot parse and show the text of 
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable
@@ -17,7 +18,7 @@ from service.api_keys import ApiKeys
 from service.errors import ErrorKind, RequestError
 from service.grpc_api.errors import abort
 from service.grpc_api.handlers import Context, time_remaining
-from service.grpc_api.paced_context import PacedContext, client_left, write_whole
+from service.grpc_api.paced_context import Head, PacedContext, client_left, write_whole
 from service.large_answers import ANSWER_MEMORY
 from service.metrics import Metrics
 from service.request_ids import Exchange, clean_request_id, trace_id_of
@@ -31,6 +32,8 @@ _logger = logging.getLogger(__name__)
 _REQUEST_ID = "x-request-id"
 _KEY = "authorization"
 _OTHER = "other"
+# Refused with this and nothing before it, a call may be made again at another server.
+_ELSEWHERE = "UNAVAILABLE"
 
 RequestT = TypeVar("RequestT", bound=Message)
 ResponseT = TypeVar("ResponseT")
@@ -92,12 +95,12 @@ class Calls:
         """
 
         async def handle(message: RequestT | _Unreadable, context: Context) -> None:
-            async def answered(message: RequestT, context: Context, record: RequestRecord) -> None:
+            async def answered(message: RequestT, head: Head, record: RequestRecord) -> None:
                 answer = await behaviour(message, context, record)
                 data = answer if isinstance(answer, bytes) else _serialize(answer)
                 with ANSWER_MEMORY.held(len(data)):
                     await write_whole(
-                        context, data, stall_seconds=self._limits.stall_timeout_seconds
+                        context, head, data, stall_seconds=self._limits.stall_timeout_seconds
                     )
 
             await self._guard(name, answered, message, context)
@@ -115,8 +118,8 @@ class Calls:
         """A call whose behaviour writes its answers to the context."""
 
         async def handle(message: RequestT | _Unreadable, context: Context) -> None:
-            async def paced(message: RequestT, context: Context, record: RequestRecord) -> None:
-                own = PacedContext(context, stall_seconds=self._limits.stall_timeout_seconds)
+            async def paced(message: RequestT, head: Head, record: RequestRecord) -> None:
+                own = PacedContext(context, head, stall_seconds=self._limits.stall_timeout_seconds)
                 with own.watched():
                     # It has what a behaviour uses of a context.
                     await behaviour(message, cast("Context", own), record)
@@ -141,7 +144,7 @@ class Calls:
             exchange, began = self._exchange(context), time.perf_counter()
             self._log.refuse(error, protocol="grpc", route=_OTHER, exchange=exchange)
             self._time(None, error, exchange, began)
-            await _send_request_id(context, exchange)
+            await Head(context, request_id=exchange.request_id).send()
             await abort(context, error, request_id=exchange.request_id)
 
         return cast("RpcHandler", grpc.stream_stream_rpc_method_handler(handle))
@@ -149,19 +152,20 @@ class Calls:
     async def _guard(
         self,
         name: str,
-        behaviour: Behaviour[RequestT, ResponseT],
+        deliver: Callable[[RequestT, Head, RequestRecord], Awaitable[None]],
         message: RequestT | _Unreadable,
         context: Context,
-    ) -> ResponseT:
+    ) -> None:
         exchange, began = self._exchange(context), time.perf_counter()
+        head = Head(context, request_id=exchange.request_id)
         self._follow(context)
         failure: RequestError | None = None
         try:
             with self._log.request(protocol="grpc", route=name, exchange=exchange) as record:
-                await _send_request_id(context, exchange)
                 if isinstance(message, _Unreadable):
                     raise message.error
-                return await _run(behaviour(message, context, record), context)
+                await _run(deliver(message, head, record), context)
+                return
         except RequestError as error:
             failure = error
         except asyncio.CancelledError:
@@ -176,6 +180,9 @@ class Calls:
         if failure.kind is ErrorKind.CANCELLED:
             # Nobody is there to be told.
             raise asyncio.CancelledError
+        if failure.kind.grpc_status != _ELSEWHERE:
+            with contextlib.suppress(RequestError):
+                await head.send()
         await abort(context, failure, request_id=exchange.request_id)
 
     def _exchange(self, context: Context) -> Exchange:
@@ -212,16 +219,9 @@ class Calls:
         ).observe(time.perf_counter() - began)
 
 
-async def _send_request_id(context: Context, exchange: Exchange) -> None:
+async def _run(delivery: Awaitable[None], context: Context) -> None:
     try:
-        await context.send_initial_metadata(((_REQUEST_ID, exchange.request_id),))
-    except grpc.aio.InternalError:
-        raise client_left() from None
-
-
-async def _run(behaviour: Awaitable[ResponseT], context: Context) -> ResponseT:
-    try:
-        return await behaviour
+        await delivery
     except asyncio.CancelledError:
         # The library cancels at the deadline as it does when the client leaves.
         if time_remaining(context) == 0.0:

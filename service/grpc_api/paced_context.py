@@ -12,10 +12,42 @@ import grpc
 from service.errors import ErrorKind, RequestError
 from service.grpc_api.handlers import Context
 
-__all__ = ["PacedContext", "client_left", "write_whole"]
+__all__ = ["Head", "PacedContext", "client_left", "write_whole"]
+
+_REQUEST_ID = "x-request-id"
 
 # The library does not say how much of a message is through; at this rate it is all in time.
 MIN_BYTES_PER_SECOND = 100 * 1024
+
+
+class Head:
+    """The initial metadata of one call, sent once, with what comes first.
+
+    Not earlier: a client that has them does not ask another server when this one refuses.
+
+    Args:
+        context: The library's.
+        request_id: What they tell.
+    """
+
+    def __init__(self, context: Context, *, request_id: str) -> None:
+        self._context = context
+        self._request_id = request_id
+        self._is_sent = False
+
+    async def send(self) -> None:
+        """Send them unless they are sent.
+
+        Raises:
+            RequestError: The client left.
+        """
+        if self._is_sent:
+            return
+        self._is_sent = True
+        try:
+            await self._context.send_initial_metadata(((_REQUEST_ID, self._request_id),))
+        except grpc.aio.InternalError:
+            raise client_left() from None
 
 
 class PacedContext:
@@ -23,11 +55,13 @@ class PacedContext:
 
     Args:
         context: The library's.
+        head: Goes out before the first message.
         stall_seconds: Longest that one write may take.
     """
 
-    def __init__(self, context: Context, *, stall_seconds: float) -> None:
+    def __init__(self, context: Context, head: Head, *, stall_seconds: float) -> None:
         self._context = context
+        self._head = head
         self._stall_seconds = stall_seconds
         self._loop = asyncio.get_running_loop()
         self._writing_since: float | None = None
@@ -40,6 +74,7 @@ class PacedContext:
     async def write(self, message: object) -> None:
         """Send one message; waits while the client does not read."""
         self._writing_since = self._loop.time()
+        await self._head.send()
         try:
             await self._context.write(message)
         except grpc.aio.InternalError:
@@ -82,11 +117,12 @@ class PacedContext:
             await asyncio.sleep(since + self._stall_seconds - now)
 
 
-async def write_whole(context: Context, data: bytes, *, stall_seconds: float) -> None:
+async def write_whole(context: Context, head: Head, data: bytes, *, stall_seconds: float) -> None:
     """Send the one message of a call.
 
     Args:
         context: The library's.
+        head: Goes out before it.
         data: The message.
         stall_seconds: How long it may take beside the time that a slow, steady reader needs.
 
@@ -96,6 +132,7 @@ async def write_whole(context: Context, data: bytes, *, stall_seconds: float) ->
     seconds = stall_seconds + len(data) / MIN_BYTES_PER_SECOND
     try:
         async with asyncio.timeout(seconds):
+            await head.send()
             await context.write(data)
     except TimeoutError:
         raise RequestError(
