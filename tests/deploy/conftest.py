@@ -1,0 +1,36 @@
+"""What the tests of deploy/ share: a real server of a tiny model, and nginx where there is one."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.contract.conftest import artifact, start_server
+from tests.deploy.nginx_proxy import Nginx
+
+__all__ = ["artifact", "start_server"]
+
+
+@pytest.fixture(scope="session")
+def nginx(tmp_path_factory: pytest.TempPathFactory) -> Nginx:
+    """nginx with a certificate of its own; skipped where it is not installed."""
+    program, openssl = shutil.which("nginx", path=_PLACES), shutil.which("openssl")
+    if program is None or openssl is None:
+        pytest.skip("no nginx with openssl: apt-get install nginx openssl")
+    folder = tmp_path_factory.mktemp("certificate")
+    subprocess.run(
+        [
+            *(openssl, "req", "-x509", "-nodes", "-days", "2", "-subj", "/CN=localhost"),
+            *("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"),
+            *("-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
+            *("-keyout", folder / "key.pem", "-out", folder / "certificate.pem"),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    return Nginx(program, folder)
+
+
+# Debian's place of it is not on everybody's path.
+_PLACES = f"{Path('/usr/local/bin')}:{Path('/usr/bin')}:{Path('/usr/sbin')}:{Path('/sbin')}"
