@@ -19,9 +19,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from campaigns.server_process import ServerProcess, running_server
-from campaigns.stream_clients import Outcome, StreamClients
-from campaigns.tiny_model import publish_tiny_model
+from campaigns.callers.stream_clients import Outcome, StreamClients
+from campaigns.live.server_process import ServerProcess, running_server
+from campaigns.live.tiny_model import publish_tiny_model
 from campaigns.verdict import control_status
 
 __all__ = ["main"]

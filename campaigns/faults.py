@@ -23,11 +23,11 @@ from pathlib import Path
 
 import httpx2
 
+from campaigns.broken_builds.poisons import CONTROL_VARIABLE, UNWATCHED_VARIABLE, Poison
+from campaigns.callers.stream_clients import Outcome, StreamClients
 from campaigns.leaks import settle
-from campaigns.poisons import CONTROL_VARIABLE, UNWATCHED_VARIABLE, Poison
-from campaigns.server_process import ServerProcess, running_server
-from campaigns.stream_clients import Outcome, StreamClients
-from campaigns.tiny_model import publish_tiny_model
+from campaigns.live.server_process import ServerProcess, running_server
+from campaigns.live.tiny_model import publish_tiny_model
 from campaigns.verdict import control_status
 
 __all__ = ["EXPECTED", "Faults"]
@@ -241,7 +241,7 @@ def _server(model: Path) -> AbstractContextManager[ServerProcess]:
     return running_server(
         *("--model", str(model), "--threads", "1", "--dtype", "f32", "--device", "cpu"),
         *("--max-running", "16", "--log-level", "error"),
-        module=("campaigns.poisoned_server",),
+        module=("campaigns.broken_builds.poisoned_server",),
     )
 
 

@@ -15,9 +15,9 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from campaigns.server_process import ServerProcess, running_server
-from campaigns.stream_clients import Outcome, StreamClients
-from campaigns.tiny_model import publish_tiny_model
+from campaigns.callers.stream_clients import Outcome, StreamClients
+from campaigns.live.server_process import ServerProcess, running_server
+from campaigns.live.tiny_model import publish_tiny_model
 from campaigns.verdict import control_status
 
 __all__ = ["Plan", "make_plans", "settle"]
@@ -185,7 +185,7 @@ def main() -> int:
     arguments = parser.parse_args()
     plans = make_plans(arguments.streams, seed=arguments.seed)
     print(f"seed {arguments.seed}")
-    module = "campaigns.forgetful_server" if arguments.control else "service"
+    module = "campaigns.broken_builds.forgetful_server" if arguments.control else "service"
     with tempfile.TemporaryDirectory() as folder:
         model = publish_tiny_model(Path(folder) / "tiny", context_tokens=CONTEXT_TOKENS)
         flags = ["--model", str(model), "--threads", "1", "--dtype", "f32", "--device", "cpu"]

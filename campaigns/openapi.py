@@ -13,9 +13,9 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from campaigns.denying_page import DENIED
-from campaigns.server_process import REPOSITORY, running_server
-from campaigns.tiny_model import publish_tiny_model
+from campaigns.broken_builds.denying_page import DENIED
+from campaigns.live.server_process import REPOSITORY, running_server
+from campaigns.live.tiny_model import publish_tiny_model
 from campaigns.verdict import control_status
 
 __all__ = ["main"]
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--examples", type=int, default=50, help="random bodies for each route")
     parser.add_argument("--control", action="store_true", help="let the page deny a field")
     chosen = parser.parse_args(arguments)
-    module = ("campaigns.denying_page",) if chosen.control else ("service",)
+    module = ("campaigns.broken_builds.denying_page",) if chosen.control else ("service",)
     with tempfile.TemporaryDirectory() as root:
         folder = publish_tiny_model(Path(root) / "tiny")
         with running_server("--model", f"tiny={folder}", "--threads", "1", module=module) as server:

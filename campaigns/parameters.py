@@ -16,12 +16,12 @@ from pathlib import Path
 import grpc
 import httpx2
 
-from campaigns.grpc_surfaces import grpc_surfaces
-from campaigns.parameter_probes import OTHER_MODEL, Probe, make_probes
-from campaigns.rest_surfaces import rest_surfaces
-from campaigns.server_process import ServerProcess, running_server
-from campaigns.surfaces import SECONDS, Answer, Surface
-from campaigns.tiny_model import publish_tiny_model
+from campaigns.callers.grpc_surfaces import grpc_surfaces
+from campaigns.callers.rest_surfaces import rest_surfaces
+from campaigns.callers.surfaces import SECONDS, Answer, Surface
+from campaigns.cases.parameter_probes import OTHER_MODEL, Probe, make_probes
+from campaigns.live.server_process import ServerProcess, running_server
+from campaigns.live.tiny_model import publish_tiny_model
 from campaigns.verdict import control_status
 
 __all__ = ["Findings", "probe_parameters"]
@@ -156,7 +156,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         folder = publish_tiny_model(Path(root) / "tiny")
         ignored = Path(root) / "ignored"
         ignored.write_text("")
-        module = ("campaigns.ignoring_server", str(ignored)) if chosen.control else ("service",)
+        module = (
+            ("campaigns.broken_builds.ignoring_server", str(ignored))
+            if chosen.control
+            else ("service",)
+        )
         with running_server(
             *("--model", f"tiny={folder}", "--model", f"{OTHER_MODEL}={folder}"),
             *("--device", "cpu", "--dtype", "f32", "--threads", "1"),

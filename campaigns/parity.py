@@ -22,12 +22,12 @@ from pathlib import Path
 import uvloop
 from nextword.v1 import text_generation_pb2 as pb
 
-from campaigns.altered_server import ALTERATIONS
-from campaigns.engine_in_process import EngineInProcess
-from campaigns.parity_callers import Callers, Outcome, grpc_message
-from campaigns.random_requests import CONTEXT_TOKENS, DrawnRequest, draw_requests
-from campaigns.server_process import ServerProcess, running_server
-from campaigns.tiny_model import publish_tiny_model
+from campaigns.broken_builds.altered_server import ALTERATIONS
+from campaigns.callers.engine_in_process import EngineInProcess
+from campaigns.callers.parity_callers import Callers, Outcome, grpc_message
+from campaigns.cases.random_requests import CONTEXT_TOKENS, DrawnRequest, draw_requests
+from campaigns.live.server_process import ServerProcess, running_server
+from campaigns.live.tiny_model import publish_tiny_model
 from campaigns.verdict import control_status
 
 __all__ = ["CONTEXT_TOKENS", "Findings", "compare", "run_parity", "server_arguments"]
@@ -215,7 +215,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         noticed: list[str] = []
         for name in ALTERATIONS:
             print(f"fault: {name}")
-            findings = _run(requests, folder, ("campaigns.altered_server", name))
+            findings = _run(requests, folder, ("campaigns.broken_builds.altered_server", name))
             # A server that falls over differs too, and proves nothing.
             assert not FALLEN & findings.verdicts.keys(), findings.verdicts
             noticed += [f"{name}: {line}" for line in findings.differences[:1]]

@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from campaigns.chi_square import goodness_of_fit
-from campaigns.exact_sampling import exact_probabilities
+from campaigns.cases.chi_square import goodness_of_fit
+from campaigns.cases.exact_sampling import exact_probabilities
 from campaigns.verdict import control_status
 from service.engine import sampler
 from service.engine.messages import Submit

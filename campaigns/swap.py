@@ -25,7 +25,7 @@ import torch
 from nextword.v1 import text_generation_pb2 as pb
 from nextword.v1.text_generation_pb2_grpc import TextGenerationServiceStub
 
-from campaigns.server_process import ServerProcess, running_server
+from campaigns.live.server_process import ServerProcess, running_server
 from campaigns.verdict import control_status
 from model.store import publish
 from model.weights import load_transformer, save_weights
@@ -78,7 +78,7 @@ def main() -> int:
         shutil.copytree(BUNDLED, root / NAME / "1")
         prepared = _prepare_other_weights(root / "aside" / NAME)
         flags = ("--models", str(root), "--poll-interval", "0.2", *ENGINE_FLAGS)
-        module = "campaigns.hasty_server" if options.control else "service"
+        module = "campaigns.broken_builds.hasty_server" if options.control else "service"
         seconds = CONTROL_SECONDS if options.control else options.seconds
         with running_server(*flags, module=[module]) as server:
             record = Record()

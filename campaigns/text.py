@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from campaigns.text_reference import Delivered, stopped_text, whole_characters
+from campaigns.cases.text_reference import Delivered, stopped_text, whole_characters
+from campaigns.cases.vocabularies import vocabularies
 from campaigns.verdict import control_status
-from campaigns.vocabularies import vocabularies
 from model.tokenizer import Tokenizer
 from service.detokenizer import DecodedPiece, Detokenizer
 

@@ -7,11 +7,11 @@ import grpc
 import httpx2
 import pytest
 
-from campaigns.grpc_surfaces import grpc_surfaces
-from campaigns.parameter_probes import Probe, make_probes
+from campaigns.callers.grpc_surfaces import grpc_surfaces
+from campaigns.callers.rest_surfaces import rest_surfaces
+from campaigns.callers.surfaces import Answer, Body, Surface
+from campaigns.cases.parameter_probes import Probe, make_probes
 from campaigns.parameters import END_ID, LETTERS, probe_parameters
-from campaigns.rest_surfaces import rest_surfaces
-from campaigns.surfaces import Answer, Body, Surface
 from tests.contract.live_server import START_SECONDS, Server
 
 # The campaign's server has a second model to ask, this one has not.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from campaigns.server_process import running_server
+from campaigns.live.server_process import running_server
 from tests.contract.callers import CALLERS, Caller, Callers
 from tests.contract.faulty_front import FAULT_TEXT, FIRST_PIECE_SEED, SECOND_PIECE_SEED
 from tests.contract.live_server import START_SECONDS, Server
@@ -20,7 +20,7 @@ BODY = {"prompt": "Once", "max_tokens": 40, "logit_bias": {"66": 100.0}}
 def faulty(artifact: Path) -> Iterator[Server]:
     options = ("--model", str(artifact), "--threads", "1", "--dtype", "f32", "--device", "cpu")
     with running_server(*options, module=("tests.contract.faulty_front",)) as running:
-        yield Server(running.process, running.rest, running.grpc, running.log)
+        yield running
 
 
 def becomes_true(server: Server, condition: Callable[[], bool]) -> bool:

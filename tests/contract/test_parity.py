@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from campaigns.callers.parity_callers import Choice, Outcome
+from campaigns.cases.random_requests import BROKEN, DrawnRequest, draw_requests
+from campaigns.live.server_process import running_server
+from campaigns.live.tiny_model import publish_tiny_model
 from campaigns.parity import CONTEXT_TOKENS, compare, run_parity, server_arguments
-from campaigns.parity_callers import Choice, Outcome
-from campaigns.random_requests import BROKEN, DrawnRequest, draw_requests
-from campaigns.server_process import running_server
-from campaigns.tiny_model import publish_tiny_model
 
 SEED = 3
 REQUEST = DrawnRequest(hazard="valid", body={"prompt": "a", "seed": 1})

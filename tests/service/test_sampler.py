@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from campaigns.chi_square import chi_square_tail
+from campaigns.cases.chi_square import chi_square_tail
 from campaigns.sampler import biased_random_words, make_cases, run_cases
 from service.engine import sampler
 from service.engine.messages import EngineFinish, Submit

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from campaigns.exact_sampling import exact_probabilities
+from campaigns.cases.exact_sampling import exact_probabilities
 from campaigns.sampler import Case, make_cases
 from service.engine.logprobs import NumericalError
 from service.engine.messages import Submit

@@ -4,8 +4,8 @@ import random
 
 import pytest
 
+from campaigns.cases.vocabularies import bundled, trained
 from campaigns.text import CarelessDetokenizer, check_vocabulary
-from campaigns.vocabularies import bundled, trained
 from model.tokenizer import Tokenizer
 
 VOCABULARIES = [bundled, lambda: trained("bytes"), lambda: trained("words")]

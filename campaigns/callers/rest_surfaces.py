@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import httpx2
 
-from campaigns.surfaces import Answer, Body, Surface
+from campaigns.callers.surfaces import Answer, Body, Surface
 
 __all__ = ["rest_surfaces"]
 

@@ -1,6 +1,7 @@
-"""A real server in a process of its own, for campaigns to ask and to look at."""
+"""A real server in a process of its own, for campaigns and tests to ask and to look at."""
 
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -8,12 +9,14 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx2
 
-__all__ = ["ServerProcess", "running_server"]
+__all__ = ["REPOSITORY", "SECONDS", "ServerProcess", "running_server"]
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
+# Bound of starting, answering and leaving, far above what is usual.
 SECONDS = 60
 
 
@@ -32,21 +35,44 @@ class ServerProcess:
     grpc: str
     log: list[str] = field(default_factory=list[str])
 
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal and wait for the exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(SECONDS)
+
+    def get(self, path: str, **options: Any) -> httpx2.Response:
+        """One GET of REST."""
+        # Without TLS; reading the certificates would take ten times as long as the request.
+        return httpx2.get(self.rest + path, timeout=SECONDS, verify=False, **options)
+
+    def post(self, path: str, body: object, **options: Any) -> httpx2.Response:
+        """One POST of a JSON body."""
+        return httpx2.post(self.rest + path, json=body, timeout=SECONDS, verify=False, **options)
+
     def metric(self, name: str) -> float:
         """The sum of the series whose line begins with a name, labels included."""
-        lines = httpx2.get(f"{self.rest}/metrics", timeout=SECONDS).text.splitlines()
+        lines = self.get("/metrics").text.splitlines()
         return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
+
+    def engine_process_id(self) -> int:
+        """The child that computes."""
+        command = ["ps", "-o", "pid=", "--ppid", str(self.process.pid)]
+        out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        (process_id,) = out.split()
+        return int(process_id)
 
 
 @contextmanager
 def running_server(
-    *arguments: str, module: Sequence[str] = ("service",)
+    *arguments: str, module: Sequence[str] = ("service",), leave_seconds: float = SECONDS
 ) -> Generator[ServerProcess, None, None]:
     """A server for as long as the block runs.
 
     Args:
         arguments: Options of nextword-serve; ports are chosen by the system.
         module: What runs it, with arguments of its own first.
+        leave_seconds: What it gets to drain at the end, before it is killed.
 
     Raises:
         RuntimeError: It ended before it served.
@@ -77,7 +103,7 @@ def running_server(
     finally:
         process.terminate()
         try:
-            process.wait(SECONDS)
+            process.wait(leave_seconds)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

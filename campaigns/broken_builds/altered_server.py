@@ -1,7 +1,7 @@
 """A server that is broken on purpose, for the controls of campaigns.
 
-`python -m campaigns.altered_server ALTERATION [options of nextword-serve]`: a real server but for
-one fault, each of a kind that has been seen in servers.
+`python -m campaigns.broken_builds.altered_server ALTERATION [options of nextword-serve]`: a real
+server but for one fault, each of a kind that has been seen in servers.
 """
 
 import os
@@ -25,7 +25,7 @@ ENGINE_VARIABLE = "NEXTWORD_CAMPAIGN_ENGINE_FAULT"
 
 def _break_engine(fault: str) -> None:
     os.environ[ENGINE_VARIABLE] = fault
-    engine_launch.ENGINE_MODULE = "campaigns.altered_engine"
+    engine_launch.ENGINE_MODULE = "campaigns.broken_builds.altered_engine"
 
 
 def _company_changes_tokens() -> None:

@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from nextword.v1 import text_generation_pb2 as pb
 
-from campaigns.surfaces import SECONDS, Answer, Body, Surface
+from campaigns.callers.surfaces import SECONDS, Answer, Body, Surface
 
 __all__ = ["grpc_surfaces"]
 

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from campaigns.surfaces import Answer, Body
+from campaigns.callers.surfaces import Answer, Body
 
 __all__ = ["OTHER_MODEL", "Probe", "make_probes"]
 

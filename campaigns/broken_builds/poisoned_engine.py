@@ -1,4 +1,4 @@
-"""The real engine process, in which some requests are poisoned; `campaigns.poisons` says which."""
+"""The real engine process, in which some requests are poisoned; `poisons` says which."""
 
 import os
 import sys
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from campaigns.poisons import CONTROL_VARIABLE, NUM_TOKENS_BEFORE, Poison
+from campaigns.broken_builds.poisons import CONTROL_VARIABLE, NUM_TOKENS_BEFORE, Poison
 from service import engine_start
 from service.engine import guarded_compute, sampler
 from service.engine.eager_executor import EagerExecutor

@@ -15,7 +15,7 @@ from google.protobuf.json_format import MessageToDict
 from google.rpc import error_details_pb2, status_pb2
 from nextword.v1 import text_generation_pb2 as pb
 
-from campaigns.random_requests import DrawnRequest
+from campaigns.cases.random_requests import DrawnRequest
 from service.errors import ErrorKind
 from service.parameter_rules import PARAMETER_RULES
 

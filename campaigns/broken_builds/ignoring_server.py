@@ -1,7 +1,7 @@
 """A server that ignores one parameter, for the control of campaign 2.
 
-`python -m campaigns.ignoring_server FILE [options of nextword-serve]`: a real server that reads the
-parameter's name from a file at each request, so that one process serves for all of them.
+`python -m campaigns.broken_builds.ignoring_server FILE [options of nextword-serve]`: a real server
+that reads the parameter's name from a file at each request, so that one process serves for all.
 """
 
 import sys

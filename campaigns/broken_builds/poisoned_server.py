@@ -4,7 +4,7 @@ import asyncio
 import os
 import sys
 
-from campaigns.poisons import NUM_TOKENS_BEFORE, UNWATCHED_VARIABLE, Poison
+from campaigns.broken_builds.poisons import NUM_TOKENS_BEFORE, UNWATCHED_VARIABLE, Poison
 from service import engine_launch
 from service.choice_text import ChoiceText
 from service.engine_client import EngineClient
@@ -53,6 +53,6 @@ def stop_watching() -> None:
 if __name__ == "__main__":
     if UNWATCHED_VARIABLE in os.environ:
         stop_watching()
-    engine_launch.ENGINE_MODULE = "campaigns.poisoned_engine"
+    engine_launch.ENGINE_MODULE = "campaigns.broken_builds.poisoned_engine"
     poison_detokenizer()
     sys.exit(main())

@@ -13,7 +13,7 @@ from typing import Self, cast
 
 import msgspec
 
-from campaigns.parity_callers import Outcome
+from campaigns.callers.parity_callers import Outcome
 from service.engine.engine import Engine
 from service.engine.loading import build_engine
 from service.engine.messages import Cancel, Load, Loaded, Pause, Resume, Submit
