@@ -87,30 +87,46 @@ class ScriptedServer:
         events: Sent in order; a stream without an ending is cut off after them.
         is_ended: Whether the stream ends with [DONE].
         refusal: Answered instead of a stream: a status and an error body.
+        key: What every call of the API must show, None where nobody is asked.
         bodies: The requests so far.
+        num_refused: Calls that did not show the key.
     """
 
     address: str = ""
     events: list[Event] = field(default_factory=list[Event])
     is_ended: bool = True
     refusal: tuple[int, Event] | None = None
+    key: str | None = None
     bodies: list[Event] = field(default_factory=list[Event])
+    num_refused: int = 0
 
     def script(self, *events: Event, is_ended: bool = True) -> None:
         """Answer the next requests with these events."""
         self.events, self.is_ended, self.refusal = list(events), is_ended, None
         self.bodies.clear()
+        self.key, self.num_refused = None, 0
 
     async def generate(self, request: Request) -> Response:
         """POST /v1/generate."""
+        if (refused := self._refuse(request)) is not None:
+            return refused
         self.bodies.append(json.loads(await request.body()))
         if self.refusal is not None:
             status, body = self.refusal
             return JSONResponse(body, status_code=status, headers={"x-request-id": "request-7"})
         return StreamingResponse(self._stream(), media_type="text/event-stream")
 
-    async def models(self) -> Response:
+    def _refuse(self, request: Request) -> Response | None:
+        if self.key is None or request.headers.get("authorization") == f"Bearer {self.key}":
+            return None
+        self.num_refused += 1
+        error = {"message": "the API key is not known here", "code": "invalid_api_key"}
+        return JSONResponse({"error": error}, status_code=401)
+
+    async def models(self, request: Request) -> Response:
         """GET /v1/models."""
+        if (refused := self._refuse(request)) is not None:
+            return refused
         return JSONResponse({"object": "list", "data": [MODEL]})
 
     async def _stream(self) -> AsyncGenerator[str]:

@@ -1,5 +1,7 @@
 // The server's public API, as any other program would call it: /v1/models and /v1/generate.
 
+import { keyHeaders } from "./key.js";
+
 /** What the API said is wrong: its message, the field at fault, its code, the request's id. */
 export class ApiError extends Error {
   constructor({ message, param = null, code = null }, { status = 0, requestId = "", retryAfter = "" } = {}) {
@@ -10,6 +12,11 @@ export class ApiError extends Error {
     this.status = status;
     this.requestId = requestId;
     this.retryAfter = retryAfter;
+  }
+
+  /** Whether the server wants a key, or another one. */
+  get isAboutKey() {
+    return this.status === 401;
   }
 }
 
@@ -44,7 +51,8 @@ export async function* generate(body, signal) {
 async function reach(path, options) {
   let response;
   try {
-    response = await fetch(path, { cache: "no-store", ...options });
+    const headers = { ...options.headers, ...keyHeaders() };
+    response = await fetch(path, { cache: "no-store", ...options, headers });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new ApiError({ message: "the server cannot be reached" });

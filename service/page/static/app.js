@@ -5,6 +5,7 @@ import { Continuation } from "./continuation.js";
 import { Controls } from "./controls.js";
 import { curlCommand } from "./curl.js";
 import { Figures } from "./figures.js";
+import { KeyField, isKeyHeld } from "./key.js";
 import { ModelPicker } from "./models.js";
 import { fillRunning } from "./readable.js";
 import { NUM_RIVALS, showRivals } from "./rivals.js";
@@ -25,6 +26,12 @@ const picker = new ModelPicker(byId("model"), byId("model-facts"), {
     if (error === null) clearError();
     else showError(error);
   },
+});
+
+const keyField = new KeyField(byId("key-form"), () => {
+  clearError();
+  showLinks(!isKeyHeld());
+  picker.refresh();
 });
 
 let running = null;
@@ -151,7 +158,9 @@ function showError(error) {
   const place = byId("error");
   place.replaceChildren();
   const message = document.createElement("p");
-  message.textContent = sentence(error.message);
+  // Who has not been asked yet has done nothing wrong.
+  const isFirstAsked = error.isAboutKey && !isKeyHeld();
+  message.textContent = isFirstAsked ? "This server asks for an API key." : sentence(error.message);
   place.append(message);
   const notes = [];
   if (error.retryAfter) notes.push(`try again in ${error.retryAfter} s`);
@@ -165,6 +174,10 @@ function showError(error) {
     place.append(note);
   }
   place.hidden = false;
+  if (error.isAboutKey) {
+    showLinks(false);
+    keyField.ask();
+  }
   if (controls.markError(error.field)) byId("settings").open = true;
   byId("prompt").setAttribute("aria-invalid", String(error.field === "prompt"));
 }
@@ -180,12 +193,17 @@ function sentence(text) {
   return /[.!?]$/.test(text) ? text : `${text}.`;
 }
 
+// Where a key is asked for, so it is by what the links lead to, and a link cannot show it.
+function showLinks(areShown) {
+  byId("links").hidden = !areShown;
+}
+
 function showBrief() {
   byId("settings-brief").textContent = controls.brief();
 }
 
 async function copyCurl() {
-  const command = curlCommand(location.origin, requestBody());
+  const command = curlCommand(location.origin, requestBody(), { hasKey: isKeyHeld() });
   try {
     await navigator.clipboard.writeText(command);
     const button = byId("copy");
@@ -225,4 +243,5 @@ byId("tokens").addEventListener("click", (event) => {
 byId("rivals-close").addEventListener("click", () => byId("rivals").classList.remove("is-open"));
 if (/Mac|iPhone|iPad/.test(navigator.platform)) byId("start-key").textContent = "\u2318";
 byId("settings").open = matchMedia("(min-width: 60rem)").matches;
+showLinks(!isKeyHeld());
 picker.refresh();

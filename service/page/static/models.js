@@ -39,7 +39,8 @@ export class ModelPicker {
     } catch (error) {
       this.#hasFailed = true;
       this.#callbacks.onError(error);
-      this.#again();
+      // A wrong key does not become right by waiting.
+      if (!error.isAboutKey) this.#again();
       return;
     }
     if (this.#hasFailed) this.#callbacks.onError(null);
