@@ -1,7 +1,10 @@
 """nginx with the configuration of deploy/nginx before a server: both protocols on one port."""
 
 import json
+import os
 import ssl
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,6 +98,27 @@ def test_both_protocols_answer_alike_through_the_proxy_whole_and_streamed(site: 
         stream = pb.StreamGenerateTextRequest(prompt=PROMPT, parameters=parameters)
         messages = stub.StreamGenerateText(stream, timeout=SECONDS, metadata=metadata)
         assert [number for message in messages for number in message.token_ids] == ids
+
+
+def run_client(site: Site, *words: str, key: str = KEY) -> subprocess.CompletedProcess[str]:
+    """The command line, which trusts the proxy's certificate."""
+    environment = {
+        **os.environ,
+        "SSL_CERT_FILE": str(site.proxy.certificate),
+        "NEXTWORD_API_KEY": key,
+    }
+    command = [Path(sys.executable).parent / "nextword", *words]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_the_command_line_speaks_both_protocols_with_tls_and_a_key(site: Site) -> None:
+    urls = [f"{scheme}://localhost:{site.proxy.port}" for scheme in ("https", "grpcs")]
+    wanted = ("generate", PROMPT, "--seed", "7", "--max-tokens", "8")
+    texts = [run_client(site, *wanted, "--url", url) for url in urls]
+    assert [text.returncode for text in texts] == [0, 0], texts
+    assert texts[0].stdout == texts[1].stdout
+    asked = [word for url in urls for word in ("--url", url)]
+    assert run_client(site, "health", *asked).returncode == 0
 
 
 def test_the_page_and_health_come_without_a_key_figures_and_texts_do_not(site: Site) -> None:

@@ -11,7 +11,9 @@ __all__ = ["DEFAULT_GRPC_URL", "DEFAULT_REST_URL", "Address", "parse_address"]
 
 DEFAULT_REST_URL = "http://127.0.0.1:8000"
 DEFAULT_GRPC_URL = "grpc://127.0.0.1:50051"
-_DEFAULT_PORTS = {"http": 80, "https": 443, "grpc": 50051}
+_DEFAULT_PORTS = {"http": 80, "https": 443, "grpc": 50051, "grpcs": 443}
+_ENCRYPTED = ("https", "grpcs")
+_GRPC = ("grpc", "grpcs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,11 @@ class Address:
         return f"{host}:{self.port}"
 
     @property
+    def is_encrypted(self) -> bool:
+        """Whether it is reached with TLS."""
+        return self.url.partition(":")[0].lower() in _ENCRYPTED
+
+    @property
     def is_loopback(self) -> bool:
         """Whether it is this machine: no proxy of the environment can be meant for it."""
         if self.host == "localhost":
@@ -48,7 +55,7 @@ class Address:
 
 
 def parse_address(url: str) -> Address:
-    """Read a server's URL: ``http://`` or ``https://`` for REST, ``grpc://`` for gRPC.
+    """Read a server's URL: ``http(s)://`` for REST, ``grpc(s)://`` for gRPC; an s for TLS.
 
     Raises:
         AddressError: It is none, or has parts that the protocol has no use for.
@@ -60,10 +67,10 @@ def parse_address(url: str) -> Address:
         raise _not_an_address(url) from None
     if parts.scheme not in _DEFAULT_PORTS or not parts.hostname or _has_extras(parts):
         raise _not_an_address(url)
-    if parts.scheme == "grpc" and parts.path not in ("", "/"):
+    if parts.scheme in _GRPC and parts.path not in ("", "/"):
         raise AddressError(f"a gRPC URL has no path, not {parts.path!r}: {url!r}")
     return Address(
-        protocol="grpc" if parts.scheme == "grpc" else "rest",
+        protocol="grpc" if parts.scheme in _GRPC else "rest",
         url=url.rstrip("/"),
         host=parts.hostname,
         port=port if port is not None else _DEFAULT_PORTS[parts.scheme],
@@ -76,5 +83,6 @@ def _has_extras(parts: SplitResult) -> bool:
 
 def _not_an_address(url: str) -> AddressError:
     return AddressError(
-        f"the server's URL must look like {DEFAULT_REST_URL} or {DEFAULT_GRPC_URL}, not {url!r}"
+        f"the server's URL must look like {DEFAULT_REST_URL} or {DEFAULT_GRPC_URL} (with TLS: "
+        f"https://, grpcs://), not {url!r}"
     )

@@ -35,7 +35,7 @@ class Client:
     """Calls to one server. Use it in a `with` block, or close it.
 
     Args:
-        url: ``http://`` or ``https://`` for REST, ``grpc://`` for gRPC.
+        url: ``http(s)://`` for REST, ``grpc(s)://`` for gRPC; an s for TLS.
         timeout_seconds: How long a call may take that generates nothing.
         api_key: What the server knows its clients by; None where it asks for no key.
 

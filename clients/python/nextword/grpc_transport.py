@@ -15,6 +15,7 @@ from nextword.errors import (
     InvalidRequestError,
     NextwordError,
 )
+from nextword.grpc_channel import open_channel
 from nextword.grpc_messages import (
     DETAILS_KEY,
     fill_request,
@@ -28,7 +29,7 @@ from nextword.request import GRACE_SECONDS, GenerationRequest
 from nextword.v1 import text_generation_pb2 as pb
 from nextword.v1.text_generation_pb2_grpc import TextGenerationServiceStub
 
-__all__ = ["GrpcTransport", "channel_options", "translate"]
+__all__ = ["GrpcTransport", "translate"]
 
 RequestT = TypeVar("RequestT")
 ResponseT = TypeVar("ResponseT")
@@ -49,7 +50,7 @@ class GrpcTransport:
         self._address = address
         self._timeout_seconds = timeout_seconds
         self._metadata = tuple(authorization(api_key).items())
-        self._channel = grpc.insecure_channel(address.authority, options=channel_options(address))
+        self._channel = open_channel(address)
         self._stub = TextGenerationServiceStub(self._channel)
 
     def generate(self, request: GenerationRequest) -> Generation:
@@ -120,12 +121,6 @@ class GrpcTransport:
         finally:
             # Ctrl-C arrives here too: the server must not go on for nobody.
             call.cancel()
-
-
-def channel_options(address: Address) -> list[tuple[str, int]]:
-    """Options of a channel to an address."""
-    # A proxy of the environment cannot be meant for this machine.
-    return [("grpc.enable_http_proxy", 0)] if address.is_loopback else []
 
 
 def translate(error: grpc.Call, address: Address) -> NextwordError:

@@ -41,8 +41,7 @@ def check_health(address: Address, *, timeout_seconds: float) -> Health:
 def _ask_rest(address: Address, timeout_seconds: float) -> str:
     # The standard library's client: this has to answer before a probe's patience ends.
     parts = urlsplit(address.url)
-    is_encrypted = parts.scheme == "https"
-    kind = http.client.HTTPSConnection if is_encrypted else http.client.HTTPConnection
+    kind = http.client.HTTPSConnection if address.is_encrypted else http.client.HTTPConnection
     connection = kind(address.host, address.port, timeout=timeout_seconds)
     try:
         connection.request("GET", f"{parts.path.rstrip('/')}/readyz")
@@ -71,9 +70,9 @@ def _ask_grpc(address: Address, timeout_seconds: float) -> str:
     import grpc
     from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
-    from nextword.grpc_transport import channel_options
+    from nextword.grpc_channel import open_channel
 
-    with grpc.insecure_channel(address.authority, options=channel_options(address)) as channel:
+    with open_channel(address) as channel:
         check = channel.unary_unary(
             "/grpc.health.v1.Health/Check",
             request_serializer=HealthCheckRequest.SerializeToString,

@@ -18,7 +18,7 @@ def certificates(address: Address) -> ssl.SSLContext | bool:
 
     Without TLS there is nothing to verify, and reading them would cost each client 30 ms.
     """
-    return _certificates_of_this_machine() if address.url.startswith("https:") else False
+    return _certificates_of_this_machine() if address.is_encrypted else False
 
 
 @cache

@@ -13,8 +13,9 @@ from nextword.api_key import authorization
 from nextword.bench.plan import Ask, Plan, openai_url
 from nextword.bench.records import RequestRecord
 from nextword.event_stream import EventReader
+from nextword.grpc_channel import open_asyncio_channel
 from nextword.grpc_messages import fill_request, read_finish_reason
-from nextword.grpc_transport import channel_options, translate
+from nextword.grpc_transport import translate
 from nextword.http_library import certificates, translated
 from nextword.json_fields import read_json_object
 from nextword.request import GRACE_SECONDS, GenerationRequest, SamplingParameters
@@ -124,11 +125,7 @@ class GrpcTarget:
     def __init__(self, address: Address, plan: Plan) -> None:
         self._address = address
         self._plan = plan
-        # Channels of one process share connections unless they are told not to.
-        own = ("grpc.use_local_subchannel_pool", 1)
-        self._channel = grpc.aio.insecure_channel(
-            address.authority, options=[*channel_options(address), own]
-        )
+        self._channel = open_asyncio_channel(address)
         self._stub = TextGenerationServiceStub(self._channel)
 
     async def send(self, ask: Ask, record: RequestRecord) -> None:

@@ -18,7 +18,7 @@ def bench(
             "--url",
             envvar="NEXTWORD_URL",
             metavar="URL",
-            help="A server, http(s):// or grpc://; repeatable, measured one after another. "
+            help="A server, http(s):// or grpc(s)://; repeatable, measured one after another. "
             f"Default: {DEFAULT_REST_URL}.",
         ),
     ] = None,

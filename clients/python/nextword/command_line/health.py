@@ -24,7 +24,7 @@ def health(
         typer.Option(
             "--url",
             metavar="URL",
-            help="A server to ask, http(s):// or grpc://; repeatable. "
+            help="A server to ask, http(s):// or grpc(s)://; repeatable. "
             f"Default: {DEFAULT_REST_URL} and {DEFAULT_GRPC_URL}.",
         ),
     ] = None,

@@ -26,7 +26,7 @@ UrlOption = Annotated[
         "--url",
         envvar="NEXTWORD_URL",
         metavar="URL",
-        help=f"The server: http(s):// for REST, grpc:// for gRPC (such as {DEFAULT_GRPC_URL}).",
+        help=f"The server: http(s):// for REST, grpc(s):// for gRPC (such as {DEFAULT_GRPC_URL}).",
     ),
 ]
 ModelOption = Annotated[
