@@ -9,18 +9,41 @@ Sources: Touvron et al. 2023 (Llama), Vaswani et al. 2017 (attention), Su et al.
 positions), Zhang and Sennrich 2019 (RMSNorm), Shazeer 2020 (SwiGLU), Ainslie et al. 2023 (GQA).
 """
 
+from typing import Protocol
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.config import ModelConfig
-from model.paged_attention import CachedBatch
 
-__all__ = ["Transformer"]
+__all__ = ["Cached", "Transformer"]
 
 # On the CPU the whole matrix of attention weights, forward and backward, takes 0.7 of the time of
 # scaled_dot_product_attention at 64 tokens, 0.8 at 128, as much at 256 and more beyond.
 _MAX_SHORT_TOKENS = 128
+
+
+class Cached(Protocol):
+    """New tokens of rows whose earlier tokens are in a cache."""
+
+    @property
+    def positions_N(self) -> Tensor:  # noqa: N802
+        """Position of each new token in its sequence."""
+        ...
+
+    @property
+    def num_keys(self) -> int:
+        """Tokens of the longest row."""
+        ...
+
+    def attend(self, layer: int, q_HND: Tensor, k_KND: Tensor, v_KND: Tensor) -> Tensor:
+        """Store the new tokens of one layer; what they attend to, [H, N, D]."""
+        ...
+
+    def keep_hidden_states(self, hidden_NC: Tensor) -> None:
+        """Take note of the states between two layers."""
+        ...
 
 
 class Attention(nn.Module):
@@ -39,7 +62,7 @@ class Attention(nn.Module):
         self.o_proj = nn.Linear(query_width, config.hidden_size, bias=False)
 
     def forward(
-        self, x_BTC: Tensor, rotation: tuple[Tensor, Tensor], cached: CachedBatch | None
+        self, x_BTC: Tensor, rotation: tuple[Tensor, Tensor], cached: Cached | None
     ) -> Tensor:
         batch, num_new, _ = x_BTC.shape
         heads, kv_heads = self.config.num_attention_heads, self.config.num_key_value_heads
@@ -82,7 +105,7 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(
-        self, x_BTC: Tensor, rotation: tuple[Tensor, Tensor], cached: CachedBatch | None
+        self, x_BTC: Tensor, rotation: tuple[Tensor, Tensor], cached: Cached | None
     ) -> Tensor:
         attended_BTC = self.self_attn(self.input_layernorm(x_BTC), rotation, cached)
         x_BTC = x_BTC + self.dropout(attended_BTC)
@@ -149,7 +172,7 @@ class Transformer(nn.Module):
                 drawn = torch.empty(parameter.shape).normal_(0.0, std, generator=generator)
                 parameter.copy_(drawn)
 
-    def hidden_states(self, token_ids_BT: Tensor, *, cached: CachedBatch | None = None) -> Tensor:
+    def hidden_states(self, token_ids_BT: Tensor, *, cached: Cached | None = None) -> Tensor:
         """Normalised hidden states [B, T, C] of the last layer; arguments as ``forward``."""
         num_tokens = token_ids_BT.shape[1] if cached is None else cached.num_keys
         if num_tokens > self.config.max_position_embeddings:
@@ -173,7 +196,7 @@ class Transformer(nn.Module):
         """Logits [..., V] of normalised hidden states [..., C]."""
         return F.linear(hidden_C, self.output_weight)
 
-    def forward(self, token_ids_BT: Tensor, *, cached: CachedBatch | None = None) -> Tensor:
+    def forward(self, token_ids_BT: Tensor, *, cached: Cached | None = None) -> Tensor:
         """Logits [B, T, V] of the token after each of ``token_ids_BT``.
 
         Without a cache every row starts at position 0 and attends to itself, causally. With one, B

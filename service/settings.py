@@ -100,7 +100,13 @@ class Settings:
         )
     )
     executor: str = field(
-        metadata=setting(Kind.TEXT, "auto", "what computes the logits", choices=("auto", "eager"))
+        metadata=setting(
+            Kind.TEXT,
+            "auto",
+            "what computes the logits; auto is eager; cuda-graphs repeats recorded steps on a CUDA "
+            "device",
+            choices=("auto", "eager", "cuda-graphs"),
+        )
     )
     deterministic: bool | None = field(
         metadata=setting(

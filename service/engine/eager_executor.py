@@ -37,6 +37,9 @@ class EagerExecutor:
         deterministic: Whether rows must not depend on their neighbours. None is yes where that
             is cheap, in f32 on a CPU, and a trial with this model shows that it holds.
 
+    Attributes:
+        kv_cache: The cache.
+
     Raises:
         NotDeterministicError: ``deterministic`` is true and the trial fails.
     """
@@ -55,7 +58,7 @@ class EagerExecutor:
         weight = model.output_weight
         self._model = model
         self._device = weight.device
-        self._cache = KVCache(
+        self.kv_cache = KVCache(
             model.config,
             num_blocks=num_blocks,
             block_tokens=block_tokens,
@@ -76,17 +79,17 @@ class EagerExecutor:
     @property
     def num_blocks(self) -> int:
         """Blocks of the cache, numbered from 0."""
-        return self._cache.num_blocks
+        return self.kv_cache.num_blocks
 
     @property
     def block_tokens(self) -> int:
         """Tokens of a block."""
-        return self._cache.block_tokens
+        return self.kv_cache.block_tokens
 
     @property
     def kv_cache_bytes(self) -> int:
         """Memory of the cache."""
-        return self._cache.num_bytes
+        return self.kv_cache.num_bytes
 
     @torch.inference_mode()
     def compute(self, chunks: Sequence[ChunkInput]) -> ComputedStep:
@@ -99,7 +102,7 @@ class EagerExecutor:
         token_ids = [token_id for chunk in chunks for token_id in chunk.token_ids]
         token_ids += [0] * (-len(token_ids) % row_multiple)
         batch = CachedBatch(
-            self._cache,
+            self.kv_cache,
             [
                 CacheRow(block_ids=chunk.block_ids, start=chunk.start, num_new=len(chunk.token_ids))
                 for chunk in chunks
@@ -130,7 +133,7 @@ class EagerExecutor:
     @torch.inference_mode()
     def clear_blocks(self, block_ids: Sequence[int]) -> None:
         """Forget what some blocks hold, NaN included."""
-        self._cache.clear(block_ids)
+        self.kv_cache.clear(block_ids)
 
 
 def _wanted(chunks: Sequence[ChunkInput]) -> tuple[list[int], list[slice]]:

@@ -8,17 +8,19 @@ from pathlib import Path
 import torch
 
 from model.config import ConfigError
+from model.transformer import Transformer
 from model.weights import WeightsError, load_transformer
 from service.engine.device import DeviceError, resolve_device, resolve_dtype
 from service.engine.eager_executor import DEFAULT_BLOCK_TOKENS, EagerExecutor
 from service.engine.engine import MAX_STEP_TOKENS, Engine
 from service.engine.executor import Executor, NotDeterministicError
+from service.engine.graph_executor import GraphExecutor, cuda_graph_recorder
 from service.engine.guarded_compute import is_out_of_memory
 from service.engine.messages import Load, Loaded, Submit
 
 __all__ = ["LoadError", "build_engine"]
 
-EXECUTORS = ("auto", "eager")
+EXECUTORS = ("auto", "eager", "cuda-graphs")
 WARM_UP_TOKENS = 32
 
 
@@ -60,9 +62,7 @@ def _build_engine(load: Load) -> tuple[Engine, Loaded]:
     context_tokens = model.config.max_position_embeddings
     if load.max_context_tokens is not None:
         context_tokens = min(context_tokens, load.max_context_tokens)
-    executor = EagerExecutor(
-        model, num_blocks=_num_blocks(load, context_tokens), deterministic=load.deterministic
-    )
+    executor = _executor(load, model, context_tokens)
     _warm_up(executor, context_tokens)
     return Engine(executor, max_running=load.max_running), Loaded(
         context_tokens=context_tokens,
@@ -76,6 +76,22 @@ def _build_engine(load: Load) -> tuple[Engine, Loaded]:
         executor=executor.name,
         deterministic=executor.is_deterministic,
         resident_bytes=_resident_bytes(),
+    )
+
+
+def _executor(load: Load, model: Transformer, context_tokens: int) -> Executor:
+    num_blocks = _num_blocks(load, context_tokens)
+    if load.executor != GraphExecutor.name:
+        return EagerExecutor(model, num_blocks=num_blocks, deterministic=load.deterministic)
+    if not model.output_weight.is_cuda:
+        raise LoadError("the executor cuda-graphs needs a CUDA device, and the device is cpu")
+    return GraphExecutor(
+        model,
+        num_blocks=num_blocks,
+        max_rows=load.max_running,
+        context_tokens=context_tokens,
+        deterministic=load.deterministic,
+        recorder=cuda_graph_recorder(),
     )
 
 

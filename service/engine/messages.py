@@ -65,7 +65,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True, tag=True):
             is the whole context of every running sequence.
         deterministic: Whether a request's tokens must not depend on its neighbours, bit by bit;
             None is yes where that costs little and holds.
-        executor: What computes the logits: "auto" or "eager".
+        executor: What computes the logits: "auto", "eager" or "cuda-graphs".
         in_background: Whether to load at low priority, beside an engine that serves.
     """
 

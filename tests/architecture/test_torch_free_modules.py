@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 TORCH_MODULES = {
+    "model.decode_batch",
     "model.generate",
     "model.kv_cache",
     "model.paged_attention",
@@ -18,6 +19,7 @@ TORCH_MODULES = {
     "service.engine.eager_executor",
     "service.engine.engine",
     "service.engine.executor",
+    "service.engine.graph_executor",
     "service.engine.guarded_compute",
     "service.engine.loading",
     "service.engine.logit_stages",

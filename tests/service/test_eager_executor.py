@@ -128,7 +128,7 @@ def test_nan_in_all_other_blocks_reaches_nobody(model: Transformer) -> None:
     executor = EagerExecutor(model, num_blocks=4 * BLOCKS_EACH)
     ids = text(5, 40)
     clean = executor.compute([chunk(ids, 0, 1)]).logits_RV
-    cache = executor._cache  # pyright: ignore[reportPrivateUsage]
+    cache = executor.kv_cache
     for tensor in (*cache.keys, *cache.values):
         tensor.fill_(math.nan)
     step = executor.compute([chunk([1], 30, 0), chunk(ids, 0, 1), chunk(ids, 0, 2)])

@@ -151,7 +151,7 @@ def test_a_poisoned_request_ends_alone_and_its_blocks_are_clean_for_the_next(
     heard = Heard()
     for step in itertools.count():
         if step == 6:
-            cache = executor._cache  # pyright: ignore[reportPrivateUsage]
+            cache = executor.kv_cache
             (sequence,) = engine._requests._sequences[2]  # pyright: ignore[reportPrivateUsage]
             start = sequence.block_ids[0] * executor.block_tokens
             cache.values[0][:, start : start + executor.block_tokens] = math.nan

@@ -79,7 +79,8 @@ def test_a_mode_without_promises_is_there_when_asked_for(load: Load) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"executor": "fast"}, "executor must be one of auto, eager, got fast"),
+        ({"executor": "fast"}, "executor must be one of auto, eager, cuda-graphs, got fast"),
+        ({"executor": "cuda-graphs"}, "cuda-graphs needs a CUDA device"),
         ({"max_running": 0}, "max_running must be from 1 to 1024, .* got 0"),
         ({"max_running": 1025}, "max_running must be from 1 to 1024, .* got 1025"),
         ({"kv_cache_tokens": 47}, "kv_cache_tokens must be at least 48, .* got 47"),
@@ -89,6 +90,7 @@ def test_a_mode_without_promises_is_there_when_asked_for(load: Load) -> None:
     ],
     ids=[
         "executor",
+        "executor of another device",
         "none running",
         "too many running",
         "cache below a context",
