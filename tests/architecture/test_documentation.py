@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,7 @@ def shell_commands(documents: dict[str, str]) -> Iterator[list[str]]:
                         yield words
 
 
+@cache
 def help_of(name: str, *subcommand: str) -> str:
     """The help of a command installed beside the Python that runs the tests."""
     program = Path(sys.executable).parent / name
