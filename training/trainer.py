@@ -22,14 +22,10 @@ from training.progress import Progress
 from training.readings import Readings
 from training.schedule import StepClock, rate_scale
 from training.stop_request import StopRequest
+from training.time_plan import MeasuredSeconds, plan_time
 from training.training_state import TrainingState
 
 __all__ = ["Trainer"]
-
-# On a slow machine a sample takes long; training must not starve for being watched.
-_MAX_EVALUATION_SHARE = 0.2
-# Pictures, card and the checked writing of the weights.
-_PUBLISHING_SECONDS = 6.0
 
 
 class Trainer:
@@ -194,18 +190,21 @@ class Trainer:
     def _plan(self, step_seconds: float) -> None:
         """Fix the number of steps, and how often to evaluate, as soon as their time is known."""
         state = self.state
-        seconds_left = self._seconds_for_training()
-        num_evaluations = self._affordable_evaluations(seconds_left)
-        planned = self._clock.plan(
-            step=state.step,
-            step_seconds=step_seconds,
-            remaining_seconds=seconds_left - num_evaluations * self._evaluation_seconds,
+        measured = MeasuredSeconds(
+            elapsed=self.elapsed_seconds(),
+            step=step_seconds,
+            evaluation=self.held_out.seconds + self._show_seconds,
+            whole_evaluation=self.held_out.seconds_of_all,
+            final_samples=self._config.run.final_samples * self._show_seconds,
         )
-        agreed = self._processes.agree(planned or 0, device=self._computation.device)
+        plan = plan_time(
+            self._clock, measured, step=state.step, max_evaluations=self._schedule.evaluations
+        )
+        agreed = self._processes.agree(plan.num_steps or 0, device=self._computation.device)
         state.num_steps = int(agreed) or None
         if state.num_steps is None:
             return
-        agreed = self._processes.agree(num_evaluations, device=self._computation.device)
+        agreed = self._processes.agree(plan.num_evaluations, device=self._computation.device)
         state.num_evaluations = int(agreed)
         if self._progress is not None:
             self._progress.event(
@@ -213,25 +212,6 @@ class Trainer:
                 text=f"{state.num_steps:,} steps fit the limit of {self._clock.minutes:g} minutes "
                 f"by the rate of the first {state.step}, with {state.num_evaluations} evaluations",
             )
-
-    def _seconds_for_training(self) -> float:
-        """Time until the limit, less what publishing will take; evaluations included."""
-        return (
-            self._clock.minutes * 60.0
-            - self.elapsed_seconds()
-            - self.held_out.seconds_of_all
-            - self._config.run.final_samples * self._show_seconds
-            - _PUBLISHING_SECONDS
-        )
-
-    @property
-    def _evaluation_seconds(self) -> float:
-        return self.held_out.seconds + self._show_seconds
-
-    def _affordable_evaluations(self, seconds: float) -> int:
-        """As many as asked for, within their share of the time."""
-        affordable = _MAX_EVALUATION_SHARE * seconds / max(self._evaluation_seconds, 1e-9)
-        return max(1, min(self._schedule.evaluations, int(affordable)))
 
     def _is_time_to_evaluate(self) -> bool:
         state = self.state
