@@ -53,11 +53,16 @@ _LONG = {"prompt": "x", "max_tokens": CONTEXT_TOKENS - 100, "ignore_eos": True}
 class Faults:
     """The campaign against one server.
 
+    Args:
+        server: One of `poisoned_server`.
+        num_tokens: What each neighbour of a poisoned request makes.
+
     Attributes:
         found: What was wrong.
+        alone: What each neighbour gives alone; what it gives beside a poison is held against it.
     """
 
-    def __init__(self, server: ServerProcess) -> None:
+    def __init__(self, server: ServerProcess, *, num_tokens: int = 60) -> None:
         self.found: list[str] = []
         self._server = server
         self._clients = StreamClients(rest=server.rest, grpc=server.grpc)
@@ -66,7 +71,7 @@ class Faults:
                 ("rest", "grpc")[number % 2],
                 {
                     "prompt": "abc" * (1 + 9 * number),
-                    "max_tokens": 60,
+                    "max_tokens": num_tokens,
                     "ignore_eos": True,
                     "seed": number,
                     "temperature": (0.0, 0.8, 1.2)[number % 3],
@@ -74,14 +79,14 @@ class Faults:
             )
             for number in range(NUM_NEIGHBOURS)
         ]
-        self._alone: list[Outcome] = []
+        self.alone: list[Outcome] = []
 
     async def learn(self) -> None:
         """What each neighbour gives alone."""
         for protocol, body in self._neighbours:
             outcome = await self._clients.stream(protocol, body)
             assert outcome.error is None, outcome.error
-            self._alone.append(outcome)
+            self.alone.append(outcome)
 
     async def poison(self, poison: Poison, *, num_rounds: int) -> None:
         """One poisoned request among the neighbours, several times at different moments."""
@@ -99,7 +104,7 @@ class Faults:
                 self._delayed(0.03 * number, ("rest", "grpc")[number % 2], body),
             )
             ends[outcomes.pop().error or "whole"] += 1
-            num_equal += sum(a == b for a, b in zip(outcomes, self._alone, strict=True))
+            num_equal += sum(a == b for a, b in zip(outcomes, self.alone, strict=True))
         expected = num_rounds * NUM_NEIGHBOURS
         print(f"{poison.name:12} ends {dict(ends)}, neighbours unchanged {num_equal} of {expected}")
         if ends != {EXPECTED[poison]: num_rounds}:
@@ -154,7 +159,7 @@ class Faults:
         if set(ends) != {"engine_unavailable"}:
             self.found.append(f"engine {name}: streams ended with {dict(ends)}")
         protocol, body = self._neighbours[0]
-        if await self._clients.stream(protocol, body) != self._alone[0]:
+        if await self._clients.stream(protocol, body) != self.alone[0]:
             self.found.append(f"engine {name}: the next engine gives something else")
 
     def _is_ready(self) -> bool:

@@ -20,12 +20,12 @@ from campaigns.live.server_process import ServerProcess, running_server
 from campaigns.live.tiny_model import publish_tiny_model
 from campaigns.verdict import control_status
 
-__all__ = ["Plan", "make_plans", "settle"]
+__all__ = ["CONTEXT_TOKENS", "Plan", "check", "make_plans", "server_arguments", "settle"]
 
 SEED = 20261123
 CONTEXT_TOKENS = 2048
 # A cut stream would go on for so long if nobody noticed.
-CUT_TOKENS = 1500
+CUT_TOKENS = 1300
 # An engine hears of a cancel within a step; this is a hundred times as long.
 SETTLE_SECONDS = 10.0
 IDLE = ("nextword_engine_running", "nextword_engine_waiting", "nextword_requests_in_flight")
@@ -176,6 +176,15 @@ def _compare(clients: StreamClients, plans: list[Plan], outcomes: list[Outcome])
     return asyncio.run(alone())
 
 
+def server_arguments(model: Path) -> list[str]:
+    """Options of a server that the streams bring to its limits."""
+    return [
+        *("--model", str(model), "--threads", "1", "--dtype", "f32", "--device", "cpu"),
+        *("--max-running", "64", "--max-queued", "1000", "--kv-cache-memory", "1MiB"),
+        *("--max-queued-tokens", "10000000", "--log-level", "error"),
+    ]
+
+
 def main() -> int:
     """Run the campaign; 0 when nothing leaked, 3 when the control was noticed."""
     parser = argparse.ArgumentParser(description="Leaks of streams that are cut off.")
@@ -188,10 +197,7 @@ def main() -> int:
     module = "campaigns.broken_builds.forgetful_server" if arguments.control else "service"
     with tempfile.TemporaryDirectory() as folder:
         model = publish_tiny_model(Path(folder) / "tiny", context_tokens=CONTEXT_TOKENS)
-        flags = ["--model", str(model), "--threads", "1", "--dtype", "f32", "--device", "cpu"]
-        flags += ["--max-running", "64", "--max-queued", "1000", "--kv-cache-memory", "1MiB"]
-        flags += ["--max-queued-tokens", "10000000", "--log-level", "error"]
-        with running_server(*flags, module=(module,)) as server:
+        with running_server(*server_arguments(model), module=(module,)) as server:
             if arguments.control:
                 return check_control(server, plans)
             faults = check(server, plans)
