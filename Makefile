@@ -14,12 +14,12 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 SETUP_FILES := pyproject.toml clients/python/pyproject.toml constraints.txt setup/install_torch.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev serve train test proto clean
+.PHONY: help install install-dev serve train test proto clean image
 .PHONY: settings check check-lint check-format check-stubs check-types check-constraints errors
 .PHONY: check-protobuf check-client
 .PHONY: campaign-drain campaign-swap campaign-openapi campaign-parameters campaign-parity
 .PHONY: campaign-sampler campaign-text
-.PHONY: campaign-leaks campaign-faults
+.PHONY: campaign-leaks campaign-faults campaign-dashboard
 
 help: ## Show this list
 	@echo "Nextword: train a small language model on your text, and serve its next words."
@@ -65,6 +65,16 @@ train: install ## Train a model (TEXT=, NAME=, MINUTES=; without TEXT: Shakespea
 	    corpus="$$TEXT"; name="$$NAME"; minutes="$${MINUTES:-10}"; \
 	fi; \
 	exec $(BIN)/nextword-train --corpus "$$corpus" --out "artifacts/$$name" --minutes "$$minutes" $(ARGS)
+
+image: ## Build the images nextword-service and nextword-training (TORCH_INDEX= for a GPU)
+	@command -v docker >/dev/null || { echo "Missing: docker. See https://docs.docker.com/engine/install" >&2; exit 1; }
+	@set -eu; \
+	version=$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml); \
+	revision=$$(git rev-parse HEAD 2>/dev/null || true); \
+	for target in training service; do \
+	    docker build --target $$target --tag nextword-$$target --build-arg TORCH_INDEX \
+	        --build-arg VERSION="$$version" --build-arg REVISION="$$revision" $(ARGS) .; \
+	done
 
 test: install-dev ## Run the tests (ARGS='...' for options of pytest)
 	@command -v git >/dev/null || { echo "Missing: git. Debian/Ubuntu: sudo apt-get install git; macOS: xcode-select --install" >&2; exit 1; }
@@ -118,6 +128,10 @@ campaign-leaks: install-dev ## 500 streams, a third cut off, nothing left; then 
 campaign-faults: install-dev ## Poisoned requests and lost engines; then poisons that spread, and no watch
 	@$(BIN)/python -m campaigns.faults $(ARGS)
 	$(call control,faults)
+
+campaign-dashboard: install-dev ## Dashboard and alerts on a loaded service (5 minutes, needs prometheus), then misled ones
+	@$(BIN)/python -m campaigns.dashboard $(ARGS)
+	$(call control,dashboard --seconds 30)
 
 campaign-sampler: install-dev ## Drawn tokens against exact probabilities, then a bent sampler
 	@$(BIN)/python -m campaigns.sampler $(ARGS)

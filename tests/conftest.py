@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 IN_CI = bool(os.environ.get("CI"))
@@ -19,6 +21,7 @@ REASONS_ACCEPTED_IN_CI = (
     "runs on macOS only",
     "npm is not installed",
     "needs a mount namespace of its own",
+    "no Docker engine can be started here",
 )
 
 settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True)
@@ -65,3 +68,18 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
     report = yield
     fail_if_skipped_in_ci(report)
     return report
+
+
+class _Scheduling(LoadFileScheduling):
+    """Files are shared out among the workers whole; the room of one engine is a single file."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        room = "tests/docker/"
+        return room if nodeid.startswith(room) else super()._split_scope(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling | None:
+    """Keep the containers of two workers from measuring each other."""
+    is_by_file = config.getoption("dist") == "loadfile"
+    return _Scheduling(config, log) if is_by_file else None

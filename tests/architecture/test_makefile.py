@@ -72,7 +72,7 @@ def tree(repository: Path, tmp_path: Path) -> Tree:
 def test_help_is_the_default_and_names_every_target(tree: Tree) -> None:
     result = tree.make()
     assert result.returncode == 0
-    for target in ("install", "train", "serve", "test", "check", "proto", "clean"):
+    for target in ("install", "train", "serve", "test", "check", "proto", "image", "clean"):
         assert f"make {target} " in result.stdout
 
 
