@@ -187,7 +187,7 @@ def test_a_named_python_is_the_only_one_tried(tree: Tree, tmp_path: Path) -> Non
     assert "/nowhere/python" in result.stderr
 
 
-TRANSPORT_CAMPAIGNS = ["drain", "swap", "openapi", "leaks", "faults"]
+TRANSPORT_CAMPAIGNS = ["drain", "swap", "openapi", "leaks", "faults", "dashboard"]
 CAMPAIGNS = [*TRANSPORT_CAMPAIGNS, "parameters", "parity", "sampler", "text"]
 # Passes as a campaign, and ends as it is told as a control.
 PLAYER = """#!{python}
