@@ -84,7 +84,7 @@ def _poison_cache(executor: EagerExecutor, chunk: ChunkInput) -> None:
     """What a network whose numbers are NaN would have written for the chunk's last token."""
     position = chunk.start + len(chunk.token_ids) - 1
     block, inside = divmod(position, executor.block_tokens)
-    cache = executor.kv_cache  # pyright: ignore[reportPrivateUsage]
+    cache = executor.kv_cache
     place = chunk.block_ids[block] * executor.block_tokens + inside
     for tensor in (*cache.keys, *cache.values):
         tensor[:, place] = torch.nan
