@@ -143,7 +143,8 @@ def read_dashboard(path: Path = DASHBOARD) -> Dashboard:
     variables: dict[str, Query] = {}
     for variable in root.node("templating").nodes("list"):
         source = variable.node("datasource").text("uid")
-        variables[variable.text("name")] = Query(variable.text("definition"), "", source)
+        asked = variable.node("query").text("query")
+        variables[variable.text("name")] = Query(asked, "", source)
     return Dashboard(root.text("title"), tuple(map(_panel, root.nodes("panels"))), variables)
 
 
