@@ -112,7 +112,7 @@ ENV NEXTWORD_HOST=0.0.0.0 NEXTWORD_MANAGEMENT_PORT=9090 NEXTWORD_MODELS=/models
 EXPOSE 8000 50051 9090
 USER 10001:10001
 HEALTHCHECK --interval=5s --timeout=5s --start-period=60s --retries=3 \
-    CMD exec nextword health --url "http://127.0.0.1:${NEXTWORD_MANAGEMENT_PORT}"
+    CMD exec python -m nextword.probe "http://127.0.0.1:${NEXTWORD_MANAGEMENT_PORT}"
 ENTRYPOINT ["nextword-serve"]
 ARG VERSION=
 ARG REVISION=

@@ -70,7 +70,7 @@ def test_only_the_service_has_ports_to_serve_on_and_a_health_check(
 ) -> None:
     service = settings(docker_client, service_image)
     assert set(service["ExposedPorts"]) == {"8000/tcp", "50051/tcp", "9090/tcp"}
-    assert "nextword health" in service["Healthcheck"]["Test"][1]
+    assert "nextword.probe" in service["Healthcheck"]["Test"][1]
     training = settings(docker_client, training_image)
     assert set(training["ExposedPorts"]) == {"9091/tcp"}
     assert "Healthcheck" not in training
