@@ -127,6 +127,9 @@ def open_project(
             "NEXTWORD_DATA": str(folder / "data"),
             "NEXTWORD_SECRETS": str(folder / "secrets"),
             "NEXTWORD_POLL_INTERVAL": "0.5",
+            # Patience for machines that are busy with other tests.
+            "NEXTWORD_DRAIN_TIMEOUT": "120",
+            "NEXTWORD_STOP_GRACE": "150s",
         },
         ports=ports,
         data=folder / "data",
