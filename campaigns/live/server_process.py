@@ -13,11 +13,16 @@ from typing import Any
 
 import httpx2
 
-__all__ = ["REPOSITORY", "SECONDS", "ServerProcess", "running_server"]
+__all__ = ["HTTP", "REPOSITORY", "SECONDS", "ServerProcess", "running_server"]
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 # Bound of starting, answering and leaving, far above what is usual.
 SECONDS = 60
+# Made once, since that takes several times as long as a request, and without TLS, since reading the
+# certificates takes longer still. Each request has a connection of its own: none is left behind.
+HTTP = httpx2.Client(
+    timeout=SECONDS, verify=False, limits=httpx2.Limits(max_keepalive_connections=0)
+)
 
 
 @dataclass
@@ -43,12 +48,11 @@ class ServerProcess:
 
     def get(self, path: str, **options: Any) -> httpx2.Response:
         """One GET of REST."""
-        # Without TLS; reading the certificates would take ten times as long as the request.
-        return httpx2.get(self.rest + path, timeout=SECONDS, verify=False, **options)
+        return HTTP.get(self.rest + path, **options)
 
     def post(self, path: str, body: object, **options: Any) -> httpx2.Response:
         """One POST of a JSON body."""
-        return httpx2.post(self.rest + path, json=body, timeout=SECONDS, verify=False, **options)
+        return HTTP.post(self.rest + path, json=body, **options)
 
     def metric(self, name: str) -> float:
         """The sum of the series whose line begins with a name, labels included."""

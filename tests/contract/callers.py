@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
 
 import grpc
-import httpx2
 from google.protobuf.json_format import MessageToDict, ParseDict
 from google.rpc import error_details_pb2, status_pb2
 from nextword.v1 import text_generation_pb2 as pb
 from nextword.v1.text_generation_pb2_grpc import TextGenerationServiceStub
 
+from campaigns.live.server_process import HTTP
 from tests.contract.live_server import START_SECONDS, Server
 
 Body: TypeAlias = Mapping[str, object]
@@ -97,13 +97,8 @@ def rest_whole(server: Server, body: Body) -> Outcome:
 def rest_stream(server: Server, body: Body) -> Outcome:
     """POST /v1/generate with stream, put together again."""
     outcome = Outcome(num_messages=0)
-    with httpx2.stream(
-        "POST",
-        server.rest + "/v1/generate",
-        json={**body, "stream": True},
-        timeout=START_SECONDS,
-        verify=False,  # no TLS here, and reading the certificates takes long
-    ) as response:
+    url = server.rest + "/v1/generate"
+    with HTTP.stream("POST", url, json={**body, "stream": True}) as response:
         if response.status_code != 200:
             response.read()
             return _rest_error(response.json(), response.status_code)

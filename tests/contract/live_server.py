@@ -26,6 +26,8 @@ __all__ = [
 START_SECONDS = SECONDS
 # Bounds of waiting, far above what is usual.
 PATIENCE_SECONDS = 40.0
+FIRST_PAUSE_SECONDS = 0.02
+LAST_PAUSE_SECONDS = 0.2
 
 
 def health_stub(channel: grpc.Channel) -> Any:
@@ -36,12 +38,14 @@ def health_stub(channel: grpc.Channel) -> Any:
 StartServer: TypeAlias = Callable[..., Server]
 
 
-def wait_until(is_true: Callable[[], bool]) -> None:
+def wait_until(is_true: Callable[[], bool], *, seconds: float = PATIENCE_SECONDS) -> None:
     """Poll until something holds; fail when it does not in a long time."""
-    end = time.monotonic() + PATIENCE_SECONDS
+    end, pause = time.monotonic() + seconds, FIRST_PAUSE_SECONDS
     while not is_true():
         assert time.monotonic() < end
-        threading.Event().wait(0.02)
+        threading.Event().wait(pause)
+        # Each look takes from the cores what is waited for: after a while they become rare.
+        pause = min(1.3 * pause, LAST_PAUSE_SECONDS)
 
 
 def raw_request(server: Server, body: Mapping[str, object]) -> socket.socket:

@@ -3,9 +3,7 @@
 import json
 import os
 import signal
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx2
@@ -14,7 +12,7 @@ import pytest
 from openai import OpenAI, Stream
 from openai.types import Completion
 
-from tests.contract.live_server import START_SECONDS, Server, StartServer
+from tests.contract.live_server import START_SECONDS, Server, StartServer, wait_until
 
 # Some seconds of work for the tiny model.
 LONG_TOKENS = 4000
@@ -46,13 +44,6 @@ def chunks_of(stream: Stream[Completion]) -> list[Completion]:
 def shown_request_id(answer: Completion) -> str:
     # The library documents this name for everybody, underscore and all.
     return str(getattr(answer, "_request_id"))  # noqa: B009
-
-
-def wait_until(is_true: Callable[[], bool]) -> None:
-    end = time.monotonic() + START_SECONDS
-    while not is_true():
-        assert time.monotonic() < end
-        threading.Event().wait(0.02)
 
 
 def test_a_completion_has_what_the_library_reads(client: OpenAI) -> None:

@@ -4,9 +4,7 @@ version is refused with a reason, and what was served goes on.
 
 import json
 import shutil
-import threading
-import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,20 +18,12 @@ from nextword.v1.text_generation_pb2_grpc import TextGenerationServiceStub
 
 from model.store import point_current
 from tests.contract.callers import Callers, Outcome
-from tests.contract.live_server import Server, StartServer
+from tests.contract.live_server import Server, StartServer, wait_until
 
 PATIENCE_SECONDS = 100.0
 BODY = {"prompt": "x", "max_tokens": 600, "ignore_eos": True, "seed": 7}
 # So much is said of each token that a whole stream fits into no buffer on its way.
 NUM_RIVALS = 20
-
-
-def wait_until(is_true: Callable[[], bool]) -> None:
-    """Poll until something holds; fail when it does not in a long time."""
-    end = time.monotonic() + PATIENCE_SECONDS
-    while not is_true():
-        assert time.monotonic() < end
-        threading.Event().wait(0.02)
 
 
 def add(source: Path, target: Path, *, damage: bool = False) -> None:
@@ -145,31 +135,33 @@ def test_versions_come_and_go_under_running_streams(
         add(artifact, store / "tiny" / "3")
 
         def is_swapped() -> bool:
-            # Both streams are read on, so slowly that they outlast the swap.
-            rest.read_event()
-            over_grpc.read_event()
+            # Both streams are read on, so slowly that they outlast the swap, and not so slowly that
+            # they are given up.
+            for _ in range(3):
+                rest.read_event()
+                over_grpc.read_event()
             return served(server) == {"tiny": "3"}
 
-        wait_until(is_swapped)
+        wait_until(is_swapped, seconds=PATIENCE_SECONDS)
         assert num_loaded(server) == 2
         assert version_of(callers["grpc_whole"](server, {"prompt": "x"})) == "tiny@3"
         for stream in (rest, over_grpc):
             stream.read_all()
             assert stream.token_ids == expected.token_ids
             assert stream.version == "1"
-    wait_until(lambda: num_loaded(server) == 1)
+    wait_until(lambda: num_loaded(server) == 1, seconds=PATIENCE_SECONDS)
     # A version that is no longer loaded is not loaded because a client names it.
     gone = server.get("/v1/models/tiny@1")
     assert (gone.status_code, gone.json()["error"]["code"]) == (404, "model_not_found")
 
     add(artifact, store / "tiny" / "4", damage=True)
-    wait_until(lambda: is_refused(server, "tiny", "4", "damaged"))
+    wait_until(lambda: is_refused(server, "tiny", "4", "damaged"), seconds=PATIENCE_SECONDS)
     assert version_of(callers["rest_stream"](server, {"prompt": "x"})) == "tiny@3"
     assert server.metric("nextword_model_refused_versions") == 1
 
     # Rolling back is pointing `current` back.
     point_current(store / "tiny", "1")
-    wait_until(lambda: served(server) == {"tiny": "1"})
+    wait_until(lambda: served(server) == {"tiny": "1"}, seconds=PATIENCE_SECONDS)
     assert server.get("/v1/models").json()["data"][0]["refused"] == []
     assert callers["rest_whole"](server, BODY).token_ids == expected.token_ids
     assert server.stop() == 0
@@ -185,7 +177,7 @@ def test_a_version_that_does_not_fit_beside_the_old_one_is_refused(
     flags += ["--kv-cache-memory", "8MiB", "--pin", "tiny@1", "--management-port", "0"]
     server = start_server(*flags, folder=None)
     add(artifact, store / "tiny" / "2")
-    wait_until(lambda: is_refused(server, "tiny", "2", "no_memory"))
+    wait_until(lambda: is_refused(server, "tiny", "2", "no_memory"), seconds=PATIENCE_SECONDS)
     (model,) = server.get("/v1/models").json()["data"]
     assert (model["version"], model["versions"]) == ("1", ["1"])
     assert "--memory-limit is 500 MiB" in model["refused"][0]["reason"]
