@@ -14,7 +14,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 SETUP_FILES := pyproject.toml clients/python/pyproject.toml constraints.txt setup/install_torch.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev serve train test proto clean image
+.PHONY: help install install-dev serve train test test-docker proto clean image
 .PHONY: settings check check-lint check-format check-stubs check-types check-constraints errors
 .PHONY: check-protobuf check-client
 .PHONY: campaign-drain campaign-swap campaign-openapi campaign-parameters campaign-parity
@@ -78,7 +78,10 @@ image: ## Build the images nextword-service and nextword-training (TORCH_INDEX= 
 
 test: install-dev ## Run the tests (ARGS='...' for options of pytest)
 	@command -v git >/dev/null || { echo "Missing: git. Debian/Ubuntu: sudo apt-get install git; macOS: xcode-select --install" >&2; exit 1; }
-	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/docker $(ARGS)
+
+test-docker: install-dev ## Run the tests of images and Compose on a real Docker engine
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest tests/docker $(ARGS)
 
 check: check-lint check-format check-stubs check-types ## Lint, format, drift of the stubs, types
 
