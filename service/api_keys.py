@@ -39,7 +39,7 @@ _MAX_NAME_CHARACTERS = MIN_KEY_CHARACTERS - 1
 _NAME = re.compile(rf"[A-Za-z0-9._-]{{1,{_MAX_NAME_CHARACTERS}}}")
 # Within a word it is no comment: a key that was cut there would be another key.
 _COMMENT = re.compile(r"(?:^|\s)#.*")
-_FLAG = "--api-keys-file"
+_FLAG = "--api-key-file"
 
 TAKEN_UP = "taken_up"
 REFUSED = "refused"

@@ -20,7 +20,7 @@ def exposure_warning(host: str, *, has_keys: bool) -> str | None:
             "put a proxy with TLS in front"
         )
     return (
-        f"no API keys: whoever reaches {host} is served; give --api-keys-file, or listen on "
+        f"no API keys: whoever reaches {host} is served; give --api-key-file, or listen on "
         "127.0.0.1"
     )
 

@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         settings = loaded.settings
         choice = choose_models(settings)
-        keys = ApiKeys(Path(settings.api_keys_file)) if settings.api_keys_file else None
+        keys = ApiKeys(Path(settings.api_key_file)) if settings.api_key_file else None
         configure_logs(level=settings.log_level, form=settings.log_format)
         is_check = loaded.is_check_wanted
         work = _check(settings, choice) if is_check else _serve(settings, choice, keys)

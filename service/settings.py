@@ -77,7 +77,7 @@ class Settings:
             limits=(-1, 65535),
         )
     )
-    api_keys_file: str = field(
+    api_key_file: str = field(
         metadata=setting(
             Kind.TEXT,
             "",

@@ -25,12 +25,12 @@ def key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(start_server: StartServer, key_file: Path) -> Server:
     """A server that asks for the key."""
-    return start_server("--api-keys-file", str(key_file))
+    return start_server("--api-key-file", str(key_file))
 
 
 @pytest.fixture(autouse=True)
 def no_key_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("NEXTWORD_API_KEY", "NEXTWORD_API_KEY_FILE", "NEXTWORD_URL"):
+    for name in ("NEXTWORD_API_KEY", "NEXTWORD_KEY_FILE", "NEXTWORD_URL"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -97,7 +97,7 @@ def test_every_command_shows_the_key_of_a_file_or_of_the_environment(
     assert type_in(*words, "--url", url)[0] == 0
     # What is named comes before what happens to be set.
     monkeypatch.setenv("NEXTWORD_API_KEY", "another-key-of-20-chars")
-    monkeypatch.setenv("NEXTWORD_API_KEY_FILE", str(key_file))
+    monkeypatch.setenv("NEXTWORD_KEY_FILE", str(key_file))
     assert type_in(*words, "--url", url)[0] == 0
 
 

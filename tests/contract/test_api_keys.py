@@ -54,7 +54,7 @@ def key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def keyed(start_server: StartServer, key_file: Path) -> Server:
     """A server that serves those two."""
-    return start_server("--api-keys-file", str(key_file), "--log-level", "debug")
+    return start_server("--api-key-file", str(key_file), "--log-level", "debug")
 
 
 def showing(key: str) -> dict[str, str]:

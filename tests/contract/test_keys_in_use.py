@@ -40,7 +40,7 @@ def shared_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def keyed(start_server: StartServer, shared_file: Path) -> Server:
     """A server that serves those two, and tells all it can; it is given other keys and back."""
-    return start_server("--api-keys-file", str(shared_file), "--log-level", "debug")
+    return start_server("--api-key-file", str(shared_file), "--log-level", "debug")
 
 
 def showing(key: str, **headers: str) -> dict[str, str]:
@@ -142,11 +142,11 @@ def test_a_file_without_good_keys_keeps_the_server_from_starting(
     if content is not None:
         path.write_text(content, encoding="utf-8")
     ports = ("--rest-port", "0", "--grpc-port", "0")
-    arguments = ["--model", str(artifact), *ports, "--api-keys-file", str(path)]
+    arguments = ["--model", str(artifact), *ports, "--api-key-file", str(path)]
     assert main([*arguments, *flags]) == 2
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
-    assert err.startswith(f"nextword-serve: --api-keys-file {path}: ")
+    assert err.startswith(f"nextword-serve: --api-key-file {path}: ")
 
 
 @pytest.mark.parametrize("blank", ["", " "])
@@ -157,19 +157,19 @@ def test_a_blank_option_is_no_missing_one(
     blank: str,
 ) -> None:
     """H12."""
-    assert main(["--model", str(artifact), "--api-keys-file", blank]) == 2
-    assert "--api-keys-file must not be empty" in capsys.readouterr().err
-    monkeypatch.setenv("NEXTWORD_API_KEYS_FILE", blank)
+    assert main(["--model", str(artifact), "--api-key-file", blank]) == 2
+    assert "--api-key-file must not be empty" in capsys.readouterr().err
+    monkeypatch.setenv("NEXTWORD_API_KEY_FILE", blank)
     assert main(["--model", str(artifact)]) == 2
-    assert "NEXTWORD_API_KEYS_FILE must not be empty" in capsys.readouterr().err
+    assert "NEXTWORD_API_KEY_FILE must not be empty" in capsys.readouterr().err
 
 
 def test_the_settings_in_force_say_the_file_and_not_what_is_in_it(
     key_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["--api-keys-file", str(key_file), "--print-config"]) == 0
+    assert main(["--api-key-file", str(key_file), "--print-config"]) == 0
     out = capsys.readouterr().out
-    assert f"api_keys_file = '{key_file}'  (flag --api-keys-file)" in out
+    assert f"api_key_file = '{key_file}'  (flag --api-key-file)" in out
     assert "canary" not in out
 
 
@@ -178,7 +178,7 @@ def test_an_open_address_is_warned_of_in_one_line(
     artifact: Path, key_file: Path, has_keys: bool
 ) -> None:
     """Interfaces 40. The port is taken, so that nothing has to be loaded to see it."""
-    flags = ["--api-keys-file", str(key_file)] if has_keys else []
+    flags = ["--api-key-file", str(key_file)] if has_keys else []
     with socket.create_server(("0.0.0.0", 0)) as taken:
         done = subprocess.run(
             [

@@ -38,7 +38,7 @@ def pods(
         for name, value in environment_of(read_one("deployment.yaml", "Deployment")).items():
             patch.setenv(name, value)
         # What two of them on one machine cannot both have.
-        own = ("--host", "127.0.0.1", "--api-keys-file", str(keys), "--management-port")
+        own = ("--host", "127.0.0.1", "--api-key-file", str(keys), "--management-port")
         both = (start_server(*own, "-1"), start_server(*own, str(management_port)))
     yield both
     for server in both:

@@ -77,7 +77,7 @@ def site(
     folder = tmp_path_factory.mktemp("nginx")
     keys = folder / "keys"
     keys.write_text(f"{KEY} tester\n", encoding="utf-8")
-    server = start_server("--api-keys-file", str(keys))
+    server = start_server("--api-key-file", str(keys))
     rest = server.rest.removeprefix("http://")
     with nginx.running(folder, rest=rest, grpc_address=server.grpc) as proxy:
         yield Site(server, proxy)

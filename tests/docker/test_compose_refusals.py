@@ -79,7 +79,7 @@ def other_format(project: ComposeProject) -> dict[str, str]:
 
 def empty_key_file(project: ComposeProject) -> dict[str, str]:
     (project.secrets / "api-keys").touch()
-    return {"NEXTWORD_API_KEYS_FILE": "/secrets/api-keys"}
+    return {"NEXTWORD_API_KEY_FILE": "/secrets/api-keys"}
 
 
 @pytest.mark.parametrize(

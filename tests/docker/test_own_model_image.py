@@ -44,7 +44,7 @@ def test_it_serves_that_model_alone_with_the_variables_of_the_manifests(
     keys = tmp_path / "keys"
     keys.write_text(f"{KEY}\n", encoding="utf-8")
     environment = environment_of(read_one("deployment.yaml", "Deployment"))
-    place = str(Path(environment["NEXTWORD_API_KEYS_FILE"]).parent)
+    place = str(Path(environment["NEXTWORD_API_KEY_FILE"]).parent)
     # Read by another user than the one who wrote it, as a Secret is.
     tmp_path.chmod(0o755)
     keys.chmod(0o644)

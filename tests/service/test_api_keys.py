@@ -134,7 +134,7 @@ def test_a_wrong_file_is_one_line_that_repeats_no_key(
     with pytest.raises(SettingsError) as refused:
         ApiKeys(path)
     message = str(refused.value)
-    assert message.startswith(f"--api-keys-file {path}: ")
+    assert message.startswith(f"--api-key-file {path}: ")
     assert words in message
     assert "\n" not in message
     assert ALICE[:8] not in message
@@ -241,7 +241,7 @@ def test_one_line_warns_of_an_address_that_others_reach(host: str) -> None:
     """Interfaces 40: without keys of that, with keys of what travels unencrypted."""
     without = exposure_warning(host, has_keys=False) or ""
     assert "no API keys" in without
-    assert "--api-keys-file" in without
+    assert "--api-key-file" in without
     beside = exposure_warning(host, has_keys=True) or ""
     assert "TLS" in beside
     assert host in without

@@ -37,7 +37,7 @@ KeyFileOption = Annotated[
     Path | None,
     typer.Option(
         "--key-file",
-        envvar="NEXTWORD_API_KEY_FILE",
+        envvar="NEXTWORD_KEY_FILE",
         metavar="FILE",
         help=f"Holds the API key, where the server asks for one; or set {KEY_VARIABLE}.",
     ),
