@@ -52,8 +52,10 @@ class Plan:
     start_after: float
 
 
-def make_plans(num_streams: int, *, seed: int, cut_share: float = 0.3) -> list[Plan]:
-    """Random streams with a third of the prompts beginning alike."""
+def make_plans(
+    num_streams: int, *, seed: int, cut_share: float = 0.3, spread_seconds: float = 1.0
+) -> list[Plan]:
+    """Random streams with a third of the prompts beginning alike, started within some time."""
     rng = random.Random(seed)
     shared = "".join(rng.choices("abcdefgh ", k=200))
     plans: list[Plan] = []
@@ -71,7 +73,7 @@ def make_plans(num_streams: int, *, seed: int, cut_share: float = 0.3) -> list[P
                     "seed": number,
                 },
                 cut_after=rng.choice((0, 0, 1, rng.randrange(2, 60))) if is_cut else None,
-                start_after=rng.random(),
+                start_after=spread_seconds * rng.random(),
             )
         )
     return plans
