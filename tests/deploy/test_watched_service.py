@@ -26,8 +26,8 @@ from tests.contract.live_server import wait_until
 from tests.training.told_run import tell_a_run
 from training.progress import Progress
 
-INTERVAL = "250ms"
-WINDOW = "3s"
+INTERVAL = "1s"
+WINDOW = "8s"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -9,8 +10,8 @@ import yaml
 
 from service.settings import SETTING_SPECS
 from service.settings_sources import variable_of
-from tests.docker.compose_project import REPOSITORY
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 TEXT = (REPOSITORY / "docker-compose.yml").read_text("utf-8")
 EXAMPLE = (REPOSITORY / ".env.example").read_text("utf-8")
 # ${NAME:-default}; every variable has a default, so that no .env is needed.
