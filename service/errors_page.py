@@ -31,7 +31,9 @@ _WHEN = {
     ErrorKind.INVALID_API_KEY: "The key is missing or wrong",
     ErrorKind.UNKNOWN_URL: "There is no such path or method",
     ErrorKind.MODEL_NOT_FOUND: "There is no such model, or no such version of it",
-    ErrorKind.SERVER_OVERLOADED: "The queue is full, by requests or by tokens",
+    ErrorKind.SERVER_OVERLOADED: (
+        "The queue is full, by requests or by tokens, or unread answers fill their memory"
+    ),
     ErrorKind.RATE_LIMIT_EXCEEDED: "The key has used up its share",
     ErrorKind.DEADLINE_EXCEEDED: "The deadline passed before the text was complete",
     ErrorKind.CANCELLED: "The client left; in log and metrics only",
@@ -39,7 +41,10 @@ _WHEN = {
     ErrorKind.DRAINING: "The server is shutting down",
     ErrorKind.TOO_MANY_CONNECTIONS: "Too many connections are open",
     ErrorKind.ENGINE_UNAVAILABLE: "The engine was lost and is being restarted",
-    ErrorKind.READER_TOO_SLOW: "A stream was not read for 30 seconds",
+    ErrorKind.READER_TOO_SLOW: (
+        "A stream was not read for 30 seconds, or a whole answer over gRPC more slowly than that "
+        "and 100 KiB a second"
+    ),
     ErrorKind.NUMERICAL_ERROR: "The model's numbers became unusable for this request",
     ErrorKind.INTERNAL_ERROR: "A fault of the server",
 }

@@ -100,6 +100,8 @@ def _pin(text: str, root: Path | None, stored: Mapping[str, StoredName]) -> Chos
         raise SettingsError(f"--pin must be NAME@VERSION, got {text[:80]!a}")
     if root is None:
         raise SettingsError(f"--pin needs a model store: give --models too; got {text[:80]!a}")
+    if name in stored and stored[name].fault and not stored[name].versions:
+        raise StoreError(f"{root}: no version {text[:80]!a} to pin: {stored[name].fault}")
     if name not in stored or version not in stored[name].versions:
         raise StoreError(f"{root}: no version {text[:80]!a} to pin")
     return ChosenFolder(name, version, root / name / version)

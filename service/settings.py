@@ -203,8 +203,9 @@ class Settings:
         metadata=setting(
             Kind.NUMBER,
             0.0,
-            "seconds after which a gRPC connection is asked to leave, its calls ending in peace, "
-            "so that balancers spread clients anew; 0 is never",
+            "seconds after which a gRPC connection is asked to leave, its calls ending in peace "
+            "unless --max-connection-age-grace cuts them, so that balancers spread clients anew; "
+            "0 is never",
             limits=(0, 86400),
             metavar="SECONDS",
         )

@@ -21,6 +21,9 @@ __all__ = ["GraphExecutor", "Recorder", "cuda_graph_recorder"]
 
 # Keys are gathered in whole tiles of so many.
 _TILE_TOKENS = 64
+# Gathered keys of a recorded step, per key-value head; bounds the memory that recordings pin. A
+# larger step is the eager executor's, which cuts it into parts.
+_MAX_KEYS = 64 * 1024
 
 Recorder = Callable[[Callable[[], None]], Callable[[], None]]
 
@@ -99,6 +102,7 @@ class GraphExecutor:
             # The largest first: the others find room in what it has freed.
             for num_rows in reversed(_powers_of_two(max_rows))
             for num_keys in reversed(_key_counts(min(context_tokens, longest_context)))
+            if num_rows * num_keys <= _MAX_KEYS
         }
 
     @property

@@ -144,7 +144,8 @@ class Calls:
             exchange, began = self._exchange(context), time.perf_counter()
             self._log.refuse(error, protocol="grpc", route=_OTHER, exchange=exchange)
             self._time(None, error, exchange, began)
-            await Head(context, request_id=exchange.request_id).send()
+            with contextlib.suppress(RequestError):
+                await Head(context, request_id=exchange.request_id).send()
             await abort(context, error, request_id=exchange.request_id)
 
         return cast("RpcHandler", grpc.stream_stream_rpc_method_handler(handle))
@@ -167,7 +168,8 @@ class Calls:
                 await _run(deliver(message, head, record), context)
                 return
         except RequestError as error:
-            failure = error
+            # Its traceback would hold the answer for as long as the client lets the call stay.
+            failure = error.with_traceback(None)
         except asyncio.CancelledError:
             failure = client_left()
             raise

@@ -180,6 +180,6 @@ def _options(limits: TransportLimits) -> list[tuple[str, int]]:
         )
     if limits.max_connection_age_grace_seconds > 0:
         # The library's own default is for ever.
-        grace = round(limits.max_connection_age_grace_seconds * 1000)
+        grace = max(1, round(limits.max_connection_age_grace_seconds * 1000))
         options.append(("grpc.max_connection_age_grace_ms", grace))
     return options

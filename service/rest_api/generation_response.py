@@ -142,8 +142,12 @@ async def _events(answer: Answer, pieces: AsyncGenerator[BatchPiece]) -> AsyncIt
 
 
 async def _send_whole(answer: Answer, pieces: AsyncGenerator[BatchPiece], send: Send) -> None:
+    await send_body(send, await _whole_body(answer, pieces), headers=answer.headers)
+
+
+async def _whole_body(answer: Answer, pieces: AsyncGenerator[BatchPiece]) -> bytes:
+    # A call of its own: what it was made of is larger, and goes before a slow client reads.
     whole = [piece async for piece in pieces]
-    body = await build_answer(
+    return await build_answer(
         (each.piece for each in whole), lambda: msgspec.json.encode(answer.whole(whole))
     )
-    await send_body(send, body, headers=answer.headers)

@@ -42,7 +42,7 @@ class MetricsPort:
         except OSError as error:
             raise MetricsPortError(
                 f"metrics port: cannot listen on {host}:{port}: {error.strerror}; "
-                "choose another port or 0 for any free one"
+                "choose another run.metrics_port or run.metrics_host"
             ) from error
         self.port: int = self._server.server_port
 

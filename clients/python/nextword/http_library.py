@@ -8,7 +8,12 @@ from functools import cache
 import httpx2
 
 from nextword.address import Address
-from nextword.errors import ConnectionFailedError, DeadlineExceededError, ErrorFacts
+from nextword.errors import (
+    AddressError,
+    ConnectionFailedError,
+    DeadlineExceededError,
+    ErrorFacts,
+)
 
 __all__ = ["certificates", "deadline_passed", "translated"]
 
@@ -23,7 +28,10 @@ def certificates(address: Address) -> ssl.SSLContext | bool:
 
 @cache
 def _certificates_of_this_machine() -> ssl.SSLContext:
-    return httpx2.create_ssl_context()
+    try:
+        return httpx2.create_ssl_context()
+    except OSError as error:
+        raise AddressError(f"the certificates of this machine cannot be read: {error}") from error
 
 
 @contextmanager

@@ -21,11 +21,10 @@ def main() -> int:
         print(f"nextword.probe: needs one URL, got {len(sys.argv) - 1}", file=sys.stderr)
         return 2
     try:
-        address = parse_address(sys.argv[1])
+        found = check_health(parse_address(sys.argv[1]), timeout_seconds=TIMEOUT_SECONDS)
     except AddressError as error:
         print(f"nextword.probe: {error}", file=sys.stderr)
         return 2
-    found = check_health(address, timeout_seconds=TIMEOUT_SECONDS)
     print(f"{found.url}: {found.status}")
     return 0 if found.is_ready else 1
 
