@@ -53,9 +53,22 @@ class Plan:
 
 
 def make_plans(
-    num_streams: int, *, seed: int, cut_share: float = 0.3, spread_seconds: float = 1.0
+    num_streams: int,
+    *,
+    seed: int,
+    cut_share: float = 0.3,
+    spread_seconds: float = 1.0,
+    cut_tokens: int = CUT_TOKENS,
 ) -> list[Plan]:
-    """Random streams with a third of the prompts beginning alike, started within some time."""
+    """Random streams with a third of the prompts beginning alike.
+
+    Args:
+        num_streams: How many.
+        seed: Of what is random.
+        cut_share: Which part of them is cut off.
+        spread_seconds: Within which all of them start.
+        cut_tokens: What a stream would make that is cut off.
+    """
     rng = random.Random(seed)
     shared = "".join(rng.choices("abcdefgh ", k=200))
     plans: list[Plan] = []
@@ -67,7 +80,7 @@ def make_plans(
                 protocol=rng.choice(("rest", "grpc")),
                 body={
                     "prompt": shared + own if number % 3 == 0 else own,
-                    "max_tokens": CUT_TOKENS if is_cut else rng.randrange(20, 60),
+                    "max_tokens": cut_tokens if is_cut else rng.randrange(20, 60),
                     "ignore_eos": True,
                     "temperature": rng.choice((0.0, 0.7, 1.3)),
                     "seed": number,
@@ -178,11 +191,16 @@ def _compare(clients: StreamClients, plans: list[Plan], outcomes: list[Outcome])
     return asyncio.run(alone())
 
 
-def server_arguments(model: Path) -> list[str]:
-    """Options of a server that the streams bring to its limits."""
+def server_arguments(model: Path, *, cache: str = "1MiB") -> list[str]:
+    """Options of a server that the streams bring to its limits.
+
+    Args:
+        model: The tiny model's version.
+        cache: Memory for its keys and values, of which a token takes 512 bytes.
+    """
     return [
         *("--model", str(model), "--threads", "1", "--dtype", "f32", "--device", "cpu"),
-        *("--max-running", "64", "--max-queued", "1000", "--kv-cache-memory", "1MiB"),
+        *("--max-running", "64", "--max-queued", "1000", "--kv-cache-memory", cache),
         *("--max-queued-tokens", "10000000", "--log-level", "error"),
     ]
 

@@ -8,12 +8,13 @@ import pytest
 
 from campaigns.callers.stream_clients import Outcome
 from campaigns.faults import EXPECTED, Faults
-from campaigns.leaks import CONTEXT_TOKENS, check, make_plans, server_arguments, settle
+from campaigns.leaks import Plan, check, make_plans, server_arguments, settle
 from campaigns.live.server_process import ServerProcess, running_server
 from campaigns.live.tiny_model import publish_tiny_model
 from tests.contract.live_server import raw_request
 
 SEED = 11
+CONTEXT_TOKENS = 1024
 
 
 @pytest.fixture(scope="module")
@@ -22,16 +23,20 @@ def poisoned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess
     root = tmp_path_factory.mktemp("store") / "tiny"
     model = publish_tiny_model(root, context_tokens=CONTEXT_TOKENS)
     module = ("campaigns.broken_builds.poisoned_server",)
-    with running_server(*server_arguments(model), module=module, leave_seconds=0) as server:
+    arguments = server_arguments(model, cache="512KiB")
+    with running_server(*arguments, module=module, leave_seconds=0) as server:
         yield server
 
 
 def test_streams_that_are_cut_off_leave_nothing_behind(poisoned: ServerProcess) -> None:
     """H66, H68, H137, with pre-emptions, reused prefixes and mixed batches on the way."""
-    # All at once, so that the cache is short of blocks however fast the machine is.
-    assert not check(poisoned, make_plans(30, seed=SEED, spread_seconds=0.0)), SEED
+    # Two that cannot both end in the cache, so that one is pre-empted however fast the machine is.
+    body = {"prompt": "x", "max_tokens": 700, "ignore_eos": True}
+    plans = [Plan("rest", {**body, "seed": seed}, None, 0.0) for seed in (1, 2)]
+    plans += make_plans(24, seed=SEED, spread_seconds=0.0, cut_tokens=300)
+    assert not check(poisoned, plans), SEED
     # The control: whoever has not left is seen. It reads nothing, and can so never be done.
-    body = {"prompt": "x", "max_tokens": 1300, "ignore_eos": True, "logprobs": 20, "stream": True}
+    body = {"prompt": "x", "max_tokens": 900, "ignore_eos": True, "logprobs": 20, "stream": True}
     with raw_request(poisoned, body) as connection:
         connection.recv(1, socket.MSG_PEEK)
         left = " ".join(settle(poisoned, seconds=0))
