@@ -84,6 +84,11 @@ def load_settings(
             values[name], sources[name] = derived.value, derived.source
     # The fields and their types are those of Settings by construction of `_parse`.
     settings = Settings(**values)  # pyright: ignore[reportArgumentType]
+    if settings.max_connection_age_grace and not settings.max_connection_age:
+        raise SettingsError(
+            "--max-connection-age-grace needs --max-connection-age: without an age no connection "
+            f"is asked to leave; got {settings.max_connection_age_grace:g}"
+        )
     return LoadedSettings(settings, sources, bool(given["print_config"]), bool(given["check"]))
 
 

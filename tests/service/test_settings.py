@@ -53,8 +53,10 @@ def test_every_setting_is_a_flag_a_variable_and_a_line_of_the_table(name: str) -
     text = texts.get(name, (*spec.choices, "4096" if "port" in name else "1GiB")[0])
     if name not in ("memory_limit", "kv_cache_memory") and "GiB" in text:
         text = "7"
-    from_variable = load(environment={variable_of(name): text})
-    flags = [flag_of(name)] if name == "deterministic" else [flag_of(name), text]
+    # What a setting cannot do without.
+    needed = ["--max-connection-age", "9"] if name == "max_connection_age_grace" else []
+    from_variable = load(*needed, environment={variable_of(name): text})
+    flags = [flag_of(name)] if name == "deterministic" else [flag_of(name), text, *needed]
     assert getattr(load(*flags).settings, name) == getattr(from_variable.settings, name)
     assert from_variable.sources[name] == f"environment {variable_of(name)}"
     assert f"{name} = " in from_variable.table()
@@ -109,6 +111,11 @@ def test_sizes_have_units(text: str, num_bytes: int) -> None:
         ("--memory-limit", "1", "--memory-limit must be from 64 MiB to"),
         ("--device", "tpu", "--device must be one of auto, cpu, cuda, got 'tpu'"),
         ("--host", "", "--host must not be empty"),
+        (
+            "--max-connection-age-grace",
+            "5",
+            "--max-connection-age-grace needs --max-connection-age",
+        ),
         ("--max-running", "-1", "--max-running must be from 1 to 1024, got -1"),
     ],
 )
