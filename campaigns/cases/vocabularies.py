@@ -14,7 +14,7 @@ from training.tokenizer_training import TokenizerKind, train_tokenizer
 
 __all__ = ["bundled", "trained", "vocabularies"]
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+REPOSITORY = Path(__file__).resolve().parents[2]
 BUNDLED = REPOSITORY / "artifacts" / "fairytales" / "1"
 # Where the tests keep what they fetched: `tests/model/test_tokenizer_vectors.py`.
 FETCHED = REPOSITORY / ".pytest_cache" / "d" / "npm"
