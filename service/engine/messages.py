@@ -8,6 +8,8 @@ from typing import TypeAlias
 
 import msgspec
 
+from service.engine.trace_messages import Inspection, TokenTrace
+
 __all__ = [
     "Cancel",
     "EngineFinish",
@@ -97,6 +99,8 @@ class Submit(msgspec.Struct, frozen=True, kw_only=True, tag=True):
             its whole prompt: it takes no blocks that others have filled.
         timeout_seconds: From the moment the engine hears of the request; it then ends with
             DEADLINE. None is without end.
+        inspect: Whether to tell how tokens were chosen; tokens of the prompt are inspected by a
+            request of one choice with max_tokens 0. None tells nothing.
         salt: Blocks are shared between requests of equal salt only.
     """
 
@@ -119,6 +123,7 @@ class Submit(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     logprobs: int | None = None
     prompt_logprobs: bool = False
     timeout_seconds: float | None = None
+    inspect: Inspection | None = None
     salt: bytes = b""
 
 
@@ -202,6 +207,10 @@ class TokenOutput(msgspec.Struct, frozen=True, array_like=True):
         logprobs: One for each of ``token_ids``, when the request asked for them.
         prompt_logprobs: One for each token of the prompt, None for the first; sent once for a
             request, by choice 0, with its first token or its end.
+        traces: When the request inspects what it makes, one for each of ``token_ids``, and one more
+            for the token that ended the text.
+        prompt_traces: Of tokens of the prompt that follow those of the last output, when the
+            request inspects them.
     """
 
     request_id: int
@@ -210,6 +219,8 @@ class TokenOutput(msgspec.Struct, frozen=True, array_like=True):
     finish: EngineFinish | None = None
     logprobs: list[TokenLogprob] | None = None
     prompt_logprobs: list[TokenLogprob | None] | None = None
+    traces: list[TokenTrace] | None = None
+    prompt_traces: list[TokenTrace] | None = None
 
 
 class StepCounters(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,98 @@
+"""How one token was chosen, as it crosses from an engine process to the front.
+
+Torch-free, and tokens only. What there is one of for each candidate is packed as little-endian
+numbers, since a single answer may hold tens of thousands.
+"""
+
+import msgspec
+
+__all__ = ["STAGE_NAMES", "Inspection", "NgramTrace", "StageTrace", "TokenTrace"]
+
+# In the order of the sampler.
+STAGE_NAMES = ("model", "penalties", "bias", "temperature", "top_k", "top_p", "min_p")
+
+
+class Inspection(msgspec.Struct, frozen=True, array_like=True):
+    """What a request wants to know of its choices.
+
+    Attributes:
+        num_candidates: Likeliest tokens to report of each position, at least 1.
+        wants_logits: Whether to report the raw logits of the whole vocabulary.
+        first_position: None inspects the tokens that are made; else the tokens of the prompt from
+            this position on, at least 1, each as if it had been about to be chosen.
+        num_prompt_ids: How many of the ids before an inspected token of the prompt count as the
+            prompt, for what depends on the continuation; None is all.
+    """
+
+    num_candidates: int
+    wants_logits: bool = False
+    first_position: int | None = None
+    num_prompt_ids: int | None = None
+
+
+class StageTrace(msgspec.Struct, frozen=True, array_like=True):
+    """The distribution after one stage of the sampler.
+
+    Attributes:
+        num_kept: Tokens that can be drawn.
+        entropy_bits: Of the distribution.
+        other_probability: Of all tokens that are no candidates.
+    """
+
+    num_kept: int
+    entropy_bits: float
+    other_probability: float
+
+
+class NgramTrace(msgspec.Struct, frozen=True, array_like=True):
+    """What an n-gram model looked at for one position.
+
+    Attributes:
+        order: Longest n-gram of the model.
+        window_ids: The tokens before the position that it looked at.
+    """
+
+    order: int
+    window_ids: list[int]
+
+
+class TokenTrace(msgspec.Struct, frozen=True, array_like=True):
+    """From the model's logits to one token. Letters: K candidates, S stages, V vocabulary.
+
+    Attributes:
+        position: Where the token stands, counted from the start of the prompt.
+        token_id: The token there: the one that was made, or the given one.
+        drawn_id: What the random number chooses: ``token_id`` where it was made.
+        random_word: From 0 to 2^32 - 1; ``random_word / 2^32`` lies in the drawn token's part of
+            the line.
+        rank: Of the token by the raw logits, 1 for the likeliest.
+        surprise_bits: Minus the logarithm of its probability by the raw logits.
+        probability: Of the token after the last stage, 0 where it cannot be drawn.
+        stages: One for each of STAGE_NAMES.
+        candidate_ids: u32 [K]: the likeliest tokens by the raw logits, likeliest first, the lower
+            id on a tie; the token and the drawn one come last where they are not among them.
+        candidate_logits: f32 [K], raw.
+        final_logits: f32 [K], after penalties, bias and temperature; the latter divides unless the
+            choice is greedy.
+        probabilities: f64 [S, K].
+        lines: f64 [2, K]: where each candidate's part of the line from 0 to 1 begins and ends, the
+            probabilities of the last stage added up in id order.
+        logits: f32 [V], raw, where wanted, else empty.
+        ngram: Where the model is an n-gram model.
+    """
+
+    position: int
+    token_id: int
+    drawn_id: int
+    random_word: int
+    rank: int
+    surprise_bits: float
+    probability: float
+    stages: list[StageTrace]
+    candidate_ids: bytes
+    candidate_logits: bytes
+    final_logits: bytes
+    probabilities: bytes
+    lines: bytes
+    logits: bytes = b""
+    ngram: NgramTrace | None = None
