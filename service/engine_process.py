@@ -1,4 +1,4 @@
-"""An engine process: loads one model, then steps its engine for the front at the other end.
+"""An engine process: loads the models of one version, then steps their engines for the front.
 
 Started by `service.engine_start` with `--socket-fd N`. It ends when the front does: by the
 end of the socket between steps, and by the change of its parent during one.
@@ -11,6 +11,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from functools import partial
 from typing import NoReturn
 
@@ -23,6 +24,7 @@ from service.engine.messages import (
     Heartbeat,
     Load,
     LoadFailed,
+    ModelKind,
     Pause,
     Phase,
     Resume,
@@ -51,13 +53,18 @@ STALLED_PAUSE_SECONDS = 0.01
 
 
 class EngineLoop:
-    """Serves one engine until the front goes."""
+    """Serves the engines of one version until the front goes.
 
-    def __init__(self, engine: Engine, channel: Channel) -> None:
-        self._engine = engine
+    Args:
+        engines: Of different kinds, at least one.
+        channel: To the front.
+    """
+
+    def __init__(self, engines: Sequence[Engine], channel: Channel) -> None:
+        self._engines = {engine.kind: engine for engine in engines}
         self._channel = channel
         self._phase = Phase.IDLE
-        self._is_stalled = False
+        self._stalled_kinds: set[ModelKind] = set()
         self._next_check_at = 0.0
 
     def run(self) -> NoReturn:
@@ -68,13 +75,18 @@ class EngineLoop:
             EngineFailedError, ConservationError: This process is of no use any more.
         """
         threading.Thread(target=self._beat, daemon=True).start()
+        engines = self._engines.values()
         while True:
             for message in self._channel.receive(wait_seconds=self._seconds_to_work()):
                 self._obey(message)
-            if self._engine.seconds_to_work() == 0.0:
-                self._step()
-            if self._engine.is_empty and time.monotonic() >= self._next_check_at:
-                self._engine.check_conservation()
+            # In turns: neither model waits for more than one step of the other.
+            for engine in engines:
+                if engine.seconds_to_work() == 0.0:
+                    self._step(engine)
+            is_empty = all(engine.is_empty for engine in engines)
+            if is_empty and time.monotonic() >= self._next_check_at:
+                for engine in engines:
+                    engine.check_conservation()
                 self._next_check_at = time.monotonic() + SECONDS_BETWEEN_CHECKS
 
     def _obey(self, message: ToEngine) -> None:
@@ -82,56 +94,70 @@ class EngineLoop:
             case Submit():
                 self._submit(message)
             case Cancel(request_id, choice):
-                self._engine.cancel(request_id, choice=choice)
+                for engine in self._engines.values():
+                    engine.cancel(request_id, choice=choice)
             case Pause(request_id):
-                self._engine.set_paused(request_id, is_paused=True)
+                self._set_paused(request_id, is_paused=True)
             case Resume(request_id):
-                self._engine.set_paused(request_id, is_paused=False)
+                self._set_paused(request_id, is_paused=False)
             case Shutdown():
                 raise FrontGoneError
             case Load():
-                raise AssertionError("an engine loads one model")
+                raise AssertionError("an engine process loads one version")
+
+    def _set_paused(self, request_id: int, *, is_paused: bool) -> None:
+        for engine in self._engines.values():
+            engine.set_paused(request_id, is_paused=is_paused)
 
     def _seconds_to_work(self) -> float | None:
         # A stalled engine looks again and again, but lets others have the processor.
-        if self._engine.stalled_seconds > 0.0:
-            return STALLED_PAUSE_SECONDS
-        return self._engine.seconds_to_work()
+        seconds = [
+            STALLED_PAUSE_SECONDS if engine.stalled_seconds > 0.0 else engine.seconds_to_work()
+            for engine in self._engines.values()
+        ]
+        return min((each for each in seconds if each is not None), default=None)
 
-    def _step(self) -> None:
-        if not self._is_stalled:
+    def _step(self, engine: Engine) -> None:
+        if not self._stalled_kinds:
             self._phase = Phase.STEPPING
-        output = self._engine.step()
-        stalled_seconds = self._engine.stalled_seconds
+        output = engine.step()
+        stalled_seconds = engine.stalled_seconds
         if stalled_seconds == 0.0:
             # A step without any work is no news; the front takes each step for progress.
             self._channel.send(output)
-        if stalled_seconds > STALLED_SECONDS and not self._is_stalled:
-            _logger.error("requests wait and nothing is computed: %s", self._engine.describe())
+        if stalled_seconds <= STALLED_SECONDS:
+            self._stalled_kinds.discard(engine.kind)
+        elif engine.kind not in self._stalled_kinds:
+            self._stalled_kinds.add(engine.kind)
+            _logger.error("requests wait and nothing is computed: %s", engine.describe())
         if stalled_seconds > MAX_STALLED_SECONDS:
             raise EngineFailedError("requests wait and nothing is computed")
-        self._is_stalled = stalled_seconds > STALLED_SECONDS
-        self._phase = Phase.STALLED if self._is_stalled else Phase.IDLE
+        self._phase = Phase.STALLED if self._stalled_kinds else Phase.IDLE
 
     def _submit(self, request: Submit) -> None:
+        engine = self._engines.get(request.kind)
         try:
-            self._engine.submit(request)
+            if engine is None:
+                raise UnsupportedRequestError(f"there is no model of kind {request.kind} here")
+            engine.submit(request)
         except UnsupportedRequestError:
             # The front offers nothing of the kind, so this is a bug; it ends one request only.
             _logger.exception("request %d", request.request_id)
             refusal = TokenOutput(request.request_id, 0, [], EngineFinish.INTERNAL_ERROR)
+            engine = engine or self._engines[ModelKind.TRANSFORMER]
             self._channel.send(
                 StepOutput(
-                    step=self._engine.step_number,
+                    step=engine.step_number,
                     outputs=[refusal],
                     started_ids=[],
-                    num_running=self._engine.num_running,
-                    num_waiting=self._engine.num_waiting,
+                    num_running=engine.num_running,
+                    num_waiting=engine.num_waiting,
                     num_tokens=0,
                     seconds=0.0,
-                    num_free_blocks=self._engine.num_free_blocks,
-                    num_blocks=self._engine.num_blocks,
-                    counters=self._engine.counters,
+                    num_free_blocks=engine.num_free_blocks,
+                    num_blocks=engine.num_blocks,
+                    counters=engine.counters,
+                    kind=engine.kind,
                 )
             )
 
@@ -139,17 +165,19 @@ class EngineLoop:
         parent = os.getppid()
         while os.getppid() == parent:
             try:
-                self._channel.send(
-                    Heartbeat(
-                        step=self._engine.step_number,
-                        phase=self._phase,
-                        num_running=self._engine.num_running,
-                        num_waiting=self._engine.num_waiting,
-                        num_free_blocks=self._engine.num_free_blocks,
-                        num_blocks=self._engine.num_blocks,
-                        counters=self._engine.counters,
+                for engine in self._engines.values():
+                    self._channel.send(
+                        Heartbeat(
+                            step=engine.step_number,
+                            phase=self._phase,
+                            num_running=engine.num_running,
+                            num_waiting=engine.num_waiting,
+                            num_free_blocks=engine.num_free_blocks,
+                            num_blocks=engine.num_blocks,
+                            counters=engine.counters,
+                            kind=engine.kind,
+                        )
                     )
-                )
             except OSError:
                 break
             time.sleep(HEARTBEAT_SECONDS)
@@ -175,7 +203,7 @@ def main() -> int:
             channel.send(LoadFailed(f"{load.directory}: {error}"))
             return 1
         channel.send(loaded)
-        EngineLoop(engine, channel).run()
+        EngineLoop([engine], channel).run()
     except (FrontGoneError, BrokenPipeError, ConnectionResetError):
         return 0
     except Exception:

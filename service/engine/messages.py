@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from service.engine.load_messages import Load, Loaded, LoadFailed, ModelKind
 from service.engine.trace_messages import Inspection, TokenTrace
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Load",
     "LoadFailed",
     "Loaded",
+    "ModelKind",
     "Pause",
     "Phase",
     "Resume",
@@ -53,36 +55,6 @@ class Phase(enum.StrEnum):
     STALLED = "stalled"
 
 
-class Load(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """First message to an engine: which model, and how.
-
-    Attributes:
-        directory: Artifact folder, absolute.
-        device: A torch device, or "auto".
-        dtype: "auto", "f32" or "bf16".
-        num_threads: Compute threads.
-        max_running: Sequences computed at once; each choice of a request is one.
-        max_context_tokens: Context to offer at most; None is the model's own.
-        kv_cache_tokens: Tokens that the key-value cache holds, rounded down to whole blocks; None
-            is the whole context of every running sequence.
-        deterministic: Whether a request's tokens must not depend on its neighbours, bit by bit;
-            None is yes where that costs little and holds.
-        executor: What computes the logits: "auto", "eager" or "cuda-graphs".
-        in_background: Whether to load at low priority, beside an engine that serves.
-    """
-
-    directory: str
-    device: str
-    dtype: str
-    num_threads: int
-    max_running: int
-    max_context_tokens: int | None
-    kv_cache_tokens: int | None = None
-    deterministic: bool | None = None
-    executor: str = "auto"
-    in_background: bool = False
-
-
 class Submit(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """One request. The names are those of the proto's SamplingParameters.
 
@@ -102,6 +74,7 @@ class Submit(msgspec.Struct, frozen=True, kw_only=True, tag=True):
         inspect: Whether to tell how tokens were chosen; tokens of the prompt are inspected by a
             request of one choice with max_tokens 0. None tells nothing.
         salt: Blocks are shared between requests of equal salt only.
+        kind: Which model of the process is asked.
     """
 
     request_id: int
@@ -125,6 +98,7 @@ class Submit(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     timeout_seconds: float | None = None
     inspect: Inspection | None = None
     salt: bytes = b""
+    kind: ModelKind = ModelKind.TRANSFORMER
 
 
 class Cancel(msgspec.Struct, frozen=True, tag=True):
@@ -152,38 +126,6 @@ class Resume(msgspec.Struct, frozen=True, tag=True):
 
 class Shutdown(msgspec.Struct, frozen=True, tag=True):
     """Leave now."""
-
-
-class Loaded(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The model is in memory and has computed a first token.
-
-    Attributes:
-        context_tokens: Longest sequence that is accepted; it fits the key-value cache.
-        load_seconds: From the start of the process.
-        kv_block_tokens: Tokens of one block of the key-value cache.
-        num_blocks: Blocks of the cache.
-        executor: What computes the logits.
-        deterministic: Whether a request's tokens do not depend on its neighbours.
-        resident_bytes: Memory of the process that is not swapped out, after the first token.
-    """
-
-    context_tokens: int
-    num_parameters: int
-    device: str
-    dtype: str
-    kv_cache_bytes: int
-    load_seconds: float
-    kv_block_tokens: int
-    num_blocks: int
-    executor: str
-    deterministic: bool
-    resident_bytes: int
-
-
-class LoadFailed(msgspec.Struct, frozen=True, tag=True):
-    """The model cannot be served; the text is for the operator."""
-
-    message: str
 
 
 class TokenLogprob(msgspec.Struct, frozen=True, array_like=True):
@@ -254,6 +196,7 @@ class StepOutput(msgspec.Struct, frozen=True, kw_only=True, tag=True):
         seconds: What the step took.
         num_free_blocks: Blocks that a new sequence can take, those kept for reuse included.
         counters: Since the start.
+        kind: Whose step; each model of the process counts its own.
     """
 
     step: int
@@ -266,10 +209,14 @@ class StepOutput(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     num_free_blocks: int
     num_blocks: int
     counters: StepCounters
+    kind: ModelKind = ModelKind.TRANSFORMER
 
 
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Sent a few times a second by a thread of its own: the process lives, and where it is."""
+    """Sent a few times a second by a thread of its own: the process lives, and where it is.
+
+    There is one for each model of the process; the phase is the process's.
+    """
 
     step: int
     phase: Phase
@@ -278,6 +225,7 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     num_free_blocks: int
     num_blocks: int
     counters: StepCounters
+    kind: ModelKind = ModelKind.TRANSFORMER
 
 
 ToEngine: TypeAlias = Load | Submit | Cancel | Pause | Resume | Shutdown
