@@ -11,7 +11,7 @@ is replaced before.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -69,12 +69,14 @@ class CachedBatch:
         num_padded: Length of the batch in tokens; what is beyond the rows is neither stored nor
             attended to, its output is 0.
         query_multiple: Queries of a product are filled up to a multiple of this.
-        inspected_rows: Rows whose hidden states and attention weights are kept.
+        inspected_rows: Rows whose hidden states are kept, and of which layers the attention
+            weights.
 
     Attributes:
         positions_N: Position of each token in its sequence, 0 for padding.
         num_keys: Tokens of the longest row.
-        attention: Weights [layer, H, T, S] of each inspected row, filled in by ``attend``.
+        attention: Weights [layer, H, T, S] of each inspected row, its layers in the order given;
+            filled in by ``attend``.
         hidden_states: Of each inspected row the embedding [T, C], what each layer but the last
             gives, and what the final norm gives; filled in by ``keep_hidden_states``.
     """
@@ -86,7 +88,7 @@ class CachedBatch:
         *,
         num_padded: int | None = None,
         query_multiple: int = 1,
-        inspected_rows: Sequence[int] = (),
+        inspected_rows: Mapping[int, Sequence[int]] | None = None,
     ) -> None:
         if KEY_TILE_TOKENS % kv_cache.block_tokens != 0:
             raise ValueError(
@@ -104,10 +106,11 @@ class CachedBatch:
         self._jobs = [
             self._job(queries, rows, query_multiple=query_multiple) for queries in _grouped(rows)
         ]
-        self._inspected = {row: rows[row] for row in inspected_rows}
+        self._layers = {row: list(layers) for row, layers in (inspected_rows or {}).items()}
+        self._inspected = {row: rows[row] for row in self._layers}
         self._first = list(accumulate((row.num_new for row in rows), initial=0))
         self.attention: dict[int, Tensor] = {}
-        self.hidden_states: dict[int, list[Tensor]] = {row: [] for row in inspected_rows}
+        self.hidden_states: dict[int, list[Tensor]] = {row: [] for row in self._layers}
 
     def attend(self, layer: int, q_HND: Tensor, k_KND: Tensor, v_KND: Tensor) -> Tensor:
         """Store the new tokens of one layer; what they attend to, [H, N, D]."""
@@ -161,18 +164,21 @@ class CachedBatch:
         return blocks.index_select(1, job.blocks)
 
     def _keep(self, layer: int, job: _Job, weights_KJGTS: Tensor) -> None:
-        num_layers = len(self._kv_cache.keys)
         for place, query in enumerate(job.queries):
             row = self._inspected.get(query.row)
             if row is None:
                 continue
             weights = weights_KJGTS[:, place, :, : query.num_tokens].flatten(0, 1)
+            layers = self._layers[query.row]
             if query.row not in self.attention:
-                shape = (num_layers, weights.shape[0], row.num_new, row.start + row.num_new)
+                shape = (len(layers), weights.shape[0], row.num_new, row.start + row.num_new)
                 self.attention[query.row] = torch.zeros(shape, device=self._device)
-            first = query.start - row.start
-            kept = self.attention[query.row][layer, :, first : first + query.num_tokens]
-            kept[:, :, : query.num_keys] = weights[:, :, : query.num_keys]
+            if layer in layers:
+                first = query.start - row.start
+                kept = self.attention[query.row][layers.index(layer)]
+                kept[:, first : first + query.num_tokens, : query.num_keys] = weights[
+                    :, :, : query.num_keys
+                ]
 
     def _job(
         self, queries: Sequence[_Query], rows: Sequence[CacheRow], *, query_multiple: int

@@ -123,10 +123,8 @@ class BlockTables:
         self._allocator.check_conservation(holders)
 
     def _find_shared(self, sequence: Sequence) -> list[int]:
-        if sequence.wants_prompt_logprobs:
-            return []
         shared: list[int] = []
-        for index in range((len(sequence.token_ids) - 1) // self._allocator.block_tokens):
+        for index in range(sequence.num_reusable_tokens // self._allocator.block_tokens):
             block_id = self._allocator.find(self._prefix(sequence, index))
             if block_id is None:
                 break

@@ -77,6 +77,11 @@ class EagerExecutor:
             )
 
     @property
+    def network(self) -> Transformer:
+        """The network that computes the logits."""
+        return self._model
+
+    @property
     def num_blocks(self) -> int:
         """Blocks of the cache, numbered from 0."""
         return self.kv_cache.num_blocks
@@ -99,6 +104,7 @@ class EagerExecutor:
             ValueError: A chunk does not fit its blocks or the model's context.
         """
         row_multiple = DETERMINISTIC_ROWS if self.is_deterministic else 1
+        all_layers = range(self._model.config.num_hidden_layers)
         token_ids = [token_id for chunk in chunks for token_id in chunk.token_ids]
         token_ids += [0] * (-len(token_ids) % row_multiple)
         batch = CachedBatch(
@@ -109,7 +115,11 @@ class EagerExecutor:
             ],
             num_padded=len(token_ids),
             query_multiple=row_multiple,
-            inspected_rows=[place for place, chunk in enumerate(chunks) if chunk.is_inspected],
+            inspected_rows={
+                place: all_layers if chunk.attention_layers is None else chunk.attention_layers
+                for place, chunk in enumerate(chunks)
+                if chunk.is_inspected
+            },
         )
         hidden_NC = self._model.hidden_states(
             torch.tensor([token_ids], device=self._device), cached=batch

@@ -13,14 +13,13 @@ from service.engine.executor import Executor
 from service.engine.guarded_compute import ChunkResult, GuardedExecutor
 from service.engine.messages import (
     EngineFinish,
-    ModelKind,
     StepCounters,
     StepOutput,
     Submit,
     TokenLogprob,
     TokenOutput,
 )
-from service.engine.request import Sequence
+from service.engine.request import Observer, Sequence
 from service.engine.request_table import RequestTable
 from service.engine.sampler import Choice, FailedChoice
 from service.engine.scheduler import Scheduler, StepPlan
@@ -41,10 +40,6 @@ class Engine:
         max_running: Sequences computed at once; more wait in order.
         max_step_tokens: Tokens computed in one step at most.
         clock: Monotonic, in seconds.
-        kind: Which model of its process it computes.
-
-    Attributes:
-        kind: The same.
     """
 
     def __init__(
@@ -54,9 +49,7 @@ class Engine:
         max_running: int,
         max_step_tokens: int = MAX_STEP_TOKENS,
         clock: Callable[[], float] = time.monotonic,
-        kind: ModelKind = ModelKind.TRANSFORMER,
     ) -> None:
-        self.kind = kind
         self._executor = executor
         self._guarded = GuardedExecutor(executor)
         self._clock = clock
@@ -70,6 +63,11 @@ class Engine:
         self._num_mixed_steps = 0
         self._num_computed_prompt_tokens = 0
         self._stalled_since: float | None = None
+
+    @property
+    def executor(self) -> Executor:
+        """What computes its logits."""
+        return self._executor
 
     @property
     def step_number(self) -> int:
@@ -126,13 +124,17 @@ class Engine:
         """How long a step would have nothing to do; None until a message comes."""
         return 0.0 if self.has_work else self._requests.seconds_to_deadline()
 
-    def submit(self, request: Submit) -> None:
+    def submit(self, request: Submit, *, observer: Observer | None = None) -> None:
         """Queue a request. The front has validated it: ids, context and ranges fit.
+
+        Args:
+            request: Of one choice, where there is an observer.
+            observer: Looks at the inside of the network for it.
 
         Raises:
             UnsupportedRequestError: It asks for what is not offered.
         """
-        self._requests.submit(request)
+        self._requests.submit(request, observer=observer)
 
     def cancel(self, request_id: int, *, choice: int | None = None) -> None:
         """Drop a request or one of its choices; an unknown or finished one is no error.
@@ -183,7 +185,6 @@ class Engine:
             num_free_blocks=self.num_free_blocks,
             num_blocks=self.num_blocks,
             counters=self.counters,
-            kind=self.kind,
         )
 
     def check_conservation(self) -> None:

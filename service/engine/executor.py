@@ -12,6 +12,8 @@ from typing import Protocol
 
 from torch import Tensor
 
+from model.transformer import Transformer
+
 __all__ = [
     "ChunkInput",
     "ComputedStep",
@@ -41,6 +43,8 @@ class ChunkInput:
             that are written to belong to this sequence alone.
         logits: Which rows of logits to hand out.
         is_inspected: Whether to hand out hidden states and attention weights as well.
+        attention_layers: Of an inspected chunk the layers whose attention weights are handed out;
+            None is all of them.
     """
 
     token_ids: Sequence[int]
@@ -48,6 +52,7 @@ class ChunkInput:
     block_ids: Sequence[int]
     logits: LogitsWanted = LogitsWanted.LAST
     is_inspected: bool = False
+    attention_layers: Sequence[int] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +62,8 @@ class InspectedChunk:
     Attributes:
         hidden_states: Tensor [L + 1, T, C]: the embedding, what each layer but the last gives, and
             what the final norm gives.
-        attention: Weights [L, H, T, S]; each of the last dimension adds up to 1.
+        attention: Weights [L, H, T, S] of the wanted layers; each of the last dimension adds up to
+            1.
     """
 
     hidden_states: Tensor
@@ -89,6 +95,11 @@ class Executor(Protocol):
     @property
     def name(self) -> str:
         """Word for settings and fingerprints."""
+        ...
+
+    @property
+    def network(self) -> Transformer | None:
+        """The network that computes the logits; None where it is something else."""
         ...
 
     @property

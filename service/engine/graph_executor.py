@@ -106,6 +106,11 @@ class GraphExecutor:
         }
 
     @property
+    def network(self) -> Transformer:
+        """The network that computes the logits."""
+        return self._model
+
+    @property
     def num_blocks(self) -> int:
         """Blocks of the cache, numbered from 0."""
         return self._eager.num_blocks - 1

@@ -113,7 +113,7 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 def _chunk_input(chunk: Chunk) -> ChunkInput:
-    sequence = chunk.sequence
+    sequence, observer = chunk.sequence, chunk.sequence.observer
     logits = LogitsWanted.NONE
     if chunk.wants_all_logits:
         logits = LogitsWanted.ALL
@@ -124,6 +124,8 @@ def _chunk_input(chunk: Chunk) -> ChunkInput:
         start=chunk.start,
         block_ids=sequence.block_ids,
         logits=logits,
+        is_inspected=chunk.is_observed,
+        attention_layers=observer.attention_layers if observer is not None else (),
     )
 
 
@@ -142,6 +144,11 @@ def _choose(chunks: Sequence[Chunk], step: ComputedStep) -> list[ChunkResult]:
         if chunk.wants_all_logits:
             try:
                 prompt_logprobs = _prompt_logprobs(chunk, step.logits_RV[step.rows[place]])
+            except Exception as error:
+                choice = FailedChoice(error)
+        if chunk.is_observed and (observer := chunk.sequence.observer) is not None:
+            try:
+                observer.note(chunk.start, step.inspected[place])
             except Exception as error:
                 choice = FailedChoice(error)
         results.append(

@@ -1,11 +1,39 @@
 """One choice of a request inside the engine: its tokens and how far they are. Torch-free."""
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING, Protocol
 
 from service.engine.block_allocator import Prefix
 from service.engine.messages import EngineFinish, Submit, TokenLogprob
 
-__all__ = ["Sequence"]
+if TYPE_CHECKING:
+    # What is looked at are tensors; scheduling needs positions only.
+    from service.engine.executor import InspectedChunk
+
+__all__ = ["Observer", "Sequence"]
+
+
+class Observer(Protocol):
+    """Looks at the inside of the network while the tokens of a sequence are computed."""
+
+    @property
+    def next_position(self) -> int:
+        """Position of the first token that it has still to see; those before may be reused."""
+        ...
+
+    @property
+    def max_tokens(self) -> int:
+        """Tokens of one piece at most, which bounds the memory that looking takes."""
+        ...
+
+    @property
+    def attention_layers(self) -> tuple[int, ...]:
+        """Layers whose attention it looks at."""
+        ...
+
+    def note(self, start: int, inside: "InspectedChunk") -> None:
+        """See consecutive tokens, the first at ``start``, which is no later than the next."""
+        ...
 
 
 class Sequence:
@@ -29,6 +57,7 @@ class Sequence:
         num_prompt_steps: Steps that computed a part of the prompt.
         prompt_logprobs: Of the first tokens of the prompt, as far as they are known; None when
             this sequence has none to report, or none any more.
+        observer: Looks at the inside of the network for this sequence; None for most.
     """
 
     __slots__ = (
@@ -42,6 +71,7 @@ class Sequence:
         "num_prompt_steps",
         "num_proven_tokens",
         "num_published_blocks",
+        "observer",
         "prefixes",
         "prompt_logprobs",
         "request",
@@ -56,11 +86,13 @@ class Sequence:
         choice: int = 0,
         arrival: int = 0,
         deadline: float | None = None,
+        observer: Observer | None = None,
     ) -> None:
         self.request = request
         self.choice = choice
         self.arrival = arrival
         self.deadline = deadline
+        self.observer = observer
         self.token_ids = list(request.prompt_ids)
         self.num_computed_tokens = 0
         self.num_proven_tokens = 0
@@ -111,6 +143,33 @@ class Sequence:
         """Whether logprobs of the prompt are to be reported and not all known."""
         known = self.prompt_logprobs
         return known is not None and len(known) < self.num_prompt_tokens
+
+    @property
+    def num_reusable_tokens(self) -> int:
+        """First tokens that need not be computed where their blocks are in the cache.
+
+        The last one is always computed, since its logits are needed.
+        """
+        if self.wants_prompt_logprobs:
+            return 0
+        most = len(self.token_ids) - 1
+        return most if self.observer is None else min(most, self.observer.next_position)
+
+    @property
+    def random_place(self) -> tuple[int, int, int]:
+        """Where its next random number stands: seed, sample, position."""
+        return self.request.seed, self.choice, len(self.token_ids)
+
+    @property
+    def is_inspected(self) -> bool:
+        """Whether more than tokens is wanted, which others who stream must not pay for."""
+        return self.request.inspect is not None or self.observer is not None
+
+    @property
+    def traces_output(self) -> bool:
+        """Whether it is to be told how the tokens that are made were chosen."""
+        inspection = self.request.inspect
+        return inspection is not None and inspection.first_position is None
 
     @property
     def banned_ids(self) -> tuple[int, ...]:

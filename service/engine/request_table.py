@@ -9,7 +9,7 @@ from collections.abc import Callable
 from service.engine.block_allocator import ConservationError
 from service.engine.block_tables import BlockTables
 from service.engine.messages import Submit
-from service.engine.request import Sequence
+from service.engine.request import Observer, Sequence
 from service.engine.scheduler import Scheduler
 
 __all__ = ["RequestTable", "UnsupportedRequestError"]
@@ -42,8 +42,12 @@ class RequestTable:
         """Whether no request is here."""
         return not self._sequences
 
-    def submit(self, request: Submit) -> None:
+    def submit(self, request: Submit, *, observer: Observer | None = None) -> None:
         """Queue a request. The front has validated it: ids, context and ranges fit.
+
+        Args:
+            request: Of one choice, where there is an observer.
+            observer: Looks at the inside of the network for it.
 
         Raises:
             UnsupportedRequestError: It asks for what is not offered.
@@ -61,7 +65,13 @@ class RequestTable:
         if request.timeout_seconds is not None:
             deadline = self._clock() + request.timeout_seconds
         sequences = [
-            Sequence(request, choice=choice, arrival=next(self._arrivals), deadline=deadline)
+            Sequence(
+                request,
+                choice=choice,
+                arrival=next(self._arrivals),
+                deadline=deadline,
+                observer=observer,
+            )
             for choice in range(request.num_choices)
         ]
         self._sequences[request.request_id] = sequences

@@ -32,6 +32,7 @@ class Chunk:
         num_tokens: How many.
         is_last: Whether the next token can be chosen afterwards.
         wants_all_logits: Whether logits after each of the tokens are wanted, not after the last.
+        is_observed: Whether the sequence's observer looks at these tokens.
     """
 
     sequence: Sequence
@@ -39,6 +40,7 @@ class Chunk:
     num_tokens: int
     is_last: bool
     wants_all_logits: bool = False
+    is_observed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +149,9 @@ class Scheduler:
         chunks = [
             Chunk(sequence, sequence.num_computed_tokens, 1, is_last=True)
             for sequence in self._active()
-            if sequence.num_pending_tokens == 1 and self._secure_blocks(sequence)
+            if sequence.num_pending_tokens == 1
+            and sequence.observer is None
+            and self._secure_blocks(sequence)
         ]
         num_streams = len(chunks)
         started = self._admit()
@@ -256,10 +260,17 @@ class Scheduler:
         )
         pending = sequence.num_pending_tokens
         num_tokens = min(pending, budget, MAX_PROMPT_LOGPROB_TOKENS if wants_all else pending)
+        is_observed = False
+        if (observer := sequence.observer) is not None:
+            # What comes before the first token to be looked at is a piece like any other.
+            unseen = observer.next_position - sequence.num_computed_tokens
+            is_observed = unseen <= 0
+            num_tokens = min(num_tokens, observer.max_tokens if is_observed else unseen)
         return Chunk(
             sequence,
             sequence.num_computed_tokens,
             num_tokens,
             is_last=num_tokens == pending,
             wants_all_logits=wants_all,
+            is_observed=is_observed,
         )

@@ -26,6 +26,7 @@ class RememberingExecutor:
     """
 
     name = "remembering"
+    network = None
     is_deterministic = True
     kv_cache_bytes = 0
 
