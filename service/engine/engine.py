@@ -13,6 +13,7 @@ from service.engine.executor import Executor
 from service.engine.guarded_compute import ChunkResult, GuardedExecutor
 from service.engine.messages import (
     EngineFinish,
+    ModelKind,
     StepCounters,
     StepOutput,
     Submit,
@@ -40,6 +41,10 @@ class Engine:
         max_running: Sequences computed at once; more wait in order.
         max_step_tokens: Tokens computed in one step at most.
         clock: Monotonic, in seconds.
+        kind: Which model of its process it computes.
+
+    Attributes:
+        kind: The same.
     """
 
     def __init__(
@@ -49,7 +54,9 @@ class Engine:
         max_running: int,
         max_step_tokens: int = MAX_STEP_TOKENS,
         clock: Callable[[], float] = time.monotonic,
+        kind: ModelKind = ModelKind.TRANSFORMER,
     ) -> None:
+        self.kind = kind
         self._executor = executor
         self._guarded = GuardedExecutor(executor)
         self._clock = clock
@@ -185,6 +192,7 @@ class Engine:
             num_free_blocks=self.num_free_blocks,
             num_blocks=self.num_blocks,
             counters=self.counters,
+            kind=self.kind,
         )
 
     def check_conservation(self) -> None:
