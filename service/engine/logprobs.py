@@ -12,7 +12,7 @@ from torch import Tensor
 from service.engine.messages import TokenLogprob
 from service.engine.weight_stages import kept_by_top_k
 
-__all__ = ["LOWEST_LOGPROB", "NumericalError", "check_rows", "token_logprobs"]
+__all__ = ["LOWEST_LOGPROB", "NumericalError", "check_rows", "likeliest_ids", "token_logprobs"]
 
 # JSON has no infinity (hazards H52).
 LOWEST_LOGPROB = -9999.0
@@ -60,6 +60,19 @@ def token_logprobs(
     ]
 
 
+def likeliest_ids(logits_RV: Tensor, num_top: int) -> Tensor:
+    """Ids [R, num_top] of the largest logits, the largest first, the lower id on a tie.
+
+    Args:
+        logits_RV: Without NaN.
+        num_top: From 1 up to the vocabulary.
+    """
+    ids_RK = kept_by_top_k(logits_RV, num_top).nonzero()[:, 1].view(logits_RV.shape[0], num_top)
+    # Ids rise, and a stable sort leaves those of equal logits so.
+    order_RK = logits_RV.gather(1, ids_RK).sort(dim=1, descending=True, stable=True).indices
+    return ids_RK.gather(1, order_RK)
+
+
 def _logprobs(logits_RV: Tensor, token_ids: Sequence[int], *, num_top: int) -> list[TokenLogprob]:
     vocabulary = logits_RV.shape[1]
     num_top = min(num_top, vocabulary)
@@ -83,10 +96,7 @@ def _likeliest(
     num_rows = logits_RV.shape[0]
     if num_top == 0:
         return [[] for _ in range(num_rows)]
-    ids_RK = kept_by_top_k(logits_RV, num_top).nonzero()[:, 1].view(num_rows, num_top)
-    # Ids rise, and a stable sort leaves those of equal logits so.
-    order_RK = logits_RV.gather(1, ids_RK).sort(dim=1, descending=True, stable=True).indices
-    ids_RK = ids_RK.gather(1, order_RK)
+    ids_RK = likeliest_ids(logits_RV, num_top)
     ids = cast("list[list[int]]", ids_RK.tolist())
     values = cast("list[list[float]]", _floored(logprobs_RV.gather(1, ids_RK)).tolist())
     return [list(zip(*row, strict=True)) for row in zip(ids, values, strict=True)]

@@ -19,6 +19,8 @@ from service.engine.logprobs import NumericalError, check_rows, token_logprobs
 from service.engine.messages import EngineFinish, TokenLogprob
 from service.engine.random_numbers import random_words
 from service.engine.request import Sequence as TokenSequence
+from service.engine.token_trace import trace_chosen
+from service.engine.trace_messages import TokenTrace
 from service.engine.weight_stages import (
     GREEDY_BELOW_TEMPERATURE,
     candidates,
@@ -27,7 +29,7 @@ from service.engine.weight_stages import (
     cut_by_top_p,
 )
 
-__all__ = ["Choice", "FailedChoice", "is_greedy", "random_place", "sample"]
+__all__ = ["Choice", "FailedChoice", "is_greedy", "sample"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +38,12 @@ class Choice:
 
     Attributes:
         logprob: By the raw logits, where the request asks for it.
+        trace: How it was chosen, where the request asks for it.
     """
 
     token_id: int
     logprob: TokenLogprob | None = None
+    trace: TokenTrace | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +81,6 @@ def is_greedy(sequence: TokenSequence) -> bool:
     return request.temperature < GREEDY_BELOW_TEMPERATURE or request.top_k == 1
 
 
-def random_place(sequence: TokenSequence) -> tuple[int, int, int]:
-    """Where the sequence's next random number stands: seed, sample, position."""
-    return sequence.request.seed, sequence.choice, len(sequence.token_ids)
-
-
 @torch.inference_mode()
 def _sample(logits_RV: Tensor, sequences: Sequence[TokenSequence]) -> list[Choice | FailedChoice]:
     results: list[Choice | FailedChoice | None] = [None] * len(sequences)
@@ -104,9 +103,22 @@ def _sample(logits_RV: Tensor, sequences: Sequence[TokenSequence]) -> list[Choic
     chosen = _choose(changed_RV, batch, good)
     logprobs = _logprobs(raw_RV, batch, chosen)
     for row, token_id in chosen.items():
-        results[rows[row]] = Choice(token_id, logprobs.get(row))
+        results[rows[row]] = _choice(raw_RV[row], batch[row], token_id, logprobs.get(row))
     assert all(result is not None for result in results)
     return [result for result in results if result is not None]
+
+
+def _choice(
+    raw_V: Tensor, sequence: TokenSequence, token_id: int, logprob: TokenLogprob | None
+) -> Choice | FailedChoice:
+    inspection = sequence.request.inspect
+    if inspection is None or not sequence.traces_output:
+        return Choice(token_id, logprob)
+    try:
+        return Choice(token_id, logprob, trace_chosen(raw_V, sequence, token_id, inspection))
+    except Exception as error:
+        # A choice that cannot be shown as it was made is not delivered.
+        return FailedChoice(error)
 
 
 def _sample_alone(logits_1V: Tensor, sequence: TokenSequence) -> Choice | FailedChoice:
@@ -147,7 +159,7 @@ def _choose(
         )
         kept = cut_by_top_p(kept, [request.top_p for request in requests])
         kept = cut_by_min_p(kept, [request.min_p for request in requests])
-        words = random_words([random_place(sequences[row]) for row in members])
+        words = random_words([sequences[row].random_place for row in members])
         chosen |= zip(members, choose(kept, words), strict=True)
     return chosen
 

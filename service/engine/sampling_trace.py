@@ -5,7 +5,6 @@ V vocabulary.
 """
 
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Tensor
@@ -14,7 +13,7 @@ from service.engine.logit_stages import ChangedLogits, with_bias_and_bans, with_
 from service.engine.logprobs import NumericalError, check_rows
 from service.engine.random_numbers import random_words
 from service.engine.request import Sequence
-from service.engine.sampler import random_place
+from service.engine.trace_messages import STAGE_NAMES
 from service.engine.weight_stages import (
     GREEDY_BELOW_TEMPERATURE,
     LARGEST_WEIGHT,
@@ -26,24 +25,7 @@ from service.engine.weight_stages import (
     weights,
 )
 
-__all__ = ["SamplingTrace", "TracedStage", "trace_sampling"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TracedStage:
-    """The distribution after one stage.
-
-    Attributes:
-        name: "model", "penalties", "bias", "temperature", "top_k", "top_p" or "min_p".
-        logits_V: f32; None for the stages that only remove tokens.
-        probabilities_V: f64, they add up to 1; 0 for what cannot be drawn.
-        removed_ids: Tokens that could be drawn before this stage and not after it.
-    """
-
-    name: str
-    logits_V: Tensor | None
-    probabilities_V: Tensor
-    removed_ids: tuple[int, ...]
+__all__ = ["SamplingTrace", "trace_sampling"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,13 +33,18 @@ class SamplingTrace:
     """From the model's logits to one token.
 
     Attributes:
-        stages: In their order, all of them, also those that changed nothing.
+        probabilities_V: f64 after each of STAGE_NAMES, they add up to 1; 0 for what cannot be
+            drawn. A stage that changed nothing has the tensor of the one before.
+        final_logits_V: f32, after penalties, bias and temperature; a greedy choice divides by none.
+        weights_V: Integers, what the probabilities of the last stage are shares of.
         random_word: The number from 0 to 2^32 - 1 that chose: the token is the first whose
-            probability, summed up in id order over the last stage, passes ``random_word / 2^32``.
+            weight, summed up in id order, passes ``random_word / 2^32`` of the sum of all.
         token_id: The chosen token.
     """
 
-    stages: tuple[TracedStage, ...]
+    probabilities_V: tuple[Tensor, ...]
+    final_logits_V: Tensor
+    weights_V: Tensor
     random_word: int
     token_id: int
 
@@ -75,52 +62,46 @@ def trace_sampling(logits_V: Tensor, sequence: Sequence) -> SamplingTrace:
         ValueError: The request names a token beyond the vocabulary.
     """
     request = sequence.request
-    stages: list[TracedStage] = []
-
-    def add(name: str, probabilities_V: Tensor, shown_V: Tensor | None = None) -> None:
-        removed_V = torch.zeros_like(probabilities_V, dtype=torch.bool)
-        if stages:
-            removed_V = (stages[-1].probabilities_V > 0) & (probabilities_V == 0)
-        ids = cast("list[int]", removed_V.nonzero()[:, 0].tolist())
-        stages.append(
-            TracedStage(
-                name=name,
-                logits_V=shown_V,
-                probabilities_V=probabilities_V,
-                removed_ids=tuple(ids),
-            )
-        )
-
-    logits_1V = logits_V[None]
-    _refuse_unusable(logits_1V)
-    add("model", _softmax(logits_1V), logits_V)
-    logits_1V = _changed(with_penalties(logits_1V, [sequence]))
-    add("penalties", _softmax(logits_1V), logits_1V[0])
-    logits_1V = _changed(with_bias_and_bans(logits_1V, [sequence]))
-    add("bias", _softmax(logits_1V), logits_1V[0])
+    raw_1V = logits_V[None]
+    _refuse_unusable(raw_1V)
+    penalised_1V = _changed(with_penalties(raw_1V, [sequence]), raw_1V)
+    biased_1V = _changed(with_bias_and_bans(penalised_1V, [sequence]), penalised_1V)
+    shares = [_softmax(raw_1V)]
+    shares.append(shares[-1] if penalised_1V is raw_1V else _softmax(penalised_1V))
+    shares.append(shares[-1] if biased_1V is penalised_1V else _softmax(biased_1V))
+    final_V = biased_1V[0]
     if request.temperature < GREEDY_BELOW_TEMPERATURE:
-        kept = Candidates(torch.zeros_like(logits_1V, dtype=torch.long), None)
-        kept.weights_RW[0, logits_1V[0].argmax()] = LARGEST_WEIGHT
-        add("temperature", _shares(kept))
+        kept = Candidates(torch.zeros_like(biased_1V, dtype=torch.long), None)
+        kept.weights_RW[0, final_V.argmax()] = LARGEST_WEIGHT
     else:
-        kept = Candidates(weights(logits_1V, [request.temperature]), None)
-        add("temperature", _shares(kept), logits_1V[0] / request.temperature)
+        kept = Candidates(weights(biased_1V, [request.temperature]), None)
+        final_V = final_V / request.temperature
+    shares.append(_shares(kept))
+    before = kept
     if 0 < request.top_k < logits_V.numel():
-        removed_1V = ~kept_by_top_k(logits_1V, request.top_k)
+        removed_1V = ~kept_by_top_k(biased_1V, request.top_k)
         kept = Candidates(kept.weights_RW.masked_fill(removed_1V, 0), None)
-    add("top_k", _shares(kept))
-    kept = cut_by_top_p(kept, [request.top_p])
-    add("top_p", _shares(kept))
-    kept = cut_by_min_p(kept, [request.min_p])
-    add("min_p", _shares(kept))
-    (word,) = random_words([random_place(sequence)])
-    return SamplingTrace(stages=tuple(stages), random_word=word, token_id=choose(kept, [word])[0])
+    shares.append(shares[-1] if kept is before else _shares(kept))
+    before, kept = kept, cut_by_top_p(kept, [request.top_p])
+    shares.append(shares[-1] if kept is before else _shares(kept))
+    before, kept = kept, cut_by_min_p(kept, [request.min_p])
+    shares.append(shares[-1] if kept is before else _shares(kept))
+    assert len(shares) == len(STAGE_NAMES)
+    (word,) = random_words([sequence.random_place])
+    return SamplingTrace(
+        probabilities_V=tuple(shares),
+        final_logits_V=final_V,
+        weights_V=kept.weights_RW[0],
+        random_word=word,
+        token_id=choose(kept, [word])[0],
+    )
 
 
-def _changed(changed: ChangedLogits) -> Tensor:
+def _changed(changed: ChangedLogits, before_1V: Tensor) -> Tensor:
     for error in changed.errors.values():
         raise error
-    _refuse_unusable(changed.logits_RV)
+    if changed.logits_RV is not before_1V:
+        _refuse_unusable(changed.logits_RV)
     return changed.logits_RV
 
 

@@ -6,7 +6,15 @@ numbers, since a single answer may hold tens of thousands.
 
 import msgspec
 
-__all__ = ["STAGE_NAMES", "Inspection", "NgramTrace", "StageTrace", "TokenTrace"]
+__all__ = [
+    "STAGE_NAMES",
+    "Inspection",
+    "NgramTrace",
+    "Resample",
+    "SamplingSettings",
+    "StageTrace",
+    "TokenTrace",
+]
 
 # In the order of the sampler.
 STAGE_NAMES = ("model", "penalties", "bias", "temperature", "top_k", "top_p", "min_p")
@@ -22,12 +30,14 @@ class Inspection(msgspec.Struct, frozen=True, array_like=True):
             this position on, at least 1, each as if it had been about to be chosen.
         num_prompt_ids: How many of the ids before an inspected token of the prompt count as the
             prompt, for what depends on the continuation; None is all.
+        choice: Which continuation inspected tokens of the prompt count as.
     """
 
     num_candidates: int
     wants_logits: bool = False
     first_position: int | None = None
     num_prompt_ids: int | None = None
+    choice: int = 0
 
 
 class StageTrace(msgspec.Struct, frozen=True, array_like=True):
@@ -96,3 +106,40 @@ class TokenTrace(msgspec.Struct, frozen=True, array_like=True):
     lines: bytes
     logits: bytes = b""
     ngram: NgramTrace | None = None
+
+
+class SamplingSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What the sampler is told; the fields of a Submit that it reads, under the same names."""
+
+    min_tokens: int
+    temperature: float
+    top_k: int
+    top_p: float
+    min_p: float
+    repetition_penalty: float
+    presence_penalty: float
+    frequency_penalty: float
+    seed: int
+    end_token_ids: tuple[int, ...]
+    stop_token_ids: tuple[int, ...]
+    logit_bias: tuple[tuple[int, float], ...]
+
+
+class Resample(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Choose a token again, under other settings; no model computes anything.
+
+    Attributes:
+        logits: f32 [V], raw, without NaN, the largest finite.
+        token_ids: What stands before the token.
+        num_prompt_ids: How many of them are the prompt.
+        choice: Which continuation of the prompt it is.
+        settings: Under each of which to choose.
+        num_candidates: As in an Inspection.
+    """
+
+    logits: bytes
+    token_ids: list[int]
+    num_prompt_ids: int
+    choice: int
+    settings: list[SamplingSettings]
+    num_candidates: int

@@ -19,6 +19,7 @@ TORCH_MODULES = {
     "service.engine.eager_executor",
     "service.engine.engine",
     "service.engine.executor",
+    "service.engine.given_text",
     "service.engine.graph_executor",
     "service.engine.guarded_compute",
     "service.engine.loading",
@@ -26,6 +27,7 @@ TORCH_MODULES = {
     "service.engine.logprobs",
     "service.engine.sampler",
     "service.engine.sampling_trace",
+    "service.engine.token_trace",
     "service.engine.weight_stages",
     "service.engine_process",
 }

@@ -1,0 +1,156 @@
+"""A choice as it is reported: traced, held against the choice itself, and packed for the front.
+
+Shape letters: V vocabulary, K candidates, S stages.
+"""
+
+import math
+import sys
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from service.engine.logprobs import LOWEST_LOGPROB, likeliest_ids
+from service.engine.request import Sequence
+from service.engine.sampling_trace import SamplingTrace, trace_sampling
+from service.engine.trace_messages import Inspection, StageTrace, TokenTrace
+
+__all__ = ["TraceMismatchError", "trace_chosen", "trace_given"]
+
+# The tensors' own bytes are sent.
+assert sys.byteorder == "little"
+
+
+class TraceMismatchError(RuntimeError):
+    """The trace of a choice ends at another token: one of the two is wrong."""
+
+
+def trace_chosen(
+    logits_V: Tensor, sequence: Sequence, token_id: int, inspection: Inspection
+) -> TokenTrace:
+    """How ``sample`` chose the next token of a sequence.
+
+    Args:
+        logits_V: Raw logits in f32; not changed.
+        sequence: As ``sample`` took it, before the token is appended.
+        token_id: What it chose.
+        inspection: What to report.
+
+    Raises:
+        TraceMismatchError: The stages, taken one by one, choose another token.
+    """
+    trace = trace_sampling(logits_V, sequence)
+    if trace.token_id != token_id:
+        raise TraceMismatchError(
+            f"the sampler chose token {token_id} and its trace token {trace.token_id}"
+        )
+    return _packed(trace, logits_V, sequence, token_id, inspection)
+
+
+def trace_given(
+    logits_V: Tensor, sequence: Sequence, token_id: int | None, inspection: Inspection
+) -> TokenTrace:
+    """What ``sample`` would have done where a text has some token already.
+
+    Args:
+        logits_V: Raw logits in f32 after the tokens of the sequence; not changed.
+        sequence: The text before the token.
+        token_id: The token that is there; None is the one that would have been chosen.
+        inspection: What to report.
+
+    Raises:
+        NumericalError: The logits define no distribution.
+    """
+    trace = trace_sampling(logits_V, sequence)
+    shown_id = trace.token_id if token_id is None else token_id
+    return _packed(trace, logits_V, sequence, shown_id, inspection)
+
+
+@torch.inference_mode()
+def _packed(
+    trace: SamplingTrace,
+    logits_V: Tensor,
+    sequence: Sequence,
+    token_id: int,
+    inspection: Inspection,
+) -> TokenTrace:
+    running_V = trace.weights_V.cumsum(0)
+    _check_drawn(trace, running_V)
+    ids_K = _candidates(logits_V, inspection.num_candidates, (token_id, trace.token_id))
+    shares_SK = torch.stack([shares_V[ids_K] for shares_V in trace.probabilities_V])
+    total = running_V[-1].double()
+    ends_K = running_V[ids_K].double()
+    starts_K = ends_K - trace.weights_V[ids_K].double()
+    logits_K = logits_V[ids_K]
+    place = cast("list[int]", ids_K.tolist()).index(token_id)
+    return TokenTrace(
+        position=len(sequence.token_ids),
+        token_id=token_id,
+        drawn_id=trace.token_id,
+        random_word=trace.random_word,
+        rank=_rank(logits_V, token_id),
+        surprise_bits=_surprise_bits(logits_V, token_id),
+        probability=float(shares_SK[-1, place]),
+        stages=_stages(trace, shares_SK),
+        candidate_ids=_bytes(ids_K.to(torch.int32)),
+        candidate_logits=_bytes(logits_K),
+        final_logits=_bytes(trace.final_logits_V[ids_K]),
+        probabilities=_bytes(shares_SK),
+        lines=_bytes(torch.stack([starts_K, ends_K]) / total),
+        logits=_bytes(logits_V) if inspection.wants_logits else b"",
+    )
+
+
+def _check_drawn(trace: SamplingTrace, running_V: Tensor) -> None:
+    """Refuse a trace whose number does not lie in the part of the line of its token."""
+    ends = running_V[[trace.token_id, -1]].tolist()
+    end, total = cast("list[int]", ends)
+    start = end - int(trace.weights_V[trace.token_id])
+    # Python's integers: the products have up to 96 bits.
+    if not start << 32 <= total * trace.random_word < end << 32:
+        raise TraceMismatchError(
+            f"the random number {trace.random_word} does not choose token {trace.token_id}"
+        )
+
+
+def _candidates(logits_V: Tensor, num_likeliest: int, others: tuple[int, int]) -> Tensor:
+    """Ids [K] of the likeliest tokens, and of some others behind them in the same order."""
+    ids_1K = likeliest_ids(logits_V[None], min(num_likeliest, logits_V.numel()))
+    found = set(cast("list[int]", ids_1K[0].tolist()))
+    further = sorted(
+        {token_id for token_id in others if token_id not in found},
+        key=lambda token_id: (-float(logits_V[token_id]), token_id),
+    )
+    return torch.cat([ids_1K[0], ids_1K.new_tensor(further)])
+
+
+def _rank(logits_V: Tensor, token_id: int) -> int:
+    """1 for the likeliest token; of equal logits the lower id is first."""
+    logit = logits_V[token_id]
+    num_tied_before = (logits_V[:token_id] == logit).sum()
+    return 1 + int((logits_V > logit).sum() + num_tied_before)
+
+
+def _surprise_bits(logits_V: Tensor, token_id: int) -> float:
+    scaled_V = logits_V.double()
+    logprob = float(scaled_V[token_id] - scaled_V.logsumexp(0))
+    return -max(logprob, LOWEST_LOGPROB) / math.log(2)
+
+
+def _stages(trace: SamplingTrace, shares_SK: Tensor) -> list[StageTrace]:
+    num_shown = shares_SK.sum(1)
+    figures: list[Tensor] = []
+    for stage, shares_V in enumerate(trace.probabilities_V):
+        if stage > 0 and shares_V is trace.probabilities_V[stage - 1]:
+            figures.append(figures[-1])
+            continue
+        entropy = torch.special.entr(shares_V).sum() / math.log(2)
+        other = (shares_V.sum() - num_shown[stage]).clamp(min=0.0)
+        figures.append(torch.stack([shares_V.count_nonzero().double(), entropy, other]))
+    # One way from the device for all of them.
+    rows = cast("list[list[float]]", torch.stack(figures).tolist())
+    return [StageTrace(int(num_kept), entropy, other) for num_kept, entropy, other in rows]
+
+
+def _bytes(values: Tensor) -> bytes:
+    return values.cpu().contiguous().numpy().tobytes()
