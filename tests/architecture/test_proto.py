@@ -49,26 +49,31 @@ def test_a_changed_stub_is_noticed(repository: Path, tmp_path: Path) -> None:
 
 
 def test_languages_have_their_packages(repository: Path) -> None:
-    text = (repository / "proto/nextword/v1/text_generation.proto").read_text(encoding="utf-8")
-    for option in ("go_package", "java_package", "csharp_namespace"):
-        assert re.search(rf'^option {option} = "[^"]+";$', text, re.MULTILINE), option
+    for path in sorted((repository / "proto/nextword/v1").glob("*.proto")):
+        text = path.read_text(encoding="utf-8")
+        for option in ("go_package", "java_package", "csharp_namespace"):
+            assert re.search(rf'^option {option} = "[^"]+";$', text, re.MULTILINE), option
 
 
+@pytest.mark.parametrize(
+    ("file", "num_requests"),
+    [("text_generation", 6), ("token_inspection", 1), ("glass_box", 6)],
+)
 def test_every_optional_field_states_its_default_and_every_parameter_its_range(
-    repository: Path,
+    repository: Path, file: str, num_requests: int
 ) -> None:
-    text = (repository / "proto/nextword/v1/text_generation.proto").read_text(encoding="utf-8")
+    text = (repository / f"proto/nextword/v1/{file}.proto").read_text(encoding="utf-8")
     requests = re.findall(
         r"^message (\w+Request|SamplingParameters) \{\n(.*?)^\}", text, re.MULTILINE | re.DOTALL
     )
-    assert len(requests) == 6
+    assert len(requests) == num_requests
     for message, body in requests:
         fields = re.findall(r"((?:^ *//.*\n)+) *optional (\w+) (\w+) =", body, re.MULTILINE)
         assert fields or message in ("ListModelsRequest", "GetModelRequest"), message
         for comment, kind, name in fields:
             assert "Default" in comment, f"{message}.{name}"
             if kind in ("int32", "uint64", "double"):
-                assert re.search(r"from -?\d|above \d", comment) or name == "top_k", name
+                assert re.search(r"from (-?\d|start)|above \d", comment) or name == "top_k", name
 
 
 def test_what_is_published_is_what_the_files_say(repository: Path) -> None:

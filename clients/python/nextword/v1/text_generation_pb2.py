@@ -22,9 +22,10 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from nextword.v1 import token_inspection_pb2 as nextword_dot_v1_dot_token__inspection__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!nextword/v1/text_generation.proto\x12\x0bnextword.v1\"\xc0\x05\n\x12SamplingParameters\x12\x17\n\nmax_tokens\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x17\n\nmin_tokens\x18\x02 \x01(\x05H\x01\x88\x01\x01\x12\x18\n\x0btemperature\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12\x12\n\x05top_k\x18\x04 \x01(\x05H\x03\x88\x01\x01\x12\x12\n\x05top_p\x18\x05 \x01(\x01H\x04\x88\x01\x01\x12\x12\n\x05min_p\x18\x06 \x01(\x01H\x05\x88\x01\x01\x12\x1f\n\x12repetition_penalty\x18\x07 \x01(\x01H\x06\x88\x01\x01\x12\x1d\n\x10presence_penalty\x18\x08 \x01(\x01H\x07\x88\x01\x01\x12\x1e\n\x11\x66requency_penalty\x18\t \x01(\x01H\x08\x88\x01\x01\x12\x11\n\x04seed\x18\n \x01(\x04H\t\x88\x01\x01\x12\x0c\n\x04stop\x18\x0b \x03(\t\x12\x16\n\x0estop_token_ids\x18\x0c \x03(\x05\x12\x0e\n\x01n\x18\r \x01(\x05H\n\x88\x01\x01\x12\x42\n\nlogit_bias\x18\x0e \x03(\x0b\x32..nextword.v1.SamplingParameters.LogitBiasEntry\x12\x15\n\x08logprobs\x18\x0f \x01(\x05H\x0b\x88\x01\x01\x12\x11\n\x04\x65\x63ho\x18\x10 \x01(\x08H\x0c\x88\x01\x01\x12\x17\n\nignore_eos\x18\x11 \x01(\x08H\r\x88\x01\x01\x1a\x30\n\x0eLogitBiasEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\r\n\x0b_max_tokensB\r\n\x0b_min_tokensB\x0e\n\x0c_temperatureB\x08\n\x06_top_kB\x08\n\x06_top_pB\x08\n\x06_min_pB\x15\n\x13_repetition_penaltyB\x13\n\x11_presence_penaltyB\x14\n\x12_frequency_penaltyB\x07\n\x05_seedB\x04\n\x02_nB\x0b\n\t_logprobsB\x07\n\x05_echoB\r\n\x0b_ignore_eos\"\x17\n\x08TokenIds\x12\x0b\n\x03ids\x18\x01 \x03(\x05\"O\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\x05\x12\x19\n\x11\x63ompletion_tokens\x18\x02 \x01(\x05\x12\x14\n\x0ctotal_tokens\x18\x03 \x01(\x05\"q\n\x07Timings\x12\x15\n\rqueue_seconds\x18\x01 \x01(\x01\x12 \n\x13\x66irst_token_seconds\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x15\n\rtotal_seconds\x18\x03 \x01(\x01\x42\x16\n\x14_first_token_seconds\"\x9e\x02\n\x13GenerateTextRequest\x12\x12\n\x05model\x18\x01 \x01(\tH\x01\x88\x01\x01\x12\x10\n\x06prompt\x18\x02 \x01(\tH\x00\x12+\n\nprompt_ids\x18\x03 \x01(\x0b\x32\x15.nextword.v1.TokenIdsH\x00\x12\x33\n\nparameters\x18\x04 \x01(\x0b\x32\x1f.nextword.v1.SamplingParameters\x12\x1c\n\x0ftimeout_seconds\x18\x05 \x01(\x01H\x02\x88\x01\x01\x12!\n\x14parse_special_tokens\x18\x06 \x01(\x08H\x03\x88\x01\x01\x42\x07\n\x05inputB\x08\n\x06_modelB\x12\n\x10_timeout_secondsB\x17\n\x15_parse_special_tokens\"\x89\x02\n\x14GenerateTextResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12$\n\x07\x63hoices\x18\x04 \x03(\x0b\x32\x13.nextword.v1.Choice\x12!\n\x05usage\x18\x05 \x01(\x0b\x32\x12.nextword.v1.Usage\x12\x33\n\nparameters\x18\x06 \x01(\x0b\x32\x1f.nextword.v1.SamplingParameters\x12%\n\x07timings\x18\x07 \x01(\x0b\x32\x14.nextword.v1.Timings\x12\x1a\n\x12system_fingerprint\x18\x08 \x01(\t\"\x97\x01\n\x06\x43hoice\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x11\n\ttoken_ids\x18\x03 \x03(\x05\x12\x30\n\rfinish_reason\x18\x04 \x01(\x0e\x32\x19.nextword.v1.FinishReason\x12+\n\x08logprobs\x18\x05 \x03(\x0b\x32\x19.nextword.v1.TokenLogprob\"\x9b\x01\n\x0cTokenLogprob\x12\n\n\x02id\x18\x01 \x01(\x05\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\r\n\x05\x62ytes\x18\x03 \x01(\x0c\x12\x14\n\x07logprob\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x11\n\x04rank\x18\x05 \x01(\x05H\x01\x88\x01\x01\x12$\n\x03top\x18\x06 \x03(\x0b\x32\x17.nextword.v1.RivalTokenB\n\n\x08_logprobB\x07\n\x05_rank\"F\n\nRivalToken\x12\n\n\x02id\x18\x01 \x01(\x05\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\r\n\x05\x62ytes\x18\x03 \x01(\x0c\x12\x0f\n\x07logprob\x18\x04 \x01(\x01\"\xa4\x02\n\x19StreamGenerateTextRequest\x12\x12\n\x05model\x18\x01 \x01(\tH\x01\x88\x01\x01\x12\x10\n\x06prompt\x18\x02 \x01(\tH\x00\x12+\n\nprompt_ids\x18\x03 \x01(\x0b\x32\x15.nextword.v1.TokenIdsH\x00\x12\x33\n\nparameters\x18\x04 \x01(\x0b\x32\x1f.nextword.v1.SamplingParameters\x12\x1c\n\x0ftimeout_seconds\x18\x05 \x01(\x01H\x02\x88\x01\x01\x12!\n\x14parse_special_tokens\x18\x06 \x01(\x08H\x03\x88\x01\x01\x42\x07\n\x05inputB\x08\n\x06_modelB\x12\n\x10_timeout_secondsB\x17\n\x15_parse_special_tokens\"\xfc\x01\n\x1aStreamGenerateTextResponse\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x11\n\ttoken_ids\x18\x03 \x03(\x05\x12\x30\n\rfinish_reason\x18\x04 \x01(\x0e\x32\x19.nextword.v1.FinishReason\x12\x30\n\x07summary\x18\x05 \x01(\x0b\x32\x1a.nextword.v1.StreamSummaryH\x00\x88\x01\x01\x12+\n\x08logprobs\x18\x06 \x03(\x0b\x32\x19.nextword.v1.TokenLogprob\x12\x11\n\tis_prompt\x18\x07 \x01(\x08\x42\n\n\x08_summary\"\xdc\x01\n\rStreamSummary\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12!\n\x05usage\x18\x04 \x01(\x0b\x32\x12.nextword.v1.Usage\x12\x33\n\nparameters\x18\x05 \x01(\x0b\x32\x1f.nextword.v1.SamplingParameters\x12%\n\x07timings\x18\x06 \x01(\x0b\x32\x14.nextword.v1.Timings\x12\x1a\n\x12system_fingerprint\x18\x07 \x01(\t\"=\n\x0fTokenizeRequest\x12\x12\n\x05model\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x0c\n\x04text\x18\x02 \x01(\tB\x08\n\x06_model\"=\n\x05Token\x12\n\n\x02id\x18\x01 \x01(\x05\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\r\n\x05start\x18\x03 \x01(\x05\x12\x0b\n\x03\x65nd\x18\x04 \x01(\x05\"E\n\x10TokenizeResponse\x12\r\n\x05\x63ount\x18\x01 \x01(\x05\x12\"\n\x06tokens\x18\x02 \x03(\x0b\x32\x12.nextword.v1.Token\">\n\x11\x44\x65tokenizeRequest\x12\x12\n\x05model\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x0b\n\x03ids\x18\x02 \x03(\x05\x42\x08\n\x06_model\"\"\n\x12\x44\x65tokenizeResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\"\x13\n\x11ListModelsRequest\"8\n\x12ListModelsResponse\x12\"\n\x06models\x18\x01 \x03(\x0b\x32\x12.nextword.v1.Model\"\x1d\n\x0fGetModelRequest\x12\n\n\x02id\x18\x01 \x01(\t\"C\n\x10GetModelResponse\x12!\n\x05model\x18\x01 \x01(\x0b\x32\x12.nextword.v1.Model\x12\x0c\n\x04\x63\x61rd\x18\x02 \x01(\t\"\x8b\x04\n\x05Model\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x12\n\nis_default\x18\x03 \x01(\x08\x12\x10\n\x08is_ready\x18\x04 \x01(\x08\x12\x0f\n\x07\x63reated\x18\x05 \x01(\x03\x12\x16\n\x0e\x63ontext_tokens\x18\x06 \x01(\x05\x12\x17\n\x0fvocabulary_size\x18\x07 \x01(\x05\x12\x16\n\x0enum_parameters\x18\x08 \x01(\x03\x12;\n\x12\x64\x65\x66\x61ult_parameters\x18\t \x01(\x0b\x32\x1f.nextword.v1.SamplingParameters\x12(\n\x06status\x18\n \x01(\x0e\x32\x18.nextword.v1.ModelStatus\x12\x10\n\x08versions\x18\x0b \x03(\t\x12,\n\x07refused\x18\x0c \x03(\x0b\x32\x1b.nextword.v1.RefusedVersion\x12\x17\n\x0fkv_cache_tokens\x18\r \x01(\x03\x12\x13\n\x0bmax_running\x18\x0e \x01(\x05\x12\x12\n\nmax_queued\x18\x0f \x01(\x05\x12\x1a\n\x12max_request_tokens\x18\x10 \x01(\x03\x12\x13\n\x06\x64\x65vice\x18\x11 \x01(\tH\x00\x88\x01\x01\x12\x12\n\x05\x64type\x18\x12 \x01(\tH\x01\x88\x01\x01\x12\x15\n\x08\x65xecutor\x18\x13 \x01(\tH\x02\x88\x01\x01\x42\t\n\x07_deviceB\x08\n\x06_dtypeB\x0b\n\t_executor\"1\n\x0eRefusedVersion\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t*~\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x46INISH_REASON_END_OF_TEXT\x10\x01\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x02\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x03*\x94\x01\n\x0bModelStatus\x12\x1c\n\x18MODEL_STATUS_UNSPECIFIED\x10\x00\x12\x16\n\x12MODEL_STATUS_READY\x10\x01\x12\x18\n\x14MODEL_STATUS_LOADING\x10\x02\x12\x1b\n\x17MODEL_STATUS_RESTARTING\x10\x03\x12\x18\n\x14MODEL_STATUS_STOPPED\x10\x04\x32\x85\x04\n\x15TextGenerationService\x12S\n\x0cGenerateText\x12 .nextword.v1.GenerateTextRequest\x1a!.nextword.v1.GenerateTextResponse\x12g\n\x12StreamGenerateText\x12&.nextword.v1.StreamGenerateTextRequest\x1a\'.nextword.v1.StreamGenerateTextResponse0\x01\x12G\n\x08Tokenize\x12\x1c.nextword.v1.TokenizeRequest\x1a\x1d.nextword.v1.TokenizeResponse\x12M\n\nDetokenize\x12\x1e.nextword.v1.DetokenizeRequest\x1a\x1f.nextword.v1.DetokenizeResponse\x12M\n\nListModels\x12\x1e.nextword.v1.ListModelsRequest\x1a\x1f.nextword.v1.ListModelsResponse\x12G\n\x08GetModel\x12\x1c.nextword.v1.GetModelRequest\x1a\x1d.nextword.v1.GetModelResponseBJ\n\x0bnextword.v1B\x13TextGenerationProtoP\x01Z\x16nextword/v1;nextwordv1\xaa\x02\x0bNextword.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!nextword/v1/text_generation.proto\x12\x0bnextword.v1\x1a\"nextword/v1/token_inspection.proto\"\xc0\x05\n\x12SamplingParameters\x12\x17\n\nmax_tokens\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x17\n\nmin_tokens\x18\x02 \x01(\x05H\x01\x88\x01\x01\x12\x18\n\x0btemperature\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12\x12\n\x05top_k\x18\x04 \x01(\x05H\x03\x88\x01\x01\x12\x12\n\x05top_p\x18\x05 \x01(\x01H\x04\x88\x01\x01\x12\x12\n\x05min_p\x18\x06 \x01(\x01H\x05\x88\x01\x01\x12\x1f\n\x12repetition_penalty\x18\x07 \x01(\x01H\x06\x88\x01\x01\x12\x1d\n\x10presence_penalty\x18\x08 \x01(\x01H\x07\x88\x01\x01\x12\x1e\n\x11\x66requency_penalty\x18\t \x01(\x01H\x08\x88\x01\x01\x12\x11\n\x04seed\x18\n \x01(\x04H\t\x88\x01\x01\x12\x0c\n\x04stop\x18\x0b \x03(\t\x12\x16\n\x0estop_token_ids\x18\x0c \x03(\x05\x12\x0e\n\x01n\x18\r \x01(\x05H\n\x88\x01\x01\x12\x42\n\nlogit_bias\x18\x0e \x03(\x0b\x32..nextword.v1.SamplingParameters.LogitBiasEntry\x12\x15\n\x08logprobs\x18\x0f \x01(\x05H\x0b\x88\x01\x01\x12\x11\n\x04\x65\x63ho\x18\x10 \x01(\x08H\x0c\x88\x01\x01\x12\x17\n\nignore_eos\x18\x11 \x01(\x08H\r\x88\x01\x01\x1a\x30\n\x0eLogitBiasEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\r\n\x0b_max_tokensB\r\n\x0b_min_tokensB\x0e\n\x0c_temperatureB\x08\n\x06_top_kB\x08\n\x06_top_pB\x08\n\x06_min_pB\x15\n\x13_repetition_penaltyB\x13\n\x11_presence_penaltyB\x14\n\x12_frequency_penaltyB\x07\n\x05_seedB\x04\n\x02_nB\x0b\n\t_logprobsB\x07\n\x05_echoB\r\n\x0b_ignore_eos\"\x17\n\x08TokenIds\x12\x0b\n\x03ids\x18\x01 \x03(\x05\"O\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\x05\x12\x19\n\x11\x63ompletion_tokens\x18\x02 \x01(\x05\x12\x14\n\x0ctotal_tokens\x18\x03 \x01(\x05\"q\n\x07Timings\x12\x15\n\rqueue_seconds\x18\x01 \x01(\x01\x12 \n\x13\x66irst_token_seconds\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x15\n\rtotal_seconds\x18\x03 \x01(\x01\x42\x16\n\x14_first_token_seconds\"\xe0\x02\n\x13GenerateTextRequest\x12\x12\n\x05model\x18\x01 \x01(\tH\x01\x88\x01\x01\x12\x10\n\x06prompt\x18\x02 \x01(\tH\x00\x12+\n\nprompt_ids\x18\x03 \x01(\x0b\x32\x15.nextword.v1.TokenIdsH\x00\x12\x33\n\nparameters\x18\x04 \x01(\x0b\x32\x1f.nextword.v1.SamplingParameters\x12\x1c\n\x0ftimeout_seconds\x18\x05 \x01(\x01H\x02\x88\x01\x01\x12!\n\x14parse_special_tokens\x18\x06 \x01(\x08H\x03\x88\x01\x01\x12\x34\n\x07inspect\x18\x07 \x01(\x0b\x32\x1e.nextword.v1.InspectionRequestH\x04\x88\x01\x01\x42\x07\n\x05inputB\x08\n\x06_modelB\x12\n\x10_timeout_secondsB\x17\n\x15_parse_special_tokensB\n\n\x08_inspect\"\x89\x02\n\x14GenerateTextResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12$\n\x07\x63hoices\x18\x04 \x03(\x0b\x32\x13.nextword.v1.Choice\x12!\n\x05usage\x18\x05 \x01(\x0b\x32\x12.nextword.v1.Usage\x12\x33\n\nparameters\x18\x06 \x01(\x0b\x32\x1f.nextword.v1.SamplingParameters\x12%\n\x07timings\x18\x07 \x01(\x0b\x32\x14.nextword.v1.Timings\x12\x1a\n\x12system_fingerprint\x18\x08 \x01(\t\"\xca\x01\n\x06\x43hoice\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x11\n\ttoken_ids\x18\x03 \x03(\x05\x12\x30\n\rfinish_reason\x18\x04 \x01(\x0e\x32\x19.nextword.v1.FinishReason\x12+\n\x08logprobs\x18\x05 \x03(\x0b\x32\x19.nextword.v1.TokenLogprob\x12\x31\n\x0binspections\x18\x06 \x03(\x0b\x32\x1c.nextword.v1.TokenInspection\"\x9b\x01\n\x0cTokenLogprob\x12\n\n\x02id\x18\x01 \x01(\x05\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\r\n\x05\x62ytes\x18\x03 \x01(\x0c\x12\x14\n\x07logprob\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x11\n\x04rank\x18\x05 \x01(\x05H\x01\x88\x01\x01\x12$\n\x03top\x18\x06 \x03(\x0b\x32\x17.nextword.v1.RivalTokenB\n\n\x08_logprobB\x07\n\x05_rank\"F\n\nRivalToken\x12\n\n\x02id\x18\x01 \x01(\x05\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\r\n\x05\x62ytes\x18\x03 \x01(\x0c\x12\x0f\n\x07logprob\x18\x04 \x01(\x01\"\xe6\x02\n\x19StreamGenerateTextRequest\x12\x12\n\x05model\x18\x01 \x01(\tH\x01\x88\x01\x01\x12\x10\n\x06prompt\x18\x02 \x01(\tH\x00\x12+\n\nprompt_ids\x18\x03 \x01(\x0b\x32\x15.nextword.v1.TokenIdsH\x00\x12\x33\n\nparameters\x18\x04 \x01(\x0b\x32\x1f.nextword.v1.SamplingParameters\x12\x1c\n\x0ftimeout_seconds\x18\x05 \x01(\x01H\x02\x88\x01\x01\x12!\n\x14parse_special_tokens\x18\x06 \x01(\x08H\x03\x88\x01\x01\x12\x34\n\x07inspect\x18\x07 \x01(\x0b\x32\x1e.nextword.v1.InspectionRequestH\x04\x88\x01\x01\x42\x07\n\x05inputB\x08\n\x06_modelB\x12\n\x10_timeout_secondsB\x17\n\x15_parse_special_tokensB\n\n\x08_inspect\"\xaf\x02\n\x1aStreamGenerateTextResponse\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x11\n\ttoken_ids\x18\x03 \x03(\x05\x12\x30\n\rfinish_reason\x18\x04 \x01(\x0e\x32\x19.nextword.v1.FinishReason\x12\x30\n\x07summary\x18\x05 \x01(\x0b\x32\x1a.nextword.v1.StreamSummaryH\x00\x88\x01\x01\x12+\n\x08logprobs\x18\x06 \x03(\x0b\x32\x19.nextword.v1.TokenLogprob\x12\x11\n\tis_prompt\x18\x07 \x01(\x08\x12\x31\n\x0binspections\x18\x08 \x03(\x0b\x32\x1c.nextword.v1.TokenInspectionB\n\n\x08_summary\"\xdc\x01\n\rStreamSummary\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12!\n\x05usage\x18\x04 \x01(\x0b\x32\x12.nextword.v1.Usage\x12\x33\n\nparameters\x18\x05 \x01(\x0b\x32\x1f.nextword.v1.SamplingParameters\x12%\n\x07timings\x18\x06 \x01(\x0b\x32\x14.nextword.v1.Timings\x12\x1a\n\x12system_fingerprint\x18\x07 \x01(\t\"=\n\x0fTokenizeRequest\x12\x12\n\x05model\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x0c\n\x04text\x18\x02 \x01(\tB\x08\n\x06_model\"=\n\x05Token\x12\n\n\x02id\x18\x01 \x01(\x05\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\r\n\x05start\x18\x03 \x01(\x05\x12\x0b\n\x03\x65nd\x18\x04 \x01(\x05\"E\n\x10TokenizeResponse\x12\r\n\x05\x63ount\x18\x01 \x01(\x05\x12\"\n\x06tokens\x18\x02 \x03(\x0b\x32\x12.nextword.v1.Token\">\n\x11\x44\x65tokenizeRequest\x12\x12\n\x05model\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x0b\n\x03ids\x18\x02 \x03(\x05\x42\x08\n\x06_model\"\"\n\x12\x44\x65tokenizeResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\"\x13\n\x11ListModelsRequest\"8\n\x12ListModelsResponse\x12\"\n\x06models\x18\x01 \x03(\x0b\x32\x12.nextword.v1.Model\"\x1d\n\x0fGetModelRequest\x12\n\n\x02id\x18\x01 \x01(\t\"C\n\x10GetModelResponse\x12!\n\x05model\x18\x01 \x01(\x0b\x32\x12.nextword.v1.Model\x12\x0c\n\x04\x63\x61rd\x18\x02 \x01(\t\"\xb1\x04\n\x05Model\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x12\n\nis_default\x18\x03 \x01(\x08\x12\x10\n\x08is_ready\x18\x04 \x01(\x08\x12\x0f\n\x07\x63reated\x18\x05 \x01(\x03\x12\x16\n\x0e\x63ontext_tokens\x18\x06 \x01(\x05\x12\x17\n\x0fvocabulary_size\x18\x07 \x01(\x05\x12\x16\n\x0enum_parameters\x18\x08 \x01(\x03\x12;\n\x12\x64\x65\x66\x61ult_parameters\x18\t \x01(\x0b\x32\x1f.nextword.v1.SamplingParameters\x12(\n\x06status\x18\n \x01(\x0e\x32\x18.nextword.v1.ModelStatus\x12\x10\n\x08versions\x18\x0b \x03(\t\x12,\n\x07refused\x18\x0c \x03(\x0b\x32\x1b.nextword.v1.RefusedVersion\x12\x17\n\x0fkv_cache_tokens\x18\r \x01(\x03\x12\x13\n\x0bmax_running\x18\x0e \x01(\x05\x12\x12\n\nmax_queued\x18\x0f \x01(\x05\x12\x1a\n\x12max_request_tokens\x18\x10 \x01(\x03\x12\x13\n\x06\x64\x65vice\x18\x11 \x01(\tH\x00\x88\x01\x01\x12\x12\n\x05\x64type\x18\x12 \x01(\tH\x01\x88\x01\x01\x12\x15\n\x08\x65xecutor\x18\x13 \x01(\tH\x02\x88\x01\x01\x12$\n\x04kind\x18\x14 \x01(\x0e\x32\x16.nextword.v1.ModelKindB\t\n\x07_deviceB\x08\n\x06_dtypeB\x0b\n\t_executor\"1\n\x0eRefusedVersion\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t*~\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x46INISH_REASON_END_OF_TEXT\x10\x01\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x02\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x03*Y\n\tModelKind\x12\x1a\n\x16MODEL_KIND_UNSPECIFIED\x10\x00\x12\x1a\n\x16MODEL_KIND_TRANSFORMER\x10\x01\x12\x14\n\x10MODEL_KIND_NGRAM\x10\x02*\x94\x01\n\x0bModelStatus\x12\x1c\n\x18MODEL_STATUS_UNSPECIFIED\x10\x00\x12\x16\n\x12MODEL_STATUS_READY\x10\x01\x12\x18\n\x14MODEL_STATUS_LOADING\x10\x02\x12\x1b\n\x17MODEL_STATUS_RESTARTING\x10\x03\x12\x18\n\x14MODEL_STATUS_STOPPED\x10\x04\x32\x85\x04\n\x15TextGenerationService\x12S\n\x0cGenerateText\x12 .nextword.v1.GenerateTextRequest\x1a!.nextword.v1.GenerateTextResponse\x12g\n\x12StreamGenerateText\x12&.nextword.v1.StreamGenerateTextRequest\x1a\'.nextword.v1.StreamGenerateTextResponse0\x01\x12G\n\x08Tokenize\x12\x1c.nextword.v1.TokenizeRequest\x1a\x1d.nextword.v1.TokenizeResponse\x12M\n\nDetokenize\x12\x1e.nextword.v1.DetokenizeRequest\x1a\x1f.nextword.v1.DetokenizeResponse\x12M\n\nListModels\x12\x1e.nextword.v1.ListModelsRequest\x1a\x1f.nextword.v1.ListModelsResponse\x12G\n\x08GetModel\x12\x1c.nextword.v1.GetModelRequest\x1a\x1d.nextword.v1.GetModelResponseBJ\n\x0bnextword.v1B\x13TextGenerationProtoP\x01Z\x16nextword/v1;nextwordv1\xaa\x02\x0bNextword.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,58 +35,60 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\013nextword.v1B\023TextGenerationProtoP\001Z\026nextword/v1;nextwordv1\252\002\013Nextword.V1'
   _globals['_SAMPLINGPARAMETERS_LOGITBIASENTRY']._loaded_options = None
   _globals['_SAMPLINGPARAMETERS_LOGITBIASENTRY']._serialized_options = b'8\001'
-  _globals['_FINISHREASON']._serialized_start=3745
-  _globals['_FINISHREASON']._serialized_end=3871
-  _globals['_MODELSTATUS']._serialized_start=3874
-  _globals['_MODELSTATUS']._serialized_end=4022
-  _globals['_SAMPLINGPARAMETERS']._serialized_start=51
-  _globals['_SAMPLINGPARAMETERS']._serialized_end=755
-  _globals['_SAMPLINGPARAMETERS_LOGITBIASENTRY']._serialized_start=513
-  _globals['_SAMPLINGPARAMETERS_LOGITBIASENTRY']._serialized_end=561
-  _globals['_TOKENIDS']._serialized_start=757
-  _globals['_TOKENIDS']._serialized_end=780
-  _globals['_USAGE']._serialized_start=782
-  _globals['_USAGE']._serialized_end=861
-  _globals['_TIMINGS']._serialized_start=863
-  _globals['_TIMINGS']._serialized_end=976
-  _globals['_GENERATETEXTREQUEST']._serialized_start=979
-  _globals['_GENERATETEXTREQUEST']._serialized_end=1265
-  _globals['_GENERATETEXTRESPONSE']._serialized_start=1268
-  _globals['_GENERATETEXTRESPONSE']._serialized_end=1533
-  _globals['_CHOICE']._serialized_start=1536
-  _globals['_CHOICE']._serialized_end=1687
-  _globals['_TOKENLOGPROB']._serialized_start=1690
-  _globals['_TOKENLOGPROB']._serialized_end=1845
-  _globals['_RIVALTOKEN']._serialized_start=1847
-  _globals['_RIVALTOKEN']._serialized_end=1917
-  _globals['_STREAMGENERATETEXTREQUEST']._serialized_start=1920
-  _globals['_STREAMGENERATETEXTREQUEST']._serialized_end=2212
-  _globals['_STREAMGENERATETEXTRESPONSE']._serialized_start=2215
-  _globals['_STREAMGENERATETEXTRESPONSE']._serialized_end=2467
-  _globals['_STREAMSUMMARY']._serialized_start=2470
-  _globals['_STREAMSUMMARY']._serialized_end=2690
-  _globals['_TOKENIZEREQUEST']._serialized_start=2692
-  _globals['_TOKENIZEREQUEST']._serialized_end=2753
-  _globals['_TOKEN']._serialized_start=2755
-  _globals['_TOKEN']._serialized_end=2816
-  _globals['_TOKENIZERESPONSE']._serialized_start=2818
-  _globals['_TOKENIZERESPONSE']._serialized_end=2887
-  _globals['_DETOKENIZEREQUEST']._serialized_start=2889
-  _globals['_DETOKENIZEREQUEST']._serialized_end=2951
-  _globals['_DETOKENIZERESPONSE']._serialized_start=2953
-  _globals['_DETOKENIZERESPONSE']._serialized_end=2987
-  _globals['_LISTMODELSREQUEST']._serialized_start=2989
-  _globals['_LISTMODELSREQUEST']._serialized_end=3008
-  _globals['_LISTMODELSRESPONSE']._serialized_start=3010
-  _globals['_LISTMODELSRESPONSE']._serialized_end=3066
-  _globals['_GETMODELREQUEST']._serialized_start=3068
-  _globals['_GETMODELREQUEST']._serialized_end=3097
-  _globals['_GETMODELRESPONSE']._serialized_start=3099
-  _globals['_GETMODELRESPONSE']._serialized_end=3166
-  _globals['_MODEL']._serialized_start=3169
-  _globals['_MODEL']._serialized_end=3692
-  _globals['_REFUSEDVERSION']._serialized_start=3694
-  _globals['_REFUSEDVERSION']._serialized_end=3743
-  _globals['_TEXTGENERATIONSERVICE']._serialized_start=4025
-  _globals['_TEXTGENERATIONSERVICE']._serialized_end=4542
+  _globals['_FINISHREASON']._serialized_start=4053
+  _globals['_FINISHREASON']._serialized_end=4179
+  _globals['_MODELKIND']._serialized_start=4181
+  _globals['_MODELKIND']._serialized_end=4270
+  _globals['_MODELSTATUS']._serialized_start=4273
+  _globals['_MODELSTATUS']._serialized_end=4421
+  _globals['_SAMPLINGPARAMETERS']._serialized_start=87
+  _globals['_SAMPLINGPARAMETERS']._serialized_end=791
+  _globals['_SAMPLINGPARAMETERS_LOGITBIASENTRY']._serialized_start=549
+  _globals['_SAMPLINGPARAMETERS_LOGITBIASENTRY']._serialized_end=597
+  _globals['_TOKENIDS']._serialized_start=793
+  _globals['_TOKENIDS']._serialized_end=816
+  _globals['_USAGE']._serialized_start=818
+  _globals['_USAGE']._serialized_end=897
+  _globals['_TIMINGS']._serialized_start=899
+  _globals['_TIMINGS']._serialized_end=1012
+  _globals['_GENERATETEXTREQUEST']._serialized_start=1015
+  _globals['_GENERATETEXTREQUEST']._serialized_end=1367
+  _globals['_GENERATETEXTRESPONSE']._serialized_start=1370
+  _globals['_GENERATETEXTRESPONSE']._serialized_end=1635
+  _globals['_CHOICE']._serialized_start=1638
+  _globals['_CHOICE']._serialized_end=1840
+  _globals['_TOKENLOGPROB']._serialized_start=1843
+  _globals['_TOKENLOGPROB']._serialized_end=1998
+  _globals['_RIVALTOKEN']._serialized_start=2000
+  _globals['_RIVALTOKEN']._serialized_end=2070
+  _globals['_STREAMGENERATETEXTREQUEST']._serialized_start=2073
+  _globals['_STREAMGENERATETEXTREQUEST']._serialized_end=2431
+  _globals['_STREAMGENERATETEXTRESPONSE']._serialized_start=2434
+  _globals['_STREAMGENERATETEXTRESPONSE']._serialized_end=2737
+  _globals['_STREAMSUMMARY']._serialized_start=2740
+  _globals['_STREAMSUMMARY']._serialized_end=2960
+  _globals['_TOKENIZEREQUEST']._serialized_start=2962
+  _globals['_TOKENIZEREQUEST']._serialized_end=3023
+  _globals['_TOKEN']._serialized_start=3025
+  _globals['_TOKEN']._serialized_end=3086
+  _globals['_TOKENIZERESPONSE']._serialized_start=3088
+  _globals['_TOKENIZERESPONSE']._serialized_end=3157
+  _globals['_DETOKENIZEREQUEST']._serialized_start=3159
+  _globals['_DETOKENIZEREQUEST']._serialized_end=3221
+  _globals['_DETOKENIZERESPONSE']._serialized_start=3223
+  _globals['_DETOKENIZERESPONSE']._serialized_end=3257
+  _globals['_LISTMODELSREQUEST']._serialized_start=3259
+  _globals['_LISTMODELSREQUEST']._serialized_end=3278
+  _globals['_LISTMODELSRESPONSE']._serialized_start=3280
+  _globals['_LISTMODELSRESPONSE']._serialized_end=3336
+  _globals['_GETMODELREQUEST']._serialized_start=3338
+  _globals['_GETMODELREQUEST']._serialized_end=3367
+  _globals['_GETMODELRESPONSE']._serialized_start=3369
+  _globals['_GETMODELRESPONSE']._serialized_end=3436
+  _globals['_MODEL']._serialized_start=3439
+  _globals['_MODEL']._serialized_end=4000
+  _globals['_REFUSEDVERSION']._serialized_start=4002
+  _globals['_REFUSEDVERSION']._serialized_end=4051
+  _globals['_TEXTGENERATIONSERVICE']._serialized_start=4424
+  _globals['_TEXTGENERATIONSERVICE']._serialized_end=4941
 # @@protoc_insertion_point(module_scope)

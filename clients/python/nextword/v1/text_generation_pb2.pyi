@@ -18,6 +18,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from nextword.v1 import token_inspection_pb2 as _token_inspection_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -56,6 +57,30 @@ FINISH_REASON_STOP: FinishReason.ValueType  # 2
 FINISH_REASON_LENGTH: FinishReason.ValueType  # 3
 """max_tokens were made."""
 Global___FinishReason: _TypeAlias = FinishReason  # noqa: Y015
+
+class _ModelKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ModelKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ModelKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MODEL_KIND_UNSPECIFIED: _ModelKind.ValueType  # 0
+    """Not known."""
+    MODEL_KIND_TRANSFORMER: _ModelKind.ValueType  # 1
+    """A network of attention layers."""
+    MODEL_KIND_NGRAM: _ModelKind.ValueType  # 2
+    """Counts of n-grams, named NAME:ngram beside the transformer that was trained on the same text."""
+
+class ModelKind(_ModelKind, metaclass=_ModelKindEnumTypeWrapper):
+    """Kinds of models."""
+
+MODEL_KIND_UNSPECIFIED: ModelKind.ValueType  # 0
+"""Not known."""
+MODEL_KIND_TRANSFORMER: ModelKind.ValueType  # 1
+"""A network of attention layers."""
+MODEL_KIND_NGRAM: ModelKind.ValueType  # 2
+"""Counts of n-grams, named NAME:ngram beside the transformer that was trained on the same text."""
+Global___ModelKind: _TypeAlias = ModelKind  # noqa: Y015
 
 class _ModelStatus:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -387,6 +412,7 @@ class GenerateTextRequest(_message.Message):
     PARAMETERS_FIELD_NUMBER: _builtins.int
     TIMEOUT_SECONDS_FIELD_NUMBER: _builtins.int
     PARSE_SPECIAL_TOKENS_FIELD_NUMBER: _builtins.int
+    INSPECT_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """NAME or NAME@VERSION of a served model. Default: the server's default model."""
     prompt: _builtins.str
@@ -405,6 +431,12 @@ class GenerateTextRequest(_message.Message):
     def parameters(self) -> Global___SamplingParameters:
         """How tokens are chosen."""
 
+    @_builtins.property
+    def inspect(self) -> _token_inspection_pb2.InspectionRequest:
+        """Tells how each token was chosen, and how much of it. A server that runs with --glass-box off
+        refuses it. Default: absent, which tells nothing.
+        """
+
     def __init__(
         self,
         *,
@@ -414,11 +446,14 @@ class GenerateTextRequest(_message.Message):
         parameters: Global___SamplingParameters | None = ...,
         timeout_seconds: _builtins.float | None = ...,
         parse_special_tokens: _builtins.bool | None = ...,
+        inspect: _token_inspection_pb2.InspectionRequest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_model", b"_model", "_parse_special_tokens", b"_parse_special_tokens", "_timeout_seconds", b"_timeout_seconds", "input", b"input", "model", b"model", "parameters", b"parameters", "parse_special_tokens", b"parse_special_tokens", "prompt", b"prompt", "prompt_ids", b"prompt_ids", "timeout_seconds", b"timeout_seconds"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_inspect", b"_inspect", "_model", b"_model", "_parse_special_tokens", b"_parse_special_tokens", "_timeout_seconds", b"_timeout_seconds", "input", b"input", "inspect", b"inspect", "model", b"model", "parameters", b"parameters", "parse_special_tokens", b"parse_special_tokens", "prompt", b"prompt", "prompt_ids", b"prompt_ids", "timeout_seconds", b"timeout_seconds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_model", b"_model", "_parse_special_tokens", b"_parse_special_tokens", "_timeout_seconds", b"_timeout_seconds", "input", b"input", "model", b"model", "parameters", b"parameters", "parse_special_tokens", b"parse_special_tokens", "prompt", b"prompt", "prompt_ids", b"prompt_ids", "timeout_seconds", b"timeout_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_inspect", b"_inspect", "_model", b"_model", "_parse_special_tokens", b"_parse_special_tokens", "_timeout_seconds", b"_timeout_seconds", "input", b"input", "inspect", b"inspect", "model", b"model", "parameters", b"parameters", "parse_special_tokens", b"parse_special_tokens", "prompt", b"prompt", "prompt_ids", b"prompt_ids", "timeout_seconds", b"timeout_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__inspect: _TypeAlias = _typing.Literal["inspect"]  # noqa: Y015
+    _WhichOneofArgType__inspect: _TypeAlias = _typing.Literal["_inspect", b"_inspect"]  # noqa: Y015
     _WhichOneofReturnType__model: _TypeAlias = _typing.Literal["model"]  # noqa: Y015
     _WhichOneofArgType__model: _TypeAlias = _typing.Literal["_model", b"_model"]  # noqa: Y015
     _WhichOneofReturnType__parse_special_tokens: _TypeAlias = _typing.Literal["parse_special_tokens"]  # noqa: Y015
@@ -427,6 +462,8 @@ class GenerateTextRequest(_message.Message):
     _WhichOneofArgType__timeout_seconds: _TypeAlias = _typing.Literal["_timeout_seconds", b"_timeout_seconds"]  # noqa: Y015
     _WhichOneofReturnType_input: _TypeAlias = _typing.Literal["prompt", "prompt_ids"]  # noqa: Y015
     _WhichOneofArgType_input: _TypeAlias = _typing.Literal["input", b"input"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__inspect) -> _WhichOneofReturnType__inspect | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__model) -> _WhichOneofReturnType__model | None: ...
     @_typing.overload
@@ -509,6 +546,7 @@ class Choice(_message.Message):
     TOKEN_IDS_FIELD_NUMBER: _builtins.int
     FINISH_REASON_FIELD_NUMBER: _builtins.int
     LOGPROBS_FIELD_NUMBER: _builtins.int
+    INSPECTIONS_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     """Its number, from 0 to n - 1."""
     text: _builtins.str
@@ -525,6 +563,12 @@ class Choice(_message.Message):
     def logprobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___TokenLogprob]:
         """One for each of token_ids when the request set logprobs, else empty."""
 
+    @_builtins.property
+    def inspections(self) -> _containers.RepeatedCompositeFieldContainer[_token_inspection_pb2.TokenInspection]:
+        """How each token was chosen when the request set inspect, else empty: one for each of token_ids
+        that is not of an echoed prompt, and one for the token that ended the text where one did.
+        """
+
     def __init__(
         self,
         *,
@@ -533,10 +577,11 @@ class Choice(_message.Message):
         token_ids: _abc.Iterable[_builtins.int] | None = ...,
         finish_reason: Global___FinishReason.ValueType = ...,
         logprobs: _abc.Iterable[Global___TokenLogprob] | None = ...,
+        inspections: _abc.Iterable[_token_inspection_pb2.TokenInspection] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["finish_reason", b"finish_reason", "index", b"index", "logprobs", b"logprobs", "text", b"text", "token_ids", b"token_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["finish_reason", b"finish_reason", "index", b"index", "inspections", b"inspections", "logprobs", b"logprobs", "text", b"text", "token_ids", b"token_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -643,6 +688,7 @@ class StreamGenerateTextRequest(_message.Message):
     PARAMETERS_FIELD_NUMBER: _builtins.int
     TIMEOUT_SECONDS_FIELD_NUMBER: _builtins.int
     PARSE_SPECIAL_TOKENS_FIELD_NUMBER: _builtins.int
+    INSPECT_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """NAME or NAME@VERSION of a served model. Default: the server's default model."""
     prompt: _builtins.str
@@ -661,6 +707,12 @@ class StreamGenerateTextRequest(_message.Message):
     def parameters(self) -> Global___SamplingParameters:
         """How tokens are chosen."""
 
+    @_builtins.property
+    def inspect(self) -> _token_inspection_pb2.InspectionRequest:
+        """Tells how each token was chosen, and how much of it. A server that runs with --glass-box off
+        refuses it. Default: absent, which tells nothing.
+        """
+
     def __init__(
         self,
         *,
@@ -670,11 +722,14 @@ class StreamGenerateTextRequest(_message.Message):
         parameters: Global___SamplingParameters | None = ...,
         timeout_seconds: _builtins.float | None = ...,
         parse_special_tokens: _builtins.bool | None = ...,
+        inspect: _token_inspection_pb2.InspectionRequest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_model", b"_model", "_parse_special_tokens", b"_parse_special_tokens", "_timeout_seconds", b"_timeout_seconds", "input", b"input", "model", b"model", "parameters", b"parameters", "parse_special_tokens", b"parse_special_tokens", "prompt", b"prompt", "prompt_ids", b"prompt_ids", "timeout_seconds", b"timeout_seconds"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_inspect", b"_inspect", "_model", b"_model", "_parse_special_tokens", b"_parse_special_tokens", "_timeout_seconds", b"_timeout_seconds", "input", b"input", "inspect", b"inspect", "model", b"model", "parameters", b"parameters", "parse_special_tokens", b"parse_special_tokens", "prompt", b"prompt", "prompt_ids", b"prompt_ids", "timeout_seconds", b"timeout_seconds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_model", b"_model", "_parse_special_tokens", b"_parse_special_tokens", "_timeout_seconds", b"_timeout_seconds", "input", b"input", "model", b"model", "parameters", b"parameters", "parse_special_tokens", b"parse_special_tokens", "prompt", b"prompt", "prompt_ids", b"prompt_ids", "timeout_seconds", b"timeout_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_inspect", b"_inspect", "_model", b"_model", "_parse_special_tokens", b"_parse_special_tokens", "_timeout_seconds", b"_timeout_seconds", "input", b"input", "inspect", b"inspect", "model", b"model", "parameters", b"parameters", "parse_special_tokens", b"parse_special_tokens", "prompt", b"prompt", "prompt_ids", b"prompt_ids", "timeout_seconds", b"timeout_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__inspect: _TypeAlias = _typing.Literal["inspect"]  # noqa: Y015
+    _WhichOneofArgType__inspect: _TypeAlias = _typing.Literal["_inspect", b"_inspect"]  # noqa: Y015
     _WhichOneofReturnType__model: _TypeAlias = _typing.Literal["model"]  # noqa: Y015
     _WhichOneofArgType__model: _TypeAlias = _typing.Literal["_model", b"_model"]  # noqa: Y015
     _WhichOneofReturnType__parse_special_tokens: _TypeAlias = _typing.Literal["parse_special_tokens"]  # noqa: Y015
@@ -683,6 +738,8 @@ class StreamGenerateTextRequest(_message.Message):
     _WhichOneofArgType__timeout_seconds: _TypeAlias = _typing.Literal["_timeout_seconds", b"_timeout_seconds"]  # noqa: Y015
     _WhichOneofReturnType_input: _TypeAlias = _typing.Literal["prompt", "prompt_ids"]  # noqa: Y015
     _WhichOneofArgType_input: _TypeAlias = _typing.Literal["input", b"input"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__inspect) -> _WhichOneofReturnType__inspect | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__model) -> _WhichOneofReturnType__model | None: ...
     @_typing.overload
@@ -707,6 +764,7 @@ class StreamGenerateTextResponse(_message.Message):
     SUMMARY_FIELD_NUMBER: _builtins.int
     LOGPROBS_FIELD_NUMBER: _builtins.int
     IS_PROMPT_FIELD_NUMBER: _builtins.int
+    INSPECTIONS_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     """Which continuation this piece belongs to, from 0 to n - 1."""
     text: _builtins.str
@@ -729,6 +787,12 @@ class StreamGenerateTextResponse(_message.Message):
     def logprobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___TokenLogprob]:
         """One for each of token_ids when the request set logprobs, else empty."""
 
+    @_builtins.property
+    def inspections(self) -> _containers.RepeatedCompositeFieldContainer[_token_inspection_pb2.TokenInspection]:
+        """How each of token_ids was chosen when the request set inspect, else empty; on the last message
+        of a continuation also how the token was chosen that ended the text, where one did.
+        """
+
     def __init__(
         self,
         *,
@@ -739,10 +803,11 @@ class StreamGenerateTextResponse(_message.Message):
         summary: Global___StreamSummary | None = ...,
         logprobs: _abc.Iterable[Global___TokenLogprob] | None = ...,
         is_prompt: _builtins.bool = ...,
+        inspections: _abc.Iterable[_token_inspection_pb2.TokenInspection] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_summary", b"_summary", "summary", b"summary"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_summary", b"_summary", "finish_reason", b"finish_reason", "index", b"index", "is_prompt", b"is_prompt", "logprobs", b"logprobs", "summary", b"summary", "text", b"text", "token_ids", b"token_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_summary", b"_summary", "finish_reason", b"finish_reason", "index", b"index", "inspections", b"inspections", "is_prompt", b"is_prompt", "logprobs", b"logprobs", "summary", b"summary", "text", b"text", "token_ids", b"token_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__summary: _TypeAlias = _typing.Literal["summary"]  # noqa: Y015
     _WhichOneofArgType__summary: _TypeAlias = _typing.Literal["_summary", b"_summary"]  # noqa: Y015
@@ -1060,6 +1125,7 @@ class Model(_message.Message):
     DEVICE_FIELD_NUMBER: _builtins.int
     DTYPE_FIELD_NUMBER: _builtins.int
     EXECUTOR_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Its name, as requests give it."""
     version: _builtins.str
@@ -1075,7 +1141,7 @@ class Model(_message.Message):
     vocabulary_size: _builtins.int
     """Number of token ids."""
     num_parameters: _builtins.int
-    """Number of trained values."""
+    """Number of trained values; of n-grams for an n-gram model."""
     status: Global___ModelStatus.ValueType
     """What it is doing."""
     kv_cache_tokens: _builtins.int
@@ -1092,6 +1158,8 @@ class Model(_message.Message):
     """Number type of its weights, as in "float32"; absent until it was loaded."""
     executor: _builtins.str
     """Kind of program that computes it, as in "eager"; absent until it was loaded."""
+    kind: Global___ModelKind.ValueType
+    """What kind of model it is."""
     @_builtins.property
     def default_parameters(self) -> Global___SamplingParameters:
         """What an empty request gets; seed is absent because each request draws its own."""
@@ -1126,10 +1194,11 @@ class Model(_message.Message):
         device: _builtins.str | None = ...,
         dtype: _builtins.str | None = ...,
         executor: _builtins.str | None = ...,
+        kind: Global___ModelKind.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_device", b"_device", "_dtype", b"_dtype", "_executor", b"_executor", "default_parameters", b"default_parameters", "device", b"device", "dtype", b"dtype", "executor", b"executor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_device", b"_device", "_dtype", b"_dtype", "_executor", b"_executor", "context_tokens", b"context_tokens", "created", b"created", "default_parameters", b"default_parameters", "device", b"device", "dtype", b"dtype", "executor", b"executor", "id", b"id", "is_default", b"is_default", "is_ready", b"is_ready", "kv_cache_tokens", b"kv_cache_tokens", "max_queued", b"max_queued", "max_request_tokens", b"max_request_tokens", "max_running", b"max_running", "num_parameters", b"num_parameters", "refused", b"refused", "status", b"status", "version", b"version", "versions", b"versions", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_device", b"_device", "_dtype", b"_dtype", "_executor", b"_executor", "context_tokens", b"context_tokens", "created", b"created", "default_parameters", b"default_parameters", "device", b"device", "dtype", b"dtype", "executor", b"executor", "id", b"id", "is_default", b"is_default", "is_ready", b"is_ready", "kind", b"kind", "kv_cache_tokens", b"kv_cache_tokens", "max_queued", b"max_queued", "max_request_tokens", b"max_request_tokens", "max_running", b"max_running", "num_parameters", b"num_parameters", "refused", b"refused", "status", b"status", "version", b"version", "versions", b"versions", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__device: _TypeAlias = _typing.Literal["device"]  # noqa: Y015
     _WhichOneofArgType__device: _TypeAlias = _typing.Literal["_device", b"_device"]  # noqa: Y015
