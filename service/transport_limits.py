@@ -23,6 +23,8 @@ class TransportLimits:
         idle_timeout_seconds: Longest silence between two requests of one connection.
         stall_timeout_seconds: A client that takes nothing for so long is let go; one that reads
             slowly but steadily is kept.
+        min_answer_bytes_per_second: A whole answer is read at this rate at least, the stall time
+            beside; nobody keeps its memory for longer.
         ping_seconds: A silent stream of events gets a comment so often.
         max_head_bytes: Request line and headers together.
         max_num_headers: Headers of one request.
@@ -38,9 +40,14 @@ class TransportLimits:
     receive_timeout_seconds: float = 10.0
     idle_timeout_seconds: float = 75.0
     stall_timeout_seconds: float = 30.0
+    min_answer_bytes_per_second: int = 100 * 1024
     ping_seconds: float = 15.0
     max_head_bytes: int = 32 * 1024
     max_num_headers: int = 128
     max_url_bytes: int = 8 * 1024
     max_connection_age_seconds: float = 0.0
     max_connection_age_grace_seconds: float = 0.0
+
+    def reading_seconds(self, num_bytes: int) -> float:
+        """Longest that a client may take for a whole answer of so many bytes."""
+        return self.stall_timeout_seconds + num_bytes / self.min_answer_bytes_per_second

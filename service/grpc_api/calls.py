@@ -95,13 +95,17 @@ class Calls:
         """
 
         async def handle(message: RequestT | _Unreadable, context: Context) -> None:
+            # Until the call is over, which may be long after its record: of an answer that was
+            # given up the library keeps every byte.
+            unread = contextlib.ExitStack()
+            _when_over(context, unread.close)
+
             async def answered(message: RequestT, head: Head, record: RequestRecord) -> None:
                 answer = await behaviour(message, context, record)
                 data = answer if isinstance(answer, bytes) else _serialize(answer)
-                with ANSWER_MEMORY.held(len(data)):
-                    await write_whole(
-                        context, head, data, stall_seconds=self._limits.stall_timeout_seconds
-                    )
+                unread.enter_context(ANSWER_MEMORY.held(len(data)))
+                seconds = self._limits.reading_seconds(len(data))
+                await write_whole(context, head, data, seconds=seconds)
 
             await self._guard(name, answered, message, context)
 
@@ -201,11 +205,9 @@ class Calls:
         # client's window has let it through.
         self._num_open += 1
         self._all_delivered.clear()
-        # The stubs want an instance of a class that is not there.
-        context.add_done_callback(self._note_done)  # pyright: ignore[reportArgumentType]
+        _when_over(context, self._note_over)
 
-    def _note_done(self, context: Context) -> None:
-        del context
+    def _note_over(self) -> None:
         self._num_open -= 1
         if self._num_open == 0:
             self._all_delivered.set()
@@ -219,6 +221,12 @@ class Calls:
             "OK" if error is None else error.kind.grpc_status,
             "" if error is None or exchange.outcome == OK else error.kind.code,
         ).observe(time.perf_counter() - began)
+
+
+def _when_over(context: Context, act: Callable[[], None]) -> None:
+    """Have something done once the client has all of a call, or is gone."""
+    # The stubs want an instance of a class that is not there.
+    context.add_done_callback(lambda _: act())  # pyright: ignore
 
 
 async def _run(delivery: Awaitable[None], context: Context) -> None:

@@ -16,9 +16,6 @@ __all__ = ["Head", "PacedContext", "client_left", "write_whole"]
 
 _REQUEST_ID = "x-request-id"
 
-# The library does not say how much of a message is through; at this rate it is all in time.
-MIN_BYTES_PER_SECOND = 100 * 1024
-
 
 class Head:
     """The initial metadata of one call, sent once, with what comes first.
@@ -117,19 +114,18 @@ class PacedContext:
             await asyncio.sleep(since + self._stall_seconds - now)
 
 
-async def write_whole(context: Context, head: Head, data: bytes, *, stall_seconds: float) -> None:
+async def write_whole(context: Context, head: Head, data: bytes, *, seconds: float) -> None:
     """Send the one message of a call.
 
     Args:
         context: The library's.
         head: Goes out before it.
         data: The message.
-        stall_seconds: How long it may take beside the time that a slow, steady reader needs.
+        seconds: How long it may take: the library does not say how much of it is through.
 
     Raises:
         RequestError: READER_TOO_SLOW, or the client left.
     """
-    seconds = stall_seconds + len(data) / MIN_BYTES_PER_SECOND
     try:
         async with asyncio.timeout(seconds):
             await head.send()

@@ -69,6 +69,8 @@ class Envelope:
         state["exchange"] = exchange
         state["limits"] = self._limits
         state["request_id"] = exchange.request_id
+        # A caller in this process has no connection to end.
+        state.setdefault("cut_off", _end_nothing)
         receipt = cast("Receipt", state.get("receipt") or Receipt())
         status: int | None = None
         is_complete = False
@@ -121,6 +123,10 @@ class Envelope:
         self._metrics.http_seconds.labels(
             method, route_of(scope), str(status), "" if error == "ok" else error
         ).observe(time.perf_counter() - began)
+
+
+def _end_nothing() -> None:
+    pass
 
 
 def _internal_error() -> RequestError:

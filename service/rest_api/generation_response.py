@@ -117,7 +117,7 @@ class GenerationResponse(Response):
                         )
                         work = stream.send_all(_events(answer, pieces))
                     else:
-                        work = _send_whole(answer, pieces, send)
+                        work = _send_whole(answer, pieces, scope, send)
                     await until_disconnected(receive, work)
         except RequestError as error:
             if error.kind is ErrorKind.CANCELLED:
@@ -141,8 +141,10 @@ async def _events(answer: Answer, pieces: AsyncGenerator[BatchPiece]) -> AsyncIt
         yield event
 
 
-async def _send_whole(answer: Answer, pieces: AsyncGenerator[BatchPiece], send: Send) -> None:
-    await send_body(send, await _whole_body(answer, pieces), headers=answer.headers)
+async def _send_whole(
+    answer: Answer, pieces: AsyncGenerator[BatchPiece], scope: Scope, send: Send
+) -> None:
+    await send_body(scope, send, await _whole_body(answer, pieces), headers=answer.headers)
 
 
 async def _whole_body(answer: Answer, pieces: AsyncGenerator[BatchPiece]) -> bytes:

@@ -68,8 +68,7 @@ class HttpProtocol(HttpToolsProtocol):
         # Bytes are still read, so that the end of the connection is noticed, but not parsed.
         self._is_deaf = False
         self._num_bytes = self._num_body_bytes = 0
-        # In our buffer when the stall timer was started last.
-        self._num_unsent_bytes = 0
+        self._num_unsent_bytes = 0  # when the stall timer was started last
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -119,11 +118,10 @@ class HttpProtocol(HttpToolsProtocol):
         except httptools.HttpParserError as error:
             if not self._is_deaf:
                 # What our own callbacks raise arrives as the context of the parser's error.
-                match error.__context__:
-                    case RequestError() as refusal:
-                        self._refuse(refusal)
-                    case _:
-                        self._refuse(RequestError(ErrorKind.INVALID_HTTP, "this is no valid HTTP"))
+                refusal = error.__context__
+                if not isinstance(refusal, RequestError):
+                    refusal = RequestError(ErrorKind.INVALID_HTTP, "this is no valid HTTP")
+                self._refuse(refusal)
         else:
             framing = self._num_bytes - self._num_body_bytes
             allowed = MAX_FRAMING_PER_BODY_BYTE * self._num_body_bytes
@@ -163,7 +161,7 @@ class HttpProtocol(HttpToolsProtocol):
             wants_upgrade=parser.should_upgrade(),
         )
         state = self.scope["state"]  # type: ignore[typeddict-item]  # uvicorn always sets it
-        state["receipt"] = self._receipt
+        state["receipt"], state["cut_off"] = self._receipt, self._cut_off
         super().on_headers_complete()
         self._stage = _Stage.BODY
 
@@ -254,11 +252,13 @@ class HttpProtocol(HttpToolsProtocol):
         self._start("stall", self._limits.stall_timeout_seconds, self._check_delivery)
 
     def _check_delivery(self) -> None:
-        # Nothing is added meanwhile: writers wait until writing resumes. So less is progress,
-        # and one large body may take as long as its reader needs.
+        # Nothing is added meanwhile: writers wait until writing resumes. So less is progress.
         if self.transport.get_write_buffer_size() < self._num_unsent_bytes:
             self._watch_delivery()
             return
+        self._cut_off()
+
+    def _cut_off(self) -> None:
         self._on_refusal("slow_reader")
         self.transport.abort()
 

@@ -39,7 +39,7 @@ class TokenizeResponse(Response):
                 protocol="rest", route="/v1/tokenize", exchange=self._exchange
             ) as record:
                 body = await self._answer(Request(scope, receive), record)
-                await until_disconnected(receive, send_body(send, body))
+                await until_disconnected(receive, send_body(scope, send, body))
         except RequestError as error:
             if error.kind is not ErrorKind.CANCELLED:
                 await error_response(error)(scope, receive, send)

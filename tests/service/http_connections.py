@@ -12,8 +12,10 @@ import uvloop
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
+from service.errors import RequestError
 from service.health import Health
 from service.metrics import Metrics
+from service.rest_api.delivery import send_body, until_disconnected
 from service.rest_api.envelope import Envelope
 from service.rest_api.server import HttpServer
 from service.transport_limits import TransportLimits
@@ -31,8 +33,8 @@ class Application:
     """Answers by path, and notes when clients leave.
 
     /echo answers the length of the body; /wait answers nothing until the client leaves; /flood
-    sends as fast as it is allowed to; /large answers LARGE_BYTES at once; everything else is
-    answered at once, its body unread.
+    sends as fast as it is allowed to; /large answers LARGE_BYTES at once, /whole as the routes do;
+    everything else is answered at once, its body unread.
     """
 
     num_left: int = 0
@@ -46,6 +48,12 @@ class Application:
         elif scope["path"] == "/echo":
             body = await Request(scope, receive).body()
             answer = str(len(body)).encode()
+        elif scope["path"] == "/whole":
+            with contextlib.suppress(RequestError):
+                work = send_body(scope, send, b"x" * LARGE_BYTES)
+                await until_disconnected(receive, work)
+            self._note_left()
+            return
         elif scope["path"] == "/wait":
             while (await receive())["type"] != "http.disconnect":
                 pass
@@ -165,10 +173,11 @@ async def running_server(**limits: Any) -> AsyncGenerator[RunningServer]:
     application = Application()
     listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
     refusals: list[str] = []
+    own = TransportLimits(**limits)
     server = HttpServer(
-        Envelope(application, Health(), Metrics()),
+        Envelope(application, Health(), Metrics(), own),
         listener,
-        limits=TransportLimits(**limits),
+        limits=own,
         on_refusal=refusals.append,
     )
     serving = asyncio.create_task(server.run())

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.request_ids import Exchange
+from service.transport_limits import TransportLimits
 
 PATIENCE_SECONDS = 60.0
 
@@ -50,6 +51,10 @@ async def serve(
 
     headers = [(b"content-type", b"application/json")]
     scope: Any = {"type": "http", "method": "POST", "headers": headers}
-    scope["state"] = {"exchange": Exchange()}
+    scope["state"] = {
+        "exchange": Exchange(),
+        "limits": TransportLimits(),
+        "cut_off": lambda: None,
+    }
     response = await endpoint(Request(scope, receive))
     await response(scope, receive, send)

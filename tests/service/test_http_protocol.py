@@ -209,6 +209,25 @@ def test_a_client_that_stops_in_the_midst_of_a_large_body_is_cut(
     stage.play(scenario, stall_timeout_seconds=0.3, idle_timeout_seconds=0.2)
 
 
+@pytest.mark.parametrize("seconds", [0.1, 60.0], ids=["too slow", "in time"])
+def test_a_whole_answer_is_read_at_a_least_rate(stage: Stage, seconds: float) -> None:
+    """H69: a few bytes now and then are progress, but hold its memory no longer than that."""
+
+    async def scenario(server: RunningServer) -> None:
+        connection = await server.connect(receive_buffer_bytes=16 * 1024)
+        await connection.send(head(path=b"/whole"))
+        await connection.reader.readuntil(b"\r\n\r\n")
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            for _ in range(LARGE_BYTES // 20_000):
+                await asyncio.sleep(0.015)
+                await connection.reader.readexactly(20_000)
+        await server.application.wait_until(lambda: server.application.num_left == 1)
+        assert server.refusals == (["slow_reader"] if seconds < 1.0 else [])
+
+    rate = round(LARGE_BYTES / seconds)
+    stage.play(scenario, stall_timeout_seconds=0.5, min_answer_bytes_per_second=rate)
+
+
 def test_above_the_cap_an_idle_connection_makes_room_and_a_busy_one_does_not(stage: Stage) -> None:
     """H92."""
 
