@@ -71,9 +71,9 @@ class ApiKeys:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._content = _read(path)
-        self._keys = parse_api_keys(self._content, path)
-        self._fault = ""
+        content = _read(path)
+        self._keys = parse_api_keys(content, path)
+        self._in_force = self._judged = self._seen = _Look.of(content).sign
 
     @property
     def num_keys(self) -> int:
@@ -130,28 +130,58 @@ class ApiKeys:
                 _logger.exception("a look at the file of API keys failed")
 
     async def look(self) -> str | None:
-        """Look once: what changed is in force from now on, unless it is wrong.
+        """Look once: what this look and the one before found alike is in force, unless it is wrong.
 
-        Then the keys from before stay, and the log says why; once for each fault.
+        Then the keys from before stay, and the log says why; once for each fault. One look may
+        have met a half-written file, whose last word may pass for a key.
 
         Returns:
-            "taken_up" or "refused"; None where nothing has changed since the last look.
+            "taken_up" or "refused"; None where there is nothing new, or nothing sure.
         """
+        found = await in_daemon_thread(partial(_look_at, self._path))
+        is_sure, self._seen = found.sign == self._seen, found.sign
+        if not is_sure or found.sign == self._judged:
+            return None
+        self._judged = found.sign
+        if found.sign == self._in_force:
+            return None
         try:
-            content = await in_daemon_thread(partial(_read, self._path))
-            if content == self._content:
-                self._fault = ""
-                return None
-            self._keys = parse_api_keys(content, self._path)
+            self._keys = await in_daemon_thread(partial(found.keys, self._path))
         except SettingsError as error:
-            if str(error) == self._fault:
-                return None
-            self._fault = str(error)
             _logger.error("the API keys from before stay in force: %s", error)
             return REFUSED
-        self._content, self._fault = content, ""
+        self._in_force = found.sign
         log_fields(_logger, "API keys taken up", keys=len(self._keys))
         return TAKEN_UP
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What one look at the file found.
+
+    Attributes:
+        sign: Equal where the same was found; none of the keys can be read from it.
+        content: The file's bytes, or why they could not be read.
+    """
+
+    sign: str
+    content: bytes | SettingsError
+
+    @classmethod
+    def of(cls, content: bytes) -> "_Look":
+        return cls(hashlib.sha256(content).hexdigest(), content)
+
+    def keys(self, path: Path) -> tuple[ApiKey, ...]:
+        if isinstance(self.content, SettingsError):
+            raise self.content
+        return parse_api_keys(self.content, path)
+
+
+def _look_at(path: Path) -> _Look:
+    try:
+        return _Look.of(_read(path))
+    except SettingsError as error:
+        return _Look(str(error), error)
 
 
 def parse_api_keys(content: bytes, path: Path) -> tuple[ApiKey, ...]:
@@ -171,6 +201,8 @@ def parse_api_keys(content: bytes, path: Path) -> tuple[ApiKey, ...]:
         if not words:
             continue
         key = _parse_line(words, number, path)
+        if len(keys) == MAX_KEYS:
+            raise _wrong(path, f"line {number}: there must be at most {MAX_KEYS} keys")
         if key.digest in places:
             first = places[key.digest]
             raise _wrong(path, f"line {number} has the same key as line {first}")
@@ -178,8 +210,6 @@ def parse_api_keys(content: bytes, path: Path) -> tuple[ApiKey, ...]:
         keys.append(key)
     if not keys:
         raise _wrong(path, "there is no key in it; a line must be KEY or KEY NAME")
-    if len(keys) > MAX_KEYS:
-        raise _wrong(path, f"there must be at most {MAX_KEYS} keys, got {len(keys)}")
     return tuple(keys)
 
 

@@ -5,24 +5,32 @@ import ipaddress
 __all__ = ["exposure_warning"]
 
 
-def exposure_warning(host: str, *, has_keys: bool) -> str | None:
+def exposure_warning(host: str, *, has_keys: bool, management_port: int | None) -> str | None:
     """One line on what protects a server, None where only this machine reaches it.
 
     Args:
         host: The address that it listens on.
         has_keys: Whether clients must show an API key.
+        management_port: Of health and metrics, None where there is none.
     """
     if _is_loopback(host):
         return None
     if has_keys:
-        return (
+        warning = (
             f"API keys and texts travel in the clear to {host}: beyond a network that you trust, "
             "put a proxy with TLS in front"
         )
-    return (
-        f"no API keys: whoever reaches {host} is served; give --api-key-file, or listen on "
-        "127.0.0.1"
-    )
+    else:
+        warning = (
+            f"no API keys: whoever reaches {host} is served; give --api-key-file, or listen on "
+            "127.0.0.1"
+        )
+    if management_port is not None:
+        warning += (
+            f"; --management-port {management_port} shows health and metrics to whoever reaches "
+            "it, with or without keys"
+        )
+    return warning
 
 
 def _is_loopback(host: str) -> bool:

@@ -128,7 +128,10 @@ async def _check(settings: Settings, choice: ModelChoice) -> int:
 async def _serve(settings: Settings, choice: ModelChoice, keys: ApiKeys | None) -> int:
     signals = StopSignals()
     models = _Models(settings, choice)
-    if warning := exposure_warning(settings.host, has_keys=keys is not None):
+    management_port = settings.management_port if settings.management_port >= 0 else None
+    if warning := exposure_warning(
+        settings.host, has_keys=keys is not None, management_port=management_port
+    ):
         _logger.warning(warning)
     health = models.health
     log = RequestLog(models.metrics, max_open=settings.max_open_requests)

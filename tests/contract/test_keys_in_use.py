@@ -184,6 +184,7 @@ def test_an_open_address_is_warned_of_in_one_line(
             [
                 *(sys.executable, "-m", "service", "--model", artifact, "--host", "0.0.0.0"),
                 *("--rest-port", str(taken.getsockname()[1]), "--grpc-port", "0", *flags),
+                *("--management-port", "0"),
             ],
             capture_output=True,
             text=True,
@@ -194,3 +195,4 @@ def test_an_open_address_is_warned_of_in_one_line(
     (warning,) = [line for line in done.stderr.splitlines() if '"warning"' in line]
     assert ("TLS" in warning) is has_keys
     assert ("no API keys" in warning) is not has_keys
+    assert "--management-port 0 " in warning
