@@ -1,9 +1,11 @@
 """A running nginx with the configuration of deploy/nginx, on a port and a certificate of its own.
 
-Only what a user would put in is replaced: addresses, the port and the certificate.
+Only what a user would put in is replaced: addresses, the port and the certificate, and the lines
+that the file itself offers to newer versions.
 """
 
 import contextlib
+import re
 import socket
 import ssl
 import subprocess
@@ -16,6 +18,10 @@ import grpc
 from tests.contract.live_server import wait_until
 
 CONFIGURATION = Path(__file__).resolve().parents[2] / "deploy" / "nginx" / "nextword.conf"
+
+# How HTTP/2 is asked for, and what the file has in a comment for versions that warn of it.
+LISTEN = "    listen 443 ssl http2;\n    # listen 443 ssl;\n    # http2 on;\n"
+LISTEN_FROM_1_25_1 = "    listen 443 ssl;\n    http2 on;\n"
 
 # What stands around it where it is included.
 MAIN = """\
@@ -70,6 +76,14 @@ class Nginx:
     program: str
     certificates: Path
 
+    @property
+    def version(self) -> tuple[int, ...]:
+        """Its version."""
+        told = subprocess.run([self.program, "-v"], capture_output=True, text=True, check=True)
+        found = re.search(r"nginx/([0-9.]+)", told.stderr)
+        assert found is not None, told.stderr
+        return tuple(int(number) for number in found[1].split("."))
+
     @contextlib.contextmanager
     def running(
         self,
@@ -88,12 +102,13 @@ class Nginx:
             replacements: What a test changes in the configuration beside.
         """
         port = _free_port()
+        listen = LISTEN if self.version < (1, 25, 1) else LISTEN_FROM_1_25_1
         self._write(
             folder,
             {
                 "server 127.0.0.1:8000;": f"server {rest};",
                 "server 127.0.0.1:50051;": f"server {grpc_address};",
-                "listen 443 ssl http2;": f"listen 127.0.0.1:{port} ssl http2;",
+                LISTEN: listen.replace("listen 443", f"listen 127.0.0.1:{port}"),
                 "server_name nextword.example;": "server_name localhost;",
                 "/etc/nginx/nextword/": f"{self.certificates}/",
                 **(replacements or {}),
