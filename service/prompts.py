@@ -1,5 +1,7 @@
 """What a request asks to continue, as token ids that fit the model."""
 
+from collections.abc import Sequence
+
 from model.tokenizer import TokenizerError
 from service.bounded_threads import TEXTS
 from service.errors import ErrorKind, RequestError, invalid_value
@@ -8,7 +10,7 @@ from service.parameters import check_token_ids
 from service.served_models import ServedModel
 from service.tokenization import INLINE_TEXT_CHARACTERS
 
-__all__ = ["read_prompt"]
+__all__ = ["read_prompt", "read_text_ids"]
 
 
 async def read_prompt(request: GenerationRequest, model: ServedModel) -> list[int]:
@@ -17,36 +19,65 @@ async def read_prompt(request: GenerationRequest, model: ServedModel) -> list[in
     Raises:
         RequestError: There is none, there are two, it is too long or holds what cannot be.
     """
-    if (request.prompt is None) == (request.prompt_ids is None):
-        raise invalid_value("prompt", "or prompt_ids must be given, and not both")
-    if request.prompt_ids is not None:
-        field = "prompt_ids"
-        if not request.prompt_ids:
+    return await read_text_ids(
+        model,
+        text=request.prompt,
+        ids=request.prompt_ids,
+        parse_special_tokens=request.parse_special_tokens,
+        names=("prompt", "prompt_ids"),
+    )
+
+
+async def read_text_ids(
+    model: ServedModel,
+    *,
+    text: str | None,
+    ids: Sequence[int] | None,
+    parse_special_tokens: bool = False,
+    names: tuple[str, str] = ("text", "ids"),
+) -> list[int]:
+    """The ids of a text that is given as such or as ids, at least one and at most the context.
+
+    Args:
+        model: Which reads it.
+        text: The text; exactly one of the two is to be given.
+        ids: Its ids, taken as they are.
+        parse_special_tokens: Whether control tokens' strings in the text are those tokens.
+        names: What errors call the two fields.
+
+    Raises:
+        RequestError: There is none, there are two, it is too long or holds what cannot be.
+    """
+    if (text is None) == (ids is None):
+        raise invalid_value(names[0], f"or {names[1]} must be given, and not both")
+    if ids is not None:
+        field = names[1]
+        if not ids:
             raise invalid_value(field, "must hold at least one id")
         # Counted before anything looks at each of them.
-        _check_length(field, len(request.prompt_ids), model)
-        check_token_ids(field, request.prompt_ids, vocabulary_size=model.folder.vocabulary_size)
-        return list(request.prompt_ids)
-    assert request.prompt is not None
-    field = "prompt"
-    if not request.prompt:
+        _check_length(field, len(ids), model)
+        check_token_ids(field, ids, vocabulary_size=model.folder.vocabulary_size)
+        return list(ids)
+    assert text is not None
+    field = names[0]
+    if not text:
         raise invalid_value(field, "must not be empty")
     # No token is longer, so a text of more bytes cannot fit; counting its tokens exactly would
     # only cost time.
-    _check_length(
-        field, len(request.prompt) // model.folder.max_token_bytes, model, how_exact="at least "
-    )
-    ids = [
+    _check_length(field, len(text) // model.folder.max_token_bytes, model, how_exact="at least ")
+    token_ids = [
         *model.folder.tokenizer.prefix_ids,
-        *await _encode(request.prompt, model, parse_special_tokens=request.parse_special_tokens),
+        *await _encode(text, model, field=field, parse_special_tokens=parse_special_tokens),
     ]
-    if not ids:
+    if not token_ids:
         raise invalid_value(field, "gives no tokens")
-    _check_length(field, len(ids), model)
-    return ids
+    _check_length(field, len(token_ids), model)
+    return token_ids
 
 
-async def _encode(text: str, model: ServedModel, *, parse_special_tokens: bool) -> list[int]:
+async def _encode(
+    text: str, model: ServedModel, *, field: str, parse_special_tokens: bool
+) -> list[int]:
     """The ids of a text, computed beside the event loop when it is long."""
     encode = model.folder.tokenizer.encode
     try:
@@ -54,7 +85,7 @@ async def _encode(text: str, model: ServedModel, *, parse_special_tokens: bool) 
             return encode(text, parse_special_tokens=parse_special_tokens)
         return await TEXTS.run(lambda: encode(text, parse_special_tokens=parse_special_tokens))
     except TokenizerError as error:
-        raise invalid_value("prompt", "holds a lone surrogate, which is no character") from error
+        raise invalid_value(field, "holds a lone surrogate, which is no character") from error
 
 
 def _check_length(field: str, num_tokens: int, model: ServedModel, *, how_exact: str = "") -> None:

@@ -6,8 +6,9 @@ here otherwise is a fault of ours.
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable
 from contextlib import ExitStack, aclosing
+from typing import Protocol, TypeVar
 
 from service.errors import ErrorKind, RequestError, invalid_value
 from service.generation import GenerationRequest, TextPiece
@@ -15,13 +16,23 @@ from service.parameters import resolve_parameters
 from service.prepared_generation import PreparedGeneration
 from service.prompts import read_prompt
 from service.request_log import RequestRecord
-from service.served_models import ServedModel, ServedModels
+from service.served_models import ServedModels
 
-__all__ = ["DEFAULT_TIMEOUT_SECONDS", "MAX_TIMEOUT_SECONDS", "TextGenerator"]
+__all__ = [
+    "DEFAULT_TIMEOUT_SECONDS",
+    "MAX_TIMEOUT_SECONDS",
+    "Limited",
+    "TextGenerator",
+    "in_time",
+    "loop_deadline_of",
+    "request_deadline",
+]
 
 # Ends a request that names no limit by itself.
 DEFAULT_TIMEOUT_SECONDS = 600.0
 MAX_TIMEOUT_SECONDS = 86400.0
+
+ReadT = TypeVar("ReadT")
 
 
 class TextGenerator:
@@ -34,6 +45,15 @@ class TextGenerator:
     def refuse_new(self) -> None:
         """From now on every new request is told that the server is leaving."""
         self._is_draining = True
+
+    def check_open(self) -> None:
+        """Say whether new requests are taken.
+
+        Raises:
+            RequestError: The server is leaving.
+        """
+        if self._is_draining:
+            raise _draining()
 
     def end_all(self) -> None:
         """Tell every running request that the server is leaving."""
@@ -58,14 +78,12 @@ class TextGenerator:
         Raises:
             RequestError: It cannot be served, or not now.
         """
-        if self._is_draining:
-            raise _draining()
+        self.check_open()
         with ExitStack() as stack:
             model = stack.enter_context(self._models.find(request.model).held())
             record.model, record.model_version = model.folder.name, model.folder.version
-            deadline = request_deadline(request, received_at=record.received_at)
-            loop_deadline = asyncio.get_running_loop().time() + deadline - time.monotonic()
-            prompt_ids = await _read_in_time(request, model, deadline=loop_deadline)
+            loop_deadline = loop_deadline_of(request, received_at=record.received_at)
+            prompt_ids = await in_time(read_prompt(request, model), deadline=loop_deadline)
             parameters = resolve_parameters(
                 request.parameters,
                 request.defaults or model.folder.defaults,
@@ -110,7 +128,21 @@ class TextGenerator:
                     yield piece
 
 
-def request_deadline(request: GenerationRequest, *, received_at: float) -> float:
+class Limited(Protocol):
+    """A request that may say when it ends at the latest."""
+
+    @property
+    def timeout_seconds(self) -> float | None:
+        """As its message says."""
+        ...
+
+    @property
+    def deadline(self) -> float | None:
+        """Its call's own, as `time.monotonic` seconds."""
+        ...
+
+
+def request_deadline(request: Limited, *, received_at: float) -> float:
     """When a request ends at the latest; both times are `time.monotonic` seconds.
 
     The earlier of its timeout and its call's deadline holds, and the server's own limit where it
@@ -134,21 +166,29 @@ def request_deadline(request: GenerationRequest, *, received_at: float) -> float
     return min(limits)
 
 
-async def _read_in_time(
-    request: GenerationRequest, model: ServedModel, *, deadline: float
-) -> list[int]:
-    """The ids of the prompt, if they are known before the deadline, a loop time."""
+def loop_deadline_of(request: Limited, *, received_at: float) -> float:
+    """The same as a time of the running loop."""
+    deadline = request_deadline(request, received_at=received_at)
+    return asyncio.get_running_loop().time() + deadline - time.monotonic()
+
+
+async def in_time(reading: Awaitable[ReadT], *, deadline: float) -> ReadT:
+    """What is read of a request's text, if it is known before the deadline, a loop time.
+
+    Raises:
+        RequestError: It was not.
+    """
     loop = asyncio.get_running_loop()
     try:
         # Where others' long texts are in work, this one waits for its turn.
         async with asyncio.timeout_at(deadline):
-            ids = await read_prompt(request, model)
+            result = await reading
     except TimeoutError:
         raise _too_late() from None
-    # A short prompt lets no timer run.
+    # A short text lets no timer run.
     if loop.time() >= deadline:
         raise _too_late()
-    return ids
+    return result
 
 
 def _too_late() -> RequestError:
