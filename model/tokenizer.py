@@ -111,7 +111,7 @@ class Tokenizer:
         """The ids of control tokens: they stand for no text."""
         return self._special_ids
 
-    @property
+    @cached_property
     def control_tokens(self) -> dict[int, str]:
         """The strings of control tokens by id, as they are written in the vocabulary."""
         return {token_id: self._plain.id_to_token(token_id) or "" for token_id in self._special_ids}
