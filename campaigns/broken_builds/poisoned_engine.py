@@ -12,7 +12,7 @@ from service.engine import guarded_compute, sampler
 from service.engine.eager_executor import EagerExecutor
 from service.engine.executor import ChunkInput, ComputedStep
 from service.engine.request import Sequence as TokenSequence
-from service.engine.scheduler import Chunk
+from service.engine.step_plan import Chunk
 
 
 class PoisonedComputing:

@@ -11,20 +11,21 @@ from service.engine.block_allocator import BlockAllocator
 from service.engine.block_tables import BlockTables
 from service.engine.executor import Executor
 from service.engine.guarded_compute import ChunkResult, GuardedExecutor
+from service.engine.inspection_pace import InspectionPace
 from service.engine.messages import (
     EngineFinish,
     ModelKind,
     StepCounters,
     StepOutput,
     Submit,
-    TokenLogprob,
     TokenOutput,
 )
 from service.engine.request import Observer, Sequence
 from service.engine.request_table import RequestTable
 from service.engine.sampler import Choice, FailedChoice
-from service.engine.scheduler import Scheduler, StepPlan
+from service.engine.scheduler import Scheduler
 from service.engine.step_pace import StepPace
+from service.engine.step_plan import StepPlan
 
 __all__ = ["MAX_STEP_TOKENS", "Engine"]
 
@@ -64,7 +65,16 @@ class Engine:
             BlockAllocator(num_blocks=executor.num_blocks, block_tokens=executor.block_tokens)
         )
         self._pace = StepPace(max_step_tokens=max_step_tokens, is_fixed=executor.is_deterministic)
-        self._scheduler = Scheduler(max_running=max_running, tables=self._tables, pace=self._pace)
+        is_fixed = executor.is_deterministic
+        self._inspection_pace = InspectionPace(is_fixed=is_fixed)
+        # Their own, so that neither of the two can starve the other.
+        self._question_pace = InspectionPace(is_fixed=is_fixed)
+        self._scheduler = Scheduler(
+            max_running=max_running,
+            tables=self._tables,
+            pace=self._pace,
+            inspection_pace=self._inspection_pace,
+        )
         self._requests = RequestTable(self._scheduler, tables=self._tables, clock=clock)
         self._step = 0
         self._num_mixed_steps = 0
@@ -127,6 +137,16 @@ class Engine:
         """For how long there has been work of which steps compute nothing; 0 when all is well."""
         return 0.0 if self._stalled_since is None else self._clock() - self._stalled_since
 
+    @property
+    def has_inspection_turn(self) -> bool:
+        """Whether something may be computed between steps now that is no sequence's."""
+        return not self._scheduler.serves_others or self._question_pace.has_turn
+
+    def note_inspection(self, seconds: float) -> None:
+        """Something was computed between two steps, and took so long."""
+        if self._scheduler.serves_others:
+            self._question_pace.note_turn(seconds)
+
     def seconds_to_work(self) -> float | None:
         """How long a step would have nothing to do; None until a message comes."""
         return 0.0 if self.has_work else self._requests.seconds_to_deadline()
@@ -172,12 +192,7 @@ class Engine:
         self._clear_blocks()
         self._step += 1
         seconds = self._clock() - began
-        if plan.chunks:
-            self._pace.note(
-                num_streams=plan.num_streams,
-                num_prompt_tokens=plan.num_prompt_tokens,
-                seconds=seconds,
-            )
+        self._note_cost(plan, seconds)
         self._num_computed_prompt_tokens += plan.num_prompt_tokens
         if plan.num_streams and plan.num_prompt_tokens:
             self._num_mixed_steps += 1
@@ -206,6 +221,18 @@ class Engine:
             f"{self.num_free_blocks} of {self.num_blocks} blocks free: {self._requests.describe()}"
         )
 
+    def _note_cost(self, plan: StepPlan, seconds: float) -> None:
+        if plan.num_inspected == 0 and plan.chunks:
+            self._pace.note(
+                num_streams=plan.num_streams,
+                num_prompt_tokens=plan.num_prompt_tokens,
+                seconds=seconds,
+            )
+            self._inspection_pace.note_step(seconds)
+            self._question_pace.note_step(seconds)
+        elif plan.num_inspected < len(plan.chunks):
+            self._inspection_pace.note_turn(seconds - self._pace.stream_seconds)
+
     def _note_progress(self, *, is_stalled: bool) -> None:
         if not is_stalled:
             self._stalled_since = None
@@ -229,39 +256,37 @@ class Engine:
             self._scheduler.note_computed(result.chunk)
         if result.prompt_logprobs:
             sequence.note_prompt_logprobs(result.chunk.start + 1, result.prompt_logprobs)
+        traces = list(result.prompt_traces) or None
+        if traces is not None:
+            sequence.note_traced(len(traces))
         match result.choice:
             case None:
-                return None
+                if traces is None:
+                    return None
+                return TokenOutput(sequence.request_id, sequence.choice, [], prompt_traces=traces)
             case FailedChoice(error) as failed:
                 # Whatever is wrong with one request ends that request only; its neighbours go on.
                 reason = type(error).__name__
                 _logger.error("request %d ends: %s", sequence.request_id, reason, exc_info=error)
                 return self._end(sequence, failed.finish, is_poisoned=True)
-            case Choice(token_id, logprob):
+            case Choice(token_id, logprob, trace):
                 self._scheduler.note_proven(sequence)
                 num_before = len(sequence.token_ids)
                 finish = sequence.append(token_id)
                 token_ids = sequence.token_ids[num_before:]
-                logprobs = [logprob] * len(token_ids) if logprob is not None else None
-                return self._output(sequence, token_ids, finish, logprobs)
-
-    def _output(
-        self,
-        sequence: Sequence,
-        token_ids: list[int],
-        finish: EngineFinish | None,
-        logprobs: list[TokenLogprob] | None,
-    ) -> TokenOutput:
-        if finish is not None:
-            self._requests.drop(sequence)
-        return TokenOutput(
-            sequence.request_id,
-            sequence.choice,
-            token_ids,
-            finish,
-            logprobs,
-            sequence.take_prompt_logprobs(),
-        )
+                if finish is not None:
+                    self._requests.drop(sequence)
+                return TokenOutput(
+                    sequence.request_id,
+                    sequence.choice,
+                    token_ids,
+                    finish,
+                    logprobs=[logprob] * len(token_ids) if logprob is not None else None,
+                    prompt_logprobs=sequence.take_prompt_logprobs(),
+                    # That of a token that ends the text as well.
+                    traces=[trace] if trace is not None else None,
+                    prompt_traces=traces,
+                )
 
     def _end(
         self, sequence: Sequence, finish: EngineFinish, *, is_poisoned: bool = False

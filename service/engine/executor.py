@@ -6,22 +6,28 @@ a chunk, S tokens of a sequence so far, H query heads, L layers, C hidden width.
 """
 
 import enum
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias
 
 from torch import Tensor
 
 from model.transformer import Transformer
+from service.engine.trace_messages import NgramTrace
 
 __all__ = [
     "ChunkInput",
     "ComputedStep",
     "Executor",
+    "Explain",
     "InspectedChunk",
     "LogitsWanted",
     "NotDeterministicError",
 ]
+
+
+# What an n-gram model says of one token after a row of its logits.
+Explain: TypeAlias = Callable[[int], NgramTrace]
 
 
 class LogitsWanted(enum.Enum):
@@ -45,6 +51,7 @@ class ChunkInput:
         is_inspected: Whether to hand out hidden states and attention weights as well.
         attention_layers: Of an inspected chunk the layers whose attention weights are handed out;
             None is all of them.
+        is_explained: Whether to explain its rows of logits, where the model can.
     """
 
     token_ids: Sequence[int]
@@ -53,6 +60,7 @@ class ChunkInput:
     logits: LogitsWanted = LogitsWanted.LAST
     is_inspected: bool = False
     attention_layers: Sequence[int] | None = None
+    is_explained: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,11 +86,13 @@ class ComputedStep:
         logits_RV: The rows that were asked for, chunk by chunk, in f32 on the executor's device.
         rows: For each chunk, which rows are its own; empty where none were asked for.
         inspected: By the chunk's place in the step.
+        explanations: By the row of logits; only n-gram models have any.
     """
 
     logits_RV: Tensor
     rows: Sequence[slice]
     inspected: Mapping[int, InspectedChunk]
+    explanations: Mapping[int, Explain] = field(default_factory=dict[int, Explain])
 
 
 class NotDeterministicError(ValueError):

@@ -3,12 +3,13 @@
 Shape letters: T tokens, V vocabulary.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from msgspec.structs import asdict, replace
 from torch import Tensor
 
+from service.engine.executor import Explain
 from service.engine.messages import Submit
 from service.engine.request import Sequence as TokenSequence
 from service.engine.token_trace import trace_given
@@ -17,13 +18,16 @@ from service.engine.trace_messages import Inspection, Resample, TokenTrace
 __all__ = ["resample", "trace_text"]
 
 
-def trace_text(request: Submit, start: int, logits_TV: Tensor) -> list[TokenTrace]:
-    """What came before each of some consecutive tokens of a request's prompt, had it been made.
+def trace_text(
+    request: Submit, start: int, logits_TV: Tensor, explanations: Mapping[int, Explain]
+) -> list[TokenTrace]:
+    """How each of some consecutive tokens of a request's prompt would have been chosen or not.
 
     Args:
         request: Inspects its prompt.
         start: Position of the token that the first row of logits follows.
         logits_TV: Raw logits in f32. Rows that are followed by no inspected token are left out.
+        explanations: Of an n-gram model, by row.
 
     Raises:
         NumericalError: The logits define no distribution.
@@ -45,6 +49,7 @@ def trace_text(request: Submit, start: int, logits_TV: Tensor) -> list[TokenTrac
             ),
             request.prompt_ids[position],
             inspection,
+            explanations.get(position - start - 1),
         )
         for position in range(first, end)
     ]

@@ -5,17 +5,19 @@ is how a step that needs too much memory shrinks.
 """
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from service.engine.executor import ChunkInput, ComputedStep, Executor, LogitsWanted
+from service.engine.executor import ChunkInput, ComputedStep, Executor, Explain, LogitsWanted
+from service.engine.given_text import trace_text
 from service.engine.logprobs import token_logprobs
 from service.engine.messages import TokenLogprob
 from service.engine.sampler import Choice, FailedChoice, sample
-from service.engine.scheduler import Chunk
+from service.engine.step_plan import Chunk
+from service.engine.trace_messages import TokenTrace
 
 __all__ = ["ChunkResult", "EngineFailedError", "GuardedExecutor", "is_out_of_memory"]
 
@@ -41,12 +43,14 @@ class ChunkResult:
             to be chosen.
         prompt_logprobs: Of the tokens after each of the chunk's own that belong to the prompt,
             where they were wanted.
+        prompt_traces: Of those tokens that the request inspects.
     """
 
     chunk: Chunk
     is_computed: bool
     choice: Choice | FailedChoice | None = None
     prompt_logprobs: Sequence[TokenLogprob] = ()
+    prompt_traces: Sequence[TokenTrace] = ()
 
 
 class GuardedExecutor:
@@ -126,6 +130,7 @@ def _chunk_input(chunk: Chunk) -> ChunkInput:
         logits=logits,
         is_inspected=chunk.is_observed,
         attention_layers=observer.attention_layers if observer is not None else (),
+        is_explained=sequence.request.inspect is not None,
     )
 
 
@@ -135,26 +140,34 @@ def _choose(chunks: Sequence[Chunk], step: ComputedStep) -> list[ChunkResult]:
     logits_RV = step.logits_RV
     if last_rows != list(range(logits_RV.shape[0])):
         logits_RV = logits_RV[last_rows]
-    sampled = sample(logits_RV, [chunks[place].sequence for place in last]) if last else []
+    explanations = _renumbered(step.explanations, last_rows)
+    sequences = [chunks[place].sequence for place in last]
+    sampled = sample(logits_RV, sequences, explanations) if last else []
     choices: dict[int, Choice | FailedChoice] = dict(zip(last, sampled, strict=True))
     results: list[ChunkResult] = []
     for place, chunk in enumerate(chunks):
-        choice = choices.get(place)
-        prompt_logprobs: Sequence[TokenLogprob] = ()
-        if chunk.wants_all_logits:
-            try:
-                prompt_logprobs = _prompt_logprobs(chunk, step.logits_RV[step.rows[place]])
-            except Exception as error:
-                choice = FailedChoice(error)
-        if chunk.is_observed and (observer := chunk.sequence.observer) is not None:
-            try:
-                observer.note(chunk.start, step.inspected[place])
-            except Exception as error:
-                choice = FailedChoice(error)
-        results.append(
-            ChunkResult(chunk, is_computed=True, choice=choice, prompt_logprobs=prompt_logprobs)
-        )
+        result = ChunkResult(chunk, is_computed=True, choice=choices.get(place))
+        try:
+            results.append(_with_prompt(result, step, place))
+        except Exception as error:
+            results.append(replace(result, choice=FailedChoice(error)))
     return results
+
+
+def _with_prompt(result: ChunkResult, step: ComputedStep, place: int) -> ChunkResult:
+    """What is wanted of the chunk's own tokens besides the next one."""
+    chunk, sequence = result.chunk, result.chunk.sequence
+    if chunk.is_observed and (observer := sequence.observer) is not None:
+        observer.note(chunk.start, step.inspected[place])
+    if not chunk.wants_all_logits:
+        return result
+    rows = step.rows[place]
+    logits_TV = step.logits_RV[rows]
+    if sequence.next_traced is None:
+        return replace(result, prompt_logprobs=_prompt_logprobs(chunk, logits_TV))
+    explanations = _renumbered(step.explanations, range(rows.start, rows.stop))
+    traces = trace_text(sequence.request, chunk.start, logits_TV, explanations)
+    return replace(result, prompt_traces=traces)
 
 
 def _prompt_logprobs(chunk: Chunk, logits_TV: Tensor) -> list[TokenLogprob]:
@@ -162,3 +175,8 @@ def _prompt_logprobs(chunk: Chunk, logits_TV: Tensor) -> list[TokenLogprob]:
     request = chunk.sequence.request
     next_ids = request.prompt_ids[chunk.start + 1 : chunk.start + chunk.num_tokens + 1]
     return token_logprobs(logits_TV[: len(next_ids)], next_ids, num_top=request.logprobs or 0)
+
+
+def _renumbered(explanations: Mapping[int, Explain], rows: Sequence[int]) -> dict[int, Explain]:
+    """Those of some rows, numbered as these are."""
+    return {place: explanations[row] for place, row in enumerate(rows) if row in explanations}

@@ -58,6 +58,8 @@ class Sequence:
         prompt_logprobs: Of the first tokens of the prompt, as far as they are known; None when
             this sequence has none to report, or none any more.
         observer: Looks at the inside of the network for this sequence; None for most.
+        next_traced: Position of the first token of the prompt that is still to be traced; None when
+            there is none, or none any more.
     """
 
     __slots__ = (
@@ -67,6 +69,7 @@ class Sequence:
         "deadline",
         "followers",
         "is_paused",
+        "next_traced",
         "num_computed_tokens",
         "num_prompt_steps",
         "num_proven_tokens",
@@ -107,6 +110,7 @@ class Sequence:
         if request.prompt_logprobs and choice == 0:
             # Nothing comes before the first token.
             self.prompt_logprobs = [None]
+        self.next_traced = None if request.inspect is None else request.inspect.first_position
 
     @property
     def request_id(self) -> int:
@@ -153,6 +157,9 @@ class Sequence:
         if self.wants_prompt_logprobs:
             return 0
         most = len(self.token_ids) - 1
+        if self.next_traced is not None:
+            # The logits after the token before it are needed.
+            most = min(most, self.next_traced - 1)
         return most if self.observer is None else min(most, self.observer.next_position)
 
     @property
@@ -169,7 +176,8 @@ class Sequence:
     def traces_output(self) -> bool:
         """Whether it is to be told how the tokens that are made were chosen."""
         inspection = self.request.inspect
-        return inspection is not None and inspection.first_position is None
+        is_made = self.request.max_tokens > 0
+        return inspection is not None and inspection.first_position is None and is_made
 
     @property
     def banned_ids(self) -> tuple[int, ...]:
@@ -196,6 +204,13 @@ class Sequence:
             return None
         known, self.prompt_logprobs = self.prompt_logprobs, None
         return known
+
+    def note_traced(self, num_tokens: int) -> None:
+        """So many more tokens of the prompt were traced."""
+        assert self.next_traced is not None
+        self.next_traced += num_tokens
+        if self.next_traced >= self.num_prompt_tokens:
+            self.next_traced = None
 
     def append(self, token_id: int) -> EngineFinish | None:
         """Take the next token; the reason when it ends the sequence.

@@ -54,6 +54,8 @@ class RequestTable:
         """
         if request.request_id in self._sequences:
             raise UnsupportedRequestError(f"request_id {request.request_id} is in use")
+        if request.inspect is not None and request.inspect.first_position is not None:
+            _refuse_unless_it_only_reads(request, request.inspect.first_position)
         # The last token is delivered but never computed.
         num_tokens = len(request.prompt_ids) + max(0, request.max_tokens - 1)
         if num_tokens > self._tables.num_tokens:
@@ -144,4 +146,15 @@ class RequestTable:
             f"{sequence.key}: {sequence.num_computed_tokens} of {len(sequence.token_ids)} tokens"
             f" in {len(sequence.block_ids)} blocks{', paused' if sequence.is_paused else ''}"
             for sequence in self._scheduler.sequences()
+        )
+
+
+def _refuse_unless_it_only_reads(request: Submit, first_position: int) -> None:
+    if request.max_tokens or request.num_choices != 1 or request.prompt_logprobs:
+        raise UnsupportedRequestError(
+            "a request that inspects its prompt has one choice, max_tokens 0 and no prompt_logprobs"
+        )
+    if not 1 <= first_position < len(request.prompt_ids):
+        raise UnsupportedRequestError(
+            f"first_position must be from 1 to {len(request.prompt_ids) - 1}, got {first_position}"
         )

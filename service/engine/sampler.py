@@ -7,13 +7,15 @@ rows, V vocabulary.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import cast
 
 import torch
 from torch import Tensor
 
+from service.engine.executor import Explain
 from service.engine.logit_stages import with_bias_and_bans, with_penalties
 from service.engine.logprobs import NumericalError, check_rows, token_logprobs
 from service.engine.messages import EngineFinish, TokenLogprob
@@ -30,6 +32,8 @@ from service.engine.weight_stages import (
 )
 
 __all__ = ["Choice", "FailedChoice", "is_greedy", "sample"]
+
+_NO_EXPLANATIONS: Mapping[int, Explain] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +64,27 @@ class FailedChoice:
         return EngineFinish.INTERNAL_ERROR
 
 
-def sample(logits_RV: Tensor, sequences: Sequence[TokenSequence]) -> list[Choice | FailedChoice]:
+def sample(
+    logits_RV: Tensor,
+    sequences: Sequence[TokenSequence],
+    explanations: Mapping[int, Explain] = _NO_EXPLANATIONS,
+) -> list[Choice | FailedChoice]:
     """The next token of each sequence.
 
     Args:
         logits_RV: Raw logits in f32 on any device; not changed.
         sequences: One for each row. The request says how, seed, choice and length of the sequence
             give the random number.
+        explanations: Of an n-gram model, by row.
     """
     try:
-        return _sample(logits_RV, sequences)
+        return _sample(logits_RV, sequences, explanations)
     except Exception:
         # Some row is at fault in a way that was not foreseen: find out which, one by one.
-        return [_sample_alone(logits_RV[row : row + 1], each) for row, each in enumerate(sequences)]
+        return [
+            _sample_alone(logits_RV[row : row + 1], each, explanations.get(row))
+            for row, each in enumerate(sequences)
+        ]
 
 
 def is_greedy(sequence: TokenSequence) -> bool:
@@ -82,7 +94,9 @@ def is_greedy(sequence: TokenSequence) -> bool:
 
 
 @torch.inference_mode()
-def _sample(logits_RV: Tensor, sequences: Sequence[TokenSequence]) -> list[Choice | FailedChoice]:
+def _sample(
+    logits_RV: Tensor, sequences: Sequence[TokenSequence], explanations: Mapping[int, Explain]
+) -> list[Choice | FailedChoice]:
     results: list[Choice | FailedChoice | None] = [None] * len(sequences)
 
     def fail(rows: Sequence[int], bad: dict[int, Exception]) -> list[int]:
@@ -103,27 +117,31 @@ def _sample(logits_RV: Tensor, sequences: Sequence[TokenSequence]) -> list[Choic
     chosen = _choose(changed_RV, batch, good)
     logprobs = _logprobs(raw_RV, batch, chosen)
     for row, token_id in chosen.items():
-        results[rows[row]] = _choice(raw_RV[row], batch[row], token_id, logprobs.get(row))
+        sampled = Choice(token_id, logprobs.get(row))
+        results[rows[row]] = _traced(sampled, raw_RV[row], batch[row], explanations.get(rows[row]))
     assert all(result is not None for result in results)
     return [result for result in results if result is not None]
 
 
-def _choice(
-    raw_V: Tensor, sequence: TokenSequence, token_id: int, logprob: TokenLogprob | None
+def _traced(
+    choice: Choice, raw_V: Tensor, sequence: TokenSequence, explain: Explain | None
 ) -> Choice | FailedChoice:
     inspection = sequence.request.inspect
     if inspection is None or not sequence.traces_output:
-        return Choice(token_id, logprob)
+        return choice
     try:
-        return Choice(token_id, logprob, trace_chosen(raw_V, sequence, token_id, inspection))
+        trace = trace_chosen(raw_V, sequence, choice.token_id, inspection, explain)
     except Exception as error:
         # A choice that cannot be shown as it was made is not delivered.
         return FailedChoice(error)
+    return replace(choice, trace=trace)
 
 
-def _sample_alone(logits_1V: Tensor, sequence: TokenSequence) -> Choice | FailedChoice:
+def _sample_alone(
+    logits_1V: Tensor, sequence: TokenSequence, explain: Explain | None
+) -> Choice | FailedChoice:
     try:
-        return _sample(logits_1V, [sequence])[0]
+        return _sample(logits_1V, [sequence], {} if explain is None else {0: explain})[0]
     except Exception as error:
         return FailedChoice(error)
 

@@ -8,56 +8,22 @@ none is free the youngest sequence goes back to the queue and computes its token
 import bisect
 import operator
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 
 from service.engine.block_allocator import ConservationError
 from service.engine.block_tables import BlockTables
+from service.engine.inspection_pace import InspectionPace
 from service.engine.request import Sequence
 from service.engine.step_pace import StepPace
+from service.engine.step_plan import Chunk, StepPlan, prompt_chunk
 
-__all__ = ["Chunk", "Scheduler", "StepPlan"]
+__all__ = ["Scheduler"]
 
-# Logits of every position are wanted of such a prompt: a piece of it bounds their memory.
-MAX_PROMPT_LOGPROB_TOKENS = 64
+# Sequences that are computed at once and want more than tokens; the others of them wait.
+MAX_INSPECTED = 2
+# Tokens of their prompts in a step beside others.
+INSPECTED_TOKENS_BESIDE_OTHERS = 16
 _arrival = operator.attrgetter("arrival")
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """Tokens of one sequence to compute in this step.
-
-    Attributes:
-        sequence: Whose; its blocks cover the tokens.
-        start: Position of the first.
-        num_tokens: How many.
-        is_last: Whether the next token can be chosen afterwards.
-        wants_all_logits: Whether logits after each of the tokens are wanted, not after the last.
-        is_observed: Whether the sequence's observer looks at these tokens.
-    """
-
-    sequence: Sequence
-    start: int
-    num_tokens: int
-    is_last: bool
-    wants_all_logits: bool = False
-    is_observed: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class StepPlan:
-    """The work of one step.
-
-    Attributes:
-        chunks: At most one of each sequence; none when there is no work.
-        started: Sequences that were never in the batch before.
-        num_streams: Chunks that continue a sequence by one token; they come first.
-        num_prompt_tokens: Tokens of the others.
-    """
-
-    chunks: tuple[Chunk, ...]
-    started: tuple[Sequence, ...]
-    num_streams: int
-    num_prompt_tokens: int
 
 
 class Scheduler:
@@ -67,13 +33,21 @@ class Scheduler:
         max_running: Sequences computed at once; paused ones do not count.
         tables: Gives them blocks.
         pace: Says how much of the prompts a step may compute.
+        inspection_pace: Says when those that want more than tokens may go along with others.
 
     Attributes:
         num_preemptions: Sequences put back into the queue for want of blocks, since the start.
         num_chunked_prompts: Prompts computed in more than one step, since the start.
     """
 
-    def __init__(self, *, max_running: int, tables: BlockTables, pace: StepPace) -> None:
+    def __init__(
+        self,
+        *,
+        max_running: int,
+        tables: BlockTables,
+        pace: StepPace,
+        inspection_pace: InspectionPace,
+    ) -> None:
         if max_running < 1:
             raise ValueError(f"max_running must be at least 1, got {max_running}")
         if max_running > pace.max_step_tokens:
@@ -86,6 +60,7 @@ class Scheduler:
         self._max_running = max_running
         self._tables = tables
         self._pace = pace
+        self._inspection_pace = inspection_pace
         # Both in the order of arrival.
         self._waiting: list[Sequence] = []
         self._running: list[Sequence] = []
@@ -106,6 +81,11 @@ class Scheduler:
     def has_work(self) -> bool:
         """Whether a step would compute anything."""
         return any(not sequence.is_paused for sequence in (*self._running, *self._waiting))
+
+    @property
+    def serves_others(self) -> bool:
+        """Whether anything is computed for a sequence that wants only tokens."""
+        return any(not sequence.is_inspected for sequence in self._active())
 
     def sequences(self) -> Iterator[Sequence]:
         """All sequences, the running ones first."""
@@ -144,28 +124,46 @@ class Scheduler:
         """The work of the next step: every stream, then prompts, the oldest first.
 
         The oldest sequence that is not paused always advances: no older one can take its blocks,
-        and a part of the tokens is always left for the oldest prompt.
+        and a part of the tokens is always left for the oldest prompt. Those that want more than
+        tokens wait for their turn, unless nobody else is there.
         """
+        is_alone = not self.serves_others
+        plan = self._plan(is_alone=is_alone, has_turn=is_alone or self._inspection_pace.has_turn)
+        if plan.chunks or not self.has_work:
+            return plan
+        # The others have just lost their blocks.
+        second = self._plan(is_alone=True, has_turn=True)
+        return replace(second, started=plan.started + second.started)
+
+    def _plan(self, *, is_alone: bool, has_turn: bool) -> StepPlan:
         chunks = [
             Chunk(sequence, sequence.num_computed_tokens, 1, is_last=True)
             for sequence in self._active()
             if sequence.num_pending_tokens == 1
             and sequence.observer is None
+            and (has_turn or not sequence.is_inspected)
             and self._secure_blocks(sequence)
         ]
         num_streams = len(chunks)
         started = self._admit()
         planned = {chunk.sequence.key for chunk in chunks}
         budget = self._pace.prompt_tokens(num_streams=num_streams)
+        inspected_budget = INSPECTED_TOKENS_BESIDE_OTHERS if has_turn else 0
+        if is_alone:
+            inspected_budget = budget
         for sequence in self._active():
-            if budget > 0 and sequence.key not in planned:
-                chunks.append(self._prompt_chunk(sequence, budget))
+            room = min(budget, inspected_budget) if sequence.is_inspected else budget
+            if room > 0 and sequence.key not in planned:
+                chunks.append(prompt_chunk(sequence, room))
                 budget -= chunks[-1].num_tokens
+                if sequence.is_inspected:
+                    inspected_budget -= chunks[-1].num_tokens
         return StepPlan(
             chunks=tuple(chunks),
             started=tuple(started),
             num_streams=num_streams,
             num_prompt_tokens=sum(chunk.num_tokens for chunk in chunks[num_streams:]),
+            num_inspected=sum(chunk.sequence.is_inspected for chunk in chunks),
         )
 
     def note_computed(self, chunk: Chunk) -> None:
@@ -207,7 +205,13 @@ class Scheduler:
 
     def _active(self) -> list[Sequence]:
         """Running sequences that may be computed now."""
-        active = [sequence for sequence in self._running if not sequence.is_paused]
+        active: list[Sequence] = []
+        num_inspected = 0
+        for sequence in self._running:
+            num_inspected += sequence.is_inspected and not sequence.is_paused
+            is_surplus = sequence.is_inspected and num_inspected > MAX_INSPECTED
+            if not sequence.is_paused and not is_surplus:
+                active.append(sequence)
         return active[: self._max_running]
 
     def _secure_blocks(self, sequence: Sequence) -> bool:
@@ -225,11 +229,18 @@ class Scheduler:
         return True
 
     def _admit(self) -> list[Sequence]:
-        """Move sequences from the queue into the batch, strictly in order."""
+        """Move sequences from the queue into the batch, strictly in order.
+
+        Only those that want more than tokens are passed over while enough of them are there.
+        """
         started: list[Sequence] = []
         for sequence in [waiting for waiting in self._waiting if not waiting.is_paused]:
-            if len(self._active()) >= self._max_running:
+            active = self._active()
+            if len(active) >= self._max_running:
                 break
+            num_inspected = sum(each.is_inspected for each in active)
+            if sequence.is_inspected and num_inspected >= MAX_INSPECTED:
+                continue
             while not (is_admitted := self._tables.take(sequence)):
                 # Whoever reads may have the blocks of those who do not.
                 if (paused := self._youngest_paused()) is None:
@@ -252,25 +263,3 @@ class Scheduler:
         self._running.remove(sequence)
         self._tables.give_back(sequence)
         self.add(sequence)
-
-    def _prompt_chunk(self, sequence: Sequence, budget: int) -> Chunk:
-        wants_all = (
-            sequence.wants_prompt_logprobs
-            and sequence.num_computed_tokens < sequence.num_prompt_tokens
-        )
-        pending = sequence.num_pending_tokens
-        num_tokens = min(pending, budget, MAX_PROMPT_LOGPROB_TOKENS if wants_all else pending)
-        is_observed = False
-        if (observer := sequence.observer) is not None:
-            # What comes before the first token to be looked at is a piece like any other.
-            unseen = observer.next_position - sequence.num_computed_tokens
-            is_observed = unseen <= 0
-            num_tokens = min(num_tokens, observer.max_tokens if is_observed else unseen)
-        return Chunk(
-            sequence,
-            sequence.num_computed_tokens,
-            num_tokens,
-            is_last=num_tokens == pending,
-            wants_all_logits=wants_all,
-            is_observed=is_observed,
-        )

@@ -36,6 +36,11 @@ class StepPace:
         self._stream_seconds: float | None = None
         self._prompt_token_seconds: float | None = None
 
+    @property
+    def stream_seconds(self) -> float:
+        """What a step of streams alone takes, 0 before there was one."""
+        return self._stream_seconds or 0.0
+
     def prompt_tokens(self, *, num_streams: int) -> int:
         """Tokens of prompts that the next step may compute beside so many streams.
 

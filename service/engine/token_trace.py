@@ -10,6 +10,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from service.engine.executor import Explain
 from service.engine.logprobs import LOWEST_LOGPROB, likeliest_ids
 from service.engine.request import Sequence
 from service.engine.sampling_trace import SamplingTrace, trace_sampling
@@ -17,6 +18,7 @@ from service.engine.trace_messages import Inspection, StageTrace, TokenTrace
 
 __all__ = ["TraceMismatchError", "trace_chosen", "trace_given"]
 
+_TINY = sys.float_info.min
 # The tensors' own bytes are sent.
 assert sys.byteorder == "little"
 
@@ -26,7 +28,11 @@ class TraceMismatchError(RuntimeError):
 
 
 def trace_chosen(
-    logits_V: Tensor, sequence: Sequence, token_id: int, inspection: Inspection
+    logits_V: Tensor,
+    sequence: Sequence,
+    token_id: int,
+    inspection: Inspection,
+    explain: Explain | None = None,
 ) -> TokenTrace:
     """How ``sample`` chose the next token of a sequence.
 
@@ -35,6 +41,7 @@ def trace_chosen(
         sequence: As ``sample`` took it, before the token is appended.
         token_id: What it chose.
         inspection: What to report.
+        explain: Of an n-gram model, where the logits come from.
 
     Raises:
         TraceMismatchError: The stages, taken one by one, choose another token.
@@ -44,11 +51,15 @@ def trace_chosen(
         raise TraceMismatchError(
             f"the sampler chose token {token_id} and its trace token {trace.token_id}"
         )
-    return _packed(trace, logits_V, sequence, token_id, inspection)
+    return _packed(trace, logits_V, sequence, token_id, inspection, explain)
 
 
 def trace_given(
-    logits_V: Tensor, sequence: Sequence, token_id: int | None, inspection: Inspection
+    logits_V: Tensor,
+    sequence: Sequence,
+    token_id: int | None,
+    inspection: Inspection,
+    explain: Explain | None = None,
 ) -> TokenTrace:
     """What ``sample`` would have done where a text has some token already.
 
@@ -57,13 +68,14 @@ def trace_given(
         sequence: The text before the token.
         token_id: The token that is there; None is the one that would have been chosen.
         inspection: What to report.
+        explain: Of an n-gram model, where the logits come from.
 
     Raises:
         NumericalError: The logits define no distribution.
     """
     trace = trace_sampling(logits_V, sequence)
     shown_id = trace.token_id if token_id is None else token_id
-    return _packed(trace, logits_V, sequence, shown_id, inspection)
+    return _packed(trace, logits_V, sequence, shown_id, inspection, explain)
 
 
 @torch.inference_mode()
@@ -73,6 +85,7 @@ def _packed(
     sequence: Sequence,
     token_id: int,
     inspection: Inspection,
+    explain: Explain | None,
 ) -> TokenTrace:
     running_V = trace.weights_V.cumsum(0)
     _check_drawn(trace, running_V)
@@ -98,13 +111,13 @@ def _packed(
         probabilities=_bytes(shares_SK),
         lines=_bytes(torch.stack([starts_K, ends_K]) / total),
         logits=_bytes(logits_V) if inspection.wants_logits else b"",
+        ngram=None if explain is None else explain(token_id),
     )
 
 
 def _check_drawn(trace: SamplingTrace, running_V: Tensor) -> None:
     """Refuse a trace whose number does not lie in the part of the line of its token."""
-    ends = running_V[[trace.token_id, -1]].tolist()
-    end, total = cast("list[int]", ends)
+    end, total = int(running_V[trace.token_id]), int(running_V[-1])
     start = end - int(trace.weights_V[trace.token_id])
     # Python's integers: the products have up to 96 bits.
     if not start << 32 <= total * trace.random_word < end << 32:
@@ -144,7 +157,8 @@ def _stages(trace: SamplingTrace, shares_SK: Tensor) -> list[StageTrace]:
         if stage > 0 and shares_V is trace.probabilities_V[stage - 1]:
             figures.append(figures[-1])
             continue
-        entropy = torch.special.entr(shares_V).sum() / math.log(2)
+        # A logarithm of 0 would be minus infinity: what cannot be drawn counts for nothing.
+        entropy = -(shares_V * shares_V.clamp(min=_TINY).log2()).sum()
         other = (shares_V.sum() - num_shown[stage]).clamp(min=0.0)
         figures.append(torch.stack([shares_V.count_nonzero().double(), entropy, other]))
     # One way from the device for all of them.

@@ -14,11 +14,13 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from service.engine.block_allocator import BlockAllocator
 from service.engine.block_tables import BlockTables
+from service.engine.inspection_pace import InspectionPace
 from service.engine.messages import EngineFinish, Submit, TokenLogprob
 from service.engine.request import Sequence
 from service.engine.request_table import RequestTable
-from service.engine.scheduler import Chunk, Scheduler
+from service.engine.scheduler import Scheduler
 from service.engine.step_pace import StepPace
+from service.engine.step_plan import Chunk
 
 NUM_BLOCKS = 12
 BLOCK_TOKENS = 4
@@ -72,6 +74,7 @@ class SchedulingMachine(RuleBasedStateMachine):
             max_running=MAX_RUNNING,
             tables=self.tables,
             pace=StepPace(max_step_tokens=MAX_STEP_TOKENS, is_fixed=True),
+            inspection_pace=InspectionPace(is_fixed=True),
         )
         self.requests = RequestTable(self.scheduler, tables=self.tables, clock=lambda: self.now)
         self.next_id = 1

@@ -4,15 +4,17 @@ import pytest
 
 from service.engine.block_allocator import BlockAllocator
 from service.engine.block_tables import BlockTables
+from service.engine.inspection_pace import InspectionPace
 from service.engine.messages import Submit
 from service.engine.request_table import RequestTable
-from service.engine.scheduler import Scheduler, StepPlan
+from service.engine.scheduler import Scheduler
 from service.engine.step_pace import (
     FIXED_PROMPT_TOKENS_ALONE,
     FIXED_PROMPT_TOKENS_BESIDE_STREAMS,
     MIN_PROMPT_TOKENS,
     StepPace,
 )
+from service.engine.step_plan import StepPlan
 
 BLOCK_TOKENS = 4
 
@@ -23,7 +25,12 @@ class Stage:
     def __init__(self, *, num_blocks: int, max_running: int = 4, max_step_tokens: int = 64) -> None:
         self.tables = BlockTables(BlockAllocator(num_blocks=num_blocks, block_tokens=BLOCK_TOKENS))
         self.pace = StepPace(max_step_tokens=max_step_tokens, is_fixed=True)
-        self.scheduler = Scheduler(max_running=max_running, tables=self.tables, pace=self.pace)
+        self.scheduler = Scheduler(
+            max_running=max_running,
+            tables=self.tables,
+            pace=self.pace,
+            inspection_pace=InspectionPace(is_fixed=True),
+        )
         self.requests = RequestTable(self.scheduler, tables=self.tables, clock=lambda: 0.0)
         self.num_submitted = 0
         self.ended: list[int] = []
