@@ -8,8 +8,7 @@ no text. No torch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -18,33 +17,9 @@ from typing import Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from model.ngram_tables import NgramError, NgramTables, read_tables
+from model.ngram_description import NgramError
+from model.ngram_tables import NgramTables, read_tables
 from model.ngram_trie import NONE, NgramTrie
-
-
-@dataclass(frozen=True, slots=True)
-class NgramStep:
-    """What one context length contributes to the probability of a token.
-
-    Attributes:
-        order: Context tokens plus one.
-        context_ids: The context, oldest token first; empty for order 1.
-        is_known_context: Whether the model holds n-grams that continue this context. Where it
-            does not, the probability is that of the order below.
-        num_continuations: How many different tokens the model holds after this context.
-        backoff: Share of the probability that the order below distributes (1 when unknown).
-        discounted_count: The token's discounted count after this context, rounded to the stored
-            levels; 0 where the token was not kept there.
-        probability: Probability of the token with contexts up to this length.
-    """
-
-    order: int
-    context_ids: tuple[int, ...]
-    is_known_context: bool
-    num_continuations: int
-    backoff: float
-    discounted_count: float
-    probability: float
 
 
 class NgramModel:
@@ -88,13 +63,42 @@ class NgramModel:
         Raises:
             NgramError: A context id is outside the vocabulary.
         """
-        probabilities = np.array(self.tables.unigrams, dtype=np.float64)
-        for order, _, rank in self._contexts_upwards(context_ids):
-            if rank != NONE:
-                tokens, _, shares, backoff = self._continuations(order, rank)
-                probabilities *= backoff
-                probabilities[tokens] += shares
-        return probabilities
+        history = self.history(context_ids)
+        window = history[max(0, history.size - self.order + 1) :]
+        contexts_1K = np.full((1, self.order - 1), NONE)
+        contexts_1K[0, self.order - 1 - window.size :] = window
+        return self.distributions(contexts_1K)[0]
+
+    def distributions(self, contexts_RK: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Probability of each token after each of some contexts; rows are independent.
+
+        Args:
+            contexts_RK: int64 [R, order - 1], token ids, the oldest first; NONE in front of a
+                document's first end-of-text token, which stands before every text.
+
+        Returns:
+            float64 [R, vocab_size], each row's sum 1.
+        """
+        tables = self.tables
+        num_rows, longest = contexts_RK.shape
+        probabilities_RV = np.tile(np.asarray(tables.unigrams, dtype=np.float64), (num_rows, 1))
+        for length in range(1, longest + 1):
+            ranks = self.trie.context_ranks(self.trie.find(contexts_RK[:, longest - length :]))
+            known = np.flatnonzero(ranks != NONE)
+            ranks = ranks[known]
+            odds = tables.levels[1, length - 1][tables.backoffs[ranks]]
+            probabilities_RV[known] *= (odds / (1 + odds))[:, None]
+            starts = self.trie.child_starts[ranks]
+            num_children = self.trie.child_starts[ranks + 1] - starts
+            ends = np.cumsum(num_children)
+            offsets = np.repeat(starts - ends + num_children, num_children)
+            places = np.arange(offsets.size) + offsets
+            weights = tables.levels[0, length - 1][tables.weights[places]]
+            sums = np.repeat(self.weight_sums[ranks] * (1 + odds), num_children)
+            # A context holds each token once, so no place is added to twice.
+            rows = np.repeat(known, num_children)
+            probabilities_RV[rows, tables.tokens[places]] += weights / sums
+        return probabilities_RV
 
     def log_probabilities(
         self, ids: ArrayLike, *, context_ids: Sequence[int] = ()
@@ -108,8 +112,8 @@ class NgramModel:
         Raises:
             NgramError: An id is outside the vocabulary.
         """
-        before = self._history(context_ids)
-        history = np.concatenate((before, self._checked(ids)))
+        before = self.history(context_ids)
+        history = np.concatenate((before, self.checked(ids)))
         nodes = history  # of the n-gram that ends at each position; of order 1 the token itself
         probabilities = np.asarray(self.tables.unigrams)[history]
         for order in range(2, self.order + 1):
@@ -148,7 +152,7 @@ class NgramModel:
         is_held = nodes[known] != NONE
         held = known[is_held]
         codes = tables.weights[nodes[held] - tables.vocab_size]
-        shares = tables.levels[0, order - 2][codes] / self._weight_sums[ranks[is_held]]
+        shares = tables.levels[0, order - 2][codes] / self.weight_sums[ranks[is_held]]
         probabilities[held] += shares / (1 + odds[is_held])
         return probabilities, nodes
 
@@ -160,55 +164,18 @@ class NgramModel:
         odds = self.tables.levels[1, order - 1][self.tables.backoffs[np.maximum(ranks, 0)]]
         return np.where(ranks == NONE, 1.0, odds / (1 + odds))
 
-    def explain(self, context_ids: Sequence[int], token_id: int) -> tuple[NgramStep, ...]:
-        """How the probability of one token comes about, shortest context first.
+    def history(self, context_ids: Sequence[int]) -> NDArray[np.int64]:
+        """The tokens that matter: end of text, then the last order - 1 of the context.
 
         Raises:
             NgramError: An id is outside the vocabulary.
         """
-        token = int(self._checked([token_id])[0])
-        probability = float(self.tables.unigrams[token])
-        steps = [NgramStep(1, (), True, self.vocab_size, 0.0, 0.0, probability)]
-        for order, context, rank in self._contexts_upwards(context_ids):
-            if rank == NONE:
-                steps.append(NgramStep(order, context, False, 0, 1.0, 0.0, probability))
-                continue
-            tokens, weights, shares, backoff = self._continuations(order, rank)
-            is_token = tokens == token
-            probability = backoff * probability + float(shares[is_token].sum())
-            count = float(weights[is_token].sum())
-            steps.append(NgramStep(order, context, True, tokens.size, backoff, count, probability))
-        return tuple(steps)
-
-    def _history(self, context_ids: Sequence[int]) -> NDArray[np.int64]:
-        """The tokens that matter: end of text, then the last order - 1 of the context."""
-        context = self._checked(context_ids)
+        context = self.checked(context_ids)
         kept = context[max(0, context.size - self.order + 1) :]
         return np.concatenate(([self.tables.end_of_text_id], kept))
 
-    def _contexts_upwards(
-        self, context_ids: Sequence[int]
-    ) -> Iterator[tuple[int, tuple[int, ...], int]]:
-        """Order, context and its rank (NONE: not held), for each context length from 1 up."""
-        history = self._history(context_ids)
-        for length in range(1, min(self.order - 1, history.size) + 1):
-            context = history[history.size - length :]
-            rank = self.trie.context_ranks(self.trie.find(context[None, :]))
-            yield length + 1, tuple(context.tolist()), int(rank[0])
-
-    def _continuations(
-        self, order: int, rank: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], float]:
-        """Tokens held after a context, their discounted counts, their shares, the back-off mass."""
-        tables = self.tables
-        start, stop = self.trie.child_starts[rank : rank + 2].tolist()
-        weights = tables.levels[0, order - 2][tables.weights[start:stop]]
-        odds = float(tables.levels[1, order - 2][tables.backoffs[rank]])
-        shares = weights / weights.sum() / (1 + odds)
-        return tables.tokens[start:stop].astype(np.int64), weights, shares, odds / (1 + odds)
-
     @cached_property
-    def _weight_sums(self) -> NDArray[np.float64]:
+    def weight_sums(self) -> NDArray[np.float64]:
         """Sum of the discounted counts held after each context, float64 [contexts]."""
         tables = self.tables
         bounds = np.cumsum(tables.num_nodes_by_order) - tables.vocab_size
@@ -219,7 +186,12 @@ class NgramModel:
             return weights
         return np.add.reduceat(weights, self.trie.child_starts[:-1])
 
-    def _checked(self, ids: ArrayLike) -> NDArray[np.int64]:
+    def checked(self, ids: ArrayLike) -> NDArray[np.int64]:
+        """Token ids as a vector.
+
+        Raises:
+            NgramError: They are none, or one is outside the vocabulary.
+        """
         array = np.asarray(ids)
         if array.size == 0:
             return np.zeros(0, dtype=np.int64)

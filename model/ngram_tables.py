@@ -13,11 +13,16 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-FORMAT_VERSION = 1
-MAX_ORDER = 5
+from model.ngram_description import (
+    DESCRIPTION_NAME,
+    FOLDER_NAME,
+    FORMAT_VERSION,
+    NgramDescription,
+    NgramError,
+    read_description,
+)
+
 NUM_CODES = 256
-FOLDER_NAME = "ngram"
-DESCRIPTION_NAME = "ngram.json"
 
 ARRAY_NAMES = (
     "unigrams",
@@ -33,10 +38,6 @@ _NPY_HEADER_BYTES = 128
 _DESCRIPTION_BYTES = 4096
 
 Number = TypeVar("Number", bound=np.generic)
-
-
-class NgramError(ValueError):
-    """An n-gram model that cannot be made, read or asked as wanted; the text is for the user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,17 +101,6 @@ def stored_bytes(*, vocab_size: int, num_nodes_by_order: tuple[int, ...], num_co
     )
 
 
-class _Description(msgspec.Struct, frozen=True, kw_only=True):
-    """What ngram.json holds."""
-
-    format_version: int
-    order: int
-    vocab_size: int
-    end_of_text_id: int
-    num_nodes_by_order: tuple[int, ...]
-    facts: dict[str, object]
-
-
 def write_tables(tables: NgramTables, directory: Path) -> int:
     """Writes `directory`/ngram/ and answers the bytes written; the description comes last."""
     folder = directory / FOLDER_NAME
@@ -120,7 +110,7 @@ def write_tables(tables: NgramTables, directory: Path) -> int:
         path = folder / f"{name}.npy"
         np.save(path, getattr(tables, name), allow_pickle=False)
         total_bytes += path.stat().st_size
-    description = _Description(
+    description = NgramDescription(
         format_version=FORMAT_VERSION,
         order=tables.order,
         vocab_size=tables.vocab_size,
@@ -140,7 +130,7 @@ def read_tables(directory: Path) -> NgramTables:
             another; the text names the file.
     """
     folder = directory / FOLDER_NAME
-    description = _read_description(folder / DESCRIPTION_NAME)
+    description = read_description(directory)
     order, vocab_size = description.order, description.vocab_size
     num_nodes = description.num_nodes_by_order
     num_ngrams, num_inner = sum(num_nodes[1:]), sum(num_nodes[:-1])
@@ -164,25 +154,6 @@ def read_tables(directory: Path) -> NgramTables:
     )
     _check_contents(tables, folder)
     return tables
-
-
-def _read_description(path: Path) -> _Description:
-    try:
-        found = msgspec.json.decode(path.read_bytes(), type=_Description)
-    except FileNotFoundError:
-        raise NgramError(f"{path}: no n-gram model here") from None
-    except (OSError, msgspec.MsgspecError) as error:
-        raise NgramError(f"{path}: cannot be read ({error})") from None
-    if found.format_version != FORMAT_VERSION:
-        raise NgramError(f"{path}: format_version must be 1, given {found.format_version}")
-    if not 1 <= found.order <= MAX_ORDER:
-        raise NgramError(f"{path}: order must be 1 to {MAX_ORDER}, given {found.order}")
-    if not 0 <= found.end_of_text_id < found.vocab_size:
-        raise NgramError(f"{path}: end_of_text_id {found.end_of_text_id} is outside the vocabulary")
-    num_nodes = found.num_nodes_by_order
-    if len(num_nodes) != found.order or num_nodes[0] != found.vocab_size or min(num_nodes) < 0:
-        raise NgramError(f"{path}: num_nodes_by_order does not fit order and vocab_size")
-    return found
 
 
 def _read_array(

@@ -8,6 +8,7 @@ from service.memory_use import resident_bytes
 from service.model_loader import Refusal, VersionRefusedError
 from service.served_model import ServedModel
 from service.served_models import ServedModels
+from service.served_version import ServedVersion
 
 __all__ = ["check_models"]
 
@@ -22,11 +23,11 @@ async def check_models(models: ServedModels, start: Callable[[], Awaitable[None]
         VersionRefusedError: A model cannot be served, or made other than the tokens asked for.
     """
     await start()
-    lines = [await _check(model) for model in models.engines]
+    lines = [line for version in models.engines for line in await _check(version)]
     refused = [
-        f"{model.folder.name}@{each.version} is refused: {each.reason}"
-        for model in models.all
-        for each in models.refused(model.folder.name)
+        f"{version.folder.name}@{each.version} is refused: {each.reason}"
+        for version in models.versions
+        for each in models.refused(version.folder.name)
     ]
     if refused:
         raise VersionRefusedError(Refusal.DAMAGED, "; ".join(refused))
@@ -34,22 +35,30 @@ async def check_models(models: ServedModels, start: Callable[[], Awaitable[None]
     return "\n".join([*lines, f"front process: {front} of memory"])
 
 
-async def _check(model: ServedModel) -> str:
-    token_ids = await model.try_out(NUM_TOKENS)
-    loaded = model.loaded
+async def _check(version: ServedVersion) -> list[str]:
+    loaded = version.model.loaded
     assert loaded is not None
-    text = b"".join(map(model.folder.token_bytes, token_ids)).decode("utf-8", "replace")
-    process_id = model.supervisor.process_id
+    process_id = version.supervisor.process_id
     taken = None if process_id is None else resident_bytes(process_id)
-    return "\n".join(
-        (
-            f"{model.label}: verified, made {len(token_ids)} tokens: {text!a}",
-            f"  executor  {loaded.executor} on {loaded.device}",
-            f"  dtype     {loaded.dtype}",
-            f"  memory    {memory_text(taken or loaded.resident_bytes)}, "
-            f"{memory_text(loaded.kv_cache_bytes)} of it for the key-value cache when full",
-            f"  KV tokens {loaded.num_blocks * loaded.kv_block_tokens}",
-            f"  context   {model.context_tokens}",
-            f"  loaded in {loaded.load_seconds:.1f} s",
-        )
-    )
+    lines = [
+        await _try_out(version.model),
+        f"  executor  {loaded.executor} on {loaded.device}",
+        f"  dtype     {loaded.dtype}",
+        f"  memory    {memory_text(taken or loaded.resident_bytes)}, "
+        f"{memory_text(loaded.kv_cache_bytes)} of it for the key-value cache when full",
+        f"  KV tokens {loaded.num_blocks * loaded.kv_block_tokens}",
+        f"  context   {version.model.context_tokens}",
+        f"  loaded in {loaded.load_seconds:.1f} s",
+    ]
+    if version.ngram is not None:
+        lines += [
+            await _try_out(version.ngram),
+            f"  n-grams   {version.ngram.num_parameters}, in the same process",
+        ]
+    return lines
+
+
+async def _try_out(model: ServedModel) -> str:
+    token_ids = await model.try_out(NUM_TOKENS)
+    text = b"".join(map(model.folder.token_bytes, token_ids)).decode("utf-8", "replace")
+    return f"{model.label}: verified, made {len(token_ids)} tokens: {text!a}"

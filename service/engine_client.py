@@ -15,6 +15,7 @@ from service.engine.messages import (
     Heartbeat,
     Loaded,
     LoadFailed,
+    ModelKind,
     Phase,
     Shutdown,
     StepOutput,
@@ -38,10 +39,8 @@ class EngineClient:
         on_report: Called with the figures of each step and beat.
 
     Attributes:
-        loaded: What the engine said of its model.
         last_heard_at: Loop time of its last message.
-        step: Its step counter, as far as heard.
-        step_changed_at: Loop time at which the counter last moved or the engine was idle.
+        step_changed_at: Loop time at which a step counter last moved or the process was idle.
     """
 
     def __init__(
@@ -50,9 +49,10 @@ class EngineClient:
         *,
         on_report: Callable[[StepOutput | Heartbeat], None],
     ) -> None:
-        self.loaded: Loaded = connection.loaded
-        self.step = 0
         self.last_heard_at = self.step_changed_at = asyncio.get_running_loop().time()
+        loaded = connection.loaded
+        self._loaded = {each.kind: each for each in (loaded, loaded.sibling) if each is not None}
+        self._steps = dict.fromkeys(self._loaded, 0)
         self._connection = connection
         self._on_report = on_report
         self._streams: dict[int, TokenStream] = {}
@@ -67,11 +67,14 @@ class EngineClient:
         """The process's id."""
         return self._connection.process.pid
 
-    @property
-    def system_fingerprint(self) -> str:
-        """Executor, device and dtype that compute its tokens, as in "eager-cpu-f32"."""
-        dtype = self.loaded.dtype.replace("float", "f")
-        return f"{self.loaded.executor}-{self.loaded.device}-{dtype}"
+    def loaded_of(self, kind: ModelKind) -> Loaded:
+        """What the engine said of one of its models."""
+        return self._loaded[kind]
+
+    def system_fingerprint(self, kind: ModelKind) -> str:
+        """Executor, device and dtype that compute a model's tokens, as in "eager-cpu-f32"."""
+        loaded = self._loaded[kind]
+        return f"{loaded.executor}-{loaded.device}-{loaded.dtype.replace('float', 'f')}"
 
     @property
     def num_streams(self) -> int:
@@ -135,25 +138,25 @@ class EngineClient:
                 self.last_heard_at = asyncio.get_running_loop().time()
                 match message:
                     case StepOutput():
-                        self._note_step(message.step, is_busy=True)
+                        self._note_step(message, is_busy=True)
                         self._on_report(message)
                         self._deliver(message)
                     case Heartbeat():
                         # A batch whose readers are all paused is idle.
-                        self._note_step(message.step, is_busy=message.phase is not Phase.IDLE)
+                        self._note_step(message, is_busy=message.phase is not Phase.IDLE)
                         self._on_report(message)
                     case Loaded() | LoadFailed():
-                        raise ValueError("an engine loads one model")
+                        raise ValueError("an engine process loads one version")
         except (asyncio.IncompleteReadError, OSError, ValueError):
             # The end of the socket: the process is gone, or it is no engine of ours.
             pass
         finally:
             self._lose()
 
-    def _note_step(self, step: int, *, is_busy: bool) -> None:
-        if step != self.step or not is_busy:
+    def _note_step(self, report: StepOutput | Heartbeat, *, is_busy: bool) -> None:
+        if report.step != self._steps.get(report.kind) or not is_busy:
             self.step_changed_at = self.last_heard_at
-        self.step = step
+        self._steps[report.kind] = report.step
 
     def _deliver(self, step: StepOutput) -> None:
         for number in step.started_ids:

@@ -4,7 +4,7 @@ A context that does not fit the cache could never be served, so it is lowered, o
 was asked for by name.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from service.engine.messages import Load
@@ -18,6 +18,10 @@ __all__ = ["EnginePlan", "plan_engine"]
 ENGINE_BYTES = 256 << 20
 # Blocks of the cache are at most so long, so whole blocks of any length fit such a multiple.
 CACHE_MULTIPLE_TOKENS = 64
+# The cache of an n-gram model holds the tokens themselves.
+NGRAM_CACHE_BYTES_PER_TOKEN = 8
+# Its tables are mapped; beside them lie where contexts begin and what their counts add up to.
+NGRAM_BYTES_PER_NGRAM = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +36,7 @@ class EnginePlan:
         max_requests: Requests that may run or wait.
         max_tokens: Tokens that these may take.
         note: What the operator should know, None where there is nothing.
+        ngram: The same of the n-gram model in the process, None where there is none.
     """
 
     load: Load
@@ -41,6 +46,7 @@ class EnginePlan:
     max_requests: int
     max_tokens: int
     note: str | None
+    ngram: "EnginePlan | None" = None
 
 
 def plan_engine(folder: ModelFolder, settings: Settings, *, kv_cache_bytes: int) -> EnginePlan:
@@ -72,7 +78,9 @@ def plan_engine(folder: ModelFolder, settings: Settings, *, kv_cache_bytes: int)
     whole = -(-context // CACHE_MULTIPLE_TOKENS) * CACHE_MULTIPLE_TOKENS
     kv_cache_tokens = min(room, settings.max_running * whole)
     weights_bytes = config.num_parameters * element_bytes
-    return EnginePlan(
+    # So little memory that every request may have its whole context.
+    ngram_cache_tokens = settings.max_running * whole
+    plan = EnginePlan(
         load=Load(
             directory=str(folder.artifact.directory.resolve()),
             device=settings.device,
@@ -83,6 +91,7 @@ def plan_engine(folder: ModelFolder, settings: Settings, *, kv_cache_bytes: int)
             kv_cache_tokens=kv_cache_tokens,
             deterministic=settings.deterministic,
             executor=settings.executor,
+            ngram_cache_tokens=None if folder.ngram is None else ngram_cache_tokens,
         ),
         context_tokens=context,
         kv_cache_tokens=kv_cache_tokens,
@@ -91,6 +100,16 @@ def plan_engine(folder: ModelFolder, settings: Settings, *, kv_cache_bytes: int)
         max_tokens=kv_cache_tokens + max(settings.max_queued_tokens, context + 1),
         note=note,
     )
+    if folder.ngram is None:
+        return plan
+    ngram = replace(
+        plan,
+        kv_cache_tokens=ngram_cache_tokens,
+        needed_bytes=folder.ngram.num_ngrams * NGRAM_BYTES_PER_NGRAM
+        + ngram_cache_tokens * NGRAM_CACHE_BYTES_PER_TOKEN,
+        max_tokens=ngram_cache_tokens + max(settings.max_queued_tokens, context + 1),
+    )
+    return replace(plan, needed_bytes=plan.needed_bytes + ngram.needed_bytes, ngram=ngram)
 
 
 def _element_bytes(folder: ModelFolder, settings: Settings) -> int:

@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import NoReturn
 
+from msgspec.structs import replace
+
 from service.engine.engine import Engine
 from service.engine.guarded_compute import EngineFailedError
 from service.engine.loading import LoadError, build_engine
@@ -23,6 +25,7 @@ from service.engine.messages import (
     EngineFinish,
     Heartbeat,
     Load,
+    Loaded,
     LoadFailed,
     ModelKind,
     Pause,
@@ -34,6 +37,7 @@ from service.engine.messages import (
     ToEngine,
     TokenOutput,
 )
+from service.engine.ngram_loading import build_ngram_engine
 from service.engine.request_table import UnsupportedRequestError
 from service.engine_channel import Channel, FrontGoneError
 from service.logs import configure_logs
@@ -185,8 +189,21 @@ class EngineLoop:
         os._exit(0)
 
 
+def _build_engines(load: Load) -> tuple[list[Engine], Loaded]:
+    """The engines of a version, the network's first.
+
+    Raises:
+        LoadError: One of its models cannot be served.
+    """
+    engine, loaded = build_engine(load)
+    if load.ngram_cache_tokens is None:
+        return [engine], loaded
+    ngram, sibling = build_ngram_engine(load, context_tokens=loaded.context_tokens)
+    return [engine, ngram], replace(loaded, sibling=sibling)
+
+
 def main() -> int:
-    """Run an engine until the front goes; 1 when its model could not be loaded."""
+    """Run the engines of a version until the front goes; 1 when its model could not be loaded."""
     parser = argparse.ArgumentParser(description="Internal: started by nextword-serve.")
     parser.add_argument("--socket-fd", type=int, required=True)
     descriptor: int = parser.parse_args().socket_fd
@@ -197,13 +214,13 @@ def main() -> int:
         assert isinstance(load, Load)
         try:
             # A version that is to replace another leaves the processor to those who serve.
-            build = partial(build_engine, load)
-            engine, loaded = run_at_low_priority(build) if load.in_background else build()
+            build = partial(_build_engines, load)
+            engines, loaded = run_at_low_priority(build) if load.in_background else build()
         except LoadError as error:
             channel.send(LoadFailed(f"{load.directory}: {error}"))
             return 1
         channel.send(loaded)
-        EngineLoop([engine], channel).run()
+        EngineLoop(engines, channel).run()
     except (FrontGoneError, BrokenPipeError, ConnectionResetError):
         return 0
     except Exception:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from service.engine.messages import ModelKind
 from service.engine_supervisor import EngineState
 from service.parameters import EffectiveParameters, RequestedParameters, resolve_parameters
 from service.served_models import RefusedVersion, ServedModel, ServedModels
@@ -14,6 +15,7 @@ class ModelFacts:
     """One model, as lists and answers show it.
 
     Attributes:
+        kind: The network, or the n-gram model beside it.
         is_default: Whether requests that name no model get this one.
         status: "ready", "loading", "restarting" or "stopped".
         created: When it was published, in seconds since 1970.
@@ -24,6 +26,7 @@ class ModelFacts:
         max_running: Requests computed at once.
         max_queued: Requests that may wait beside those.
         max_request_tokens: Prompt and continuations of one request, at most.
+        num_parameters: Trained numbers of a network, n-grams of an n-gram model.
         device: What computes it, None before it was loaded.
         dtype: Number type of its weights.
         executor: Kind of program that computes it.
@@ -33,6 +36,7 @@ class ModelFacts:
 
     id: str
     version: str
+    kind: ModelKind
     is_default: bool
     is_ready: bool
     status: str
@@ -60,6 +64,7 @@ def facts_of(model: ServedModel, models: ServedModels) -> ModelFacts:
     return ModelFacts(
         id=folder.name,
         version=folder.version,
+        kind=model.kind,
         is_default=model is models.default,
         is_ready=model.is_ready,
         # A stalled engine is about to be replaced.
@@ -73,11 +78,11 @@ def facts_of(model: ServedModel, models: ServedModels) -> ModelFacts:
         max_queued=plan.max_requests - plan.load.max_running,
         max_request_tokens=plan.max_tokens,
         vocabulary_size=folder.vocabulary_size,
-        num_parameters=folder.artifact.config.num_parameters,
+        num_parameters=model.num_parameters,
         device=None if loaded is None else loaded.device,
         dtype=None if loaded is None else loaded.dtype,
         executor=None if loaded is None else loaded.executor,
-        system_fingerprint=None if client is None else client.system_fingerprint,
+        system_fingerprint=None if client is None else client.system_fingerprint(model.kind),
         default_parameters=resolve_parameters(
             RequestedParameters(),
             folder.defaults,

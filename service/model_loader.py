@@ -14,7 +14,7 @@ from service.engine_launch import EngineLoadError
 from service.engine_plan import EnginePlan, plan_engine
 from service.memory_use import MemoryBudget, MemoryRefusedError
 from service.model_store import ModelFolder, StoreError, read_folder
-from service.served_model import ServedModel
+from service.served_version import ServedVersion
 from service.settings import Settings
 
 __all__ = ["ModelLoader", "Refusal", "VersionRefusedError"]
@@ -48,7 +48,7 @@ class VersionRefusedError(Exception):
 
 
 class ModelLoader:
-    """Makes served models out of folders.
+    """Makes served versions out of folders.
 
     Args:
         settings: How every engine runs.
@@ -75,7 +75,7 @@ class ModelLoader:
 
     async def load(
         self, directory: Path, *, name: str | None = None, in_background: bool = False
-    ) -> ServedModel:
+    ) -> ServedVersion:
         """Verify a folder and start its engine, which then has made a few tokens.
 
         Args:
@@ -90,7 +90,7 @@ class ModelLoader:
         folder = await self._read(directory, name, verify=False)
         self._check_memory(self._plan(folder))
         folder = await self._read(directory, name, verify=True)
-        model = ServedModel(
+        version = ServedVersion(
             folder,
             self._plan(folder),
             budget=self.budget,
@@ -98,19 +98,19 @@ class ModelLoader:
             on_change=self._on_change,
         )
         try:
-            await model.start(in_background=in_background)
-            await model.try_out(TRIAL_TOKENS)
+            await version.start(in_background=in_background)
+            await version.try_out(TRIAL_TOKENS)
         except MemoryRefusedError as error:
-            await model.stop()
-            raise _no_memory(error, model.plan) from None
+            await version.stop()
+            raise _no_memory(error, version.plan) from None
         except EngineLoadError as error:
-            await model.stop()
-            reason = str(error).replace(model.plan.load.directory, model.label)
+            await version.stop()
+            reason = str(error).replace(version.plan.load.directory, version.label)
             raise VersionRefusedError(Refusal.NOT_LOADED, reason) from None
         except BaseException:
-            await model.stop()
+            await version.stop()
             raise
-        return model
+        return version
 
     async def _read(self, directory: Path, name: str | None, *, verify: bool) -> ModelFolder:
         try:

@@ -6,8 +6,8 @@ from collections.abc import Coroutine, Iterable
 from service.model_choice import ChosenFolder, ModelChoice
 from service.model_loader import ModelLoader
 from service.model_store import StoreError
-from service.served_model import ServedModel
 from service.served_models import ServedModels
+from service.served_version import ServedVersion
 from service.store_watch import StoreWatch
 
 __all__ = ["start_models"]
@@ -25,11 +25,11 @@ async def start_models(
         VersionRefusedError: One that was asked for by name cannot be served.
         StoreError: No name of the store can be served, and there is nothing else.
     """
-    loads: list[Coroutine[None, None, ServedModel | None]] = []
+    loads: list[Coroutine[None, None, ServedVersion | None]] = []
     if watch is not None:
         loads += [watch.load_first(stored) for stored in choice.stored.values()]
     loads += [loader.load(folder.directory, name=folder.name) for folder in choice.folders]
-    tasks: list[asyncio.Task[ServedModel | None]] = []
+    tasks: list[asyncio.Task[ServedVersion | None]] = []
     try:
         async with asyncio.TaskGroup() as group:
             tasks += [group.create_task(load) for load in loads]
@@ -41,7 +41,7 @@ async def start_models(
             loads = [loader.load(pin.directory, name=pin.name) for pin in missing]
             tasks += [group.create_task(load) for load in loads]
     except BaseException as error:
-        await asyncio.gather(*(model.stop() for model in _loaded(tasks)))
+        await asyncio.gather(*(version.stop() for version in _loaded(tasks)))
         if isinstance(error, BaseExceptionGroup):
             # One reason is enough for the operator; the others may follow from it.
             raise error.exceptions[0] from None
@@ -49,29 +49,29 @@ async def start_models(
     _open(choice, models, _loaded(tasks))
 
 
-def _open(choice: ModelChoice, models: ServedModels, loaded: list[ServedModel]) -> None:
+def _open(choice: ModelChoice, models: ServedModels, loaded: list[ServedVersion]) -> None:
     kept = {f"{each.name}@{each.version}" for each in (*choice.folders, *choice.pins)}
-    current: dict[str, ServedModel] = {}
-    for model in loaded:
-        before = current.get(model.folder.name)
+    current: dict[str, ServedVersion] = {}
+    for version in loaded:
+        before = current.get(version.folder.name)
         # A name of the store means what was found for it, and pins come after that; of several
         # folders with one name the highest version is meant.
-        is_from_store = model.folder.name in choice.stored
-        if before is None or (not is_from_store and _is_after(model, before)):
-            current[model.folder.name] = model
-    models.open(current.values(), [model for model in loaded if model.label in kept])
+        is_from_store = version.folder.name in choice.stored
+        if before is None or (not is_from_store and _is_after(version, before)):
+            current[version.folder.name] = version
+    models.open(current.values(), [version for version in loaded if version.label in kept])
 
 
-def _is_after(model: ServedModel, other: ServedModel) -> bool:
-    return int(model.folder.version) > int(other.folder.version)
+def _is_after(version: ServedVersion, other: ServedVersion) -> bool:
+    return int(version.folder.version) > int(other.folder.version)
 
 
-def _loaded(tasks: Iterable[asyncio.Task[ServedModel | None]]) -> list[ServedModel]:
+def _loaded(tasks: Iterable[asyncio.Task[ServedVersion | None]]) -> list[ServedVersion]:
     done = [task for task in tasks if task.done() and not task.cancelled()]
     results = [task.result() for task in done if task.exception() is None]
-    return [model for model in results if model is not None]
+    return [version for version in results if version is not None]
 
 
-def _not_among(pins: Iterable[ChosenFolder], found: list[ServedModel]) -> list[ChosenFolder]:
-    labels = {model.label for model in found}
+def _not_among(pins: Iterable[ChosenFolder], found: list[ServedVersion]) -> list[ChosenFolder]:
+    labels = {version.label for version in found}
     return [pin for pin in pins if f"{pin.name}@{pin.version}" not in labels]

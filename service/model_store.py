@@ -7,6 +7,13 @@ from datetime import datetime
 from pathlib import Path
 
 from model.artifact import Artifact, ArtifactError, read_artifact
+from model.ngram_description import (
+    DESCRIPTION_NAME,
+    FOLDER_NAME,
+    NgramDescription,
+    NgramError,
+    read_description,
+)
 from model.tokenizer import Tokenizer, TokenizerError
 from service.parameter_rules import PARAMETER_RULES
 from service.parameters import DEFAULT_MAX_TOKENS, ModelDefaults
@@ -28,6 +35,8 @@ class ModelFolder:
         created: When it was published, in seconds since 1970.
         card: Its model card, empty where it has none.
         end_token_ids: Tokens that end a text.
+        vocabulary_size: Token ids that the model knows.
+        ngram: The n-gram model beside the network, None where there is none.
         max_token_bytes: Length of the longest token, which bounds a prompt's tokens from below.
     """
 
@@ -40,11 +49,8 @@ class ModelFolder:
     card: str
     end_token_ids: tuple[int, ...]
     max_token_bytes: int
-
-    @property
-    def vocabulary_size(self) -> int:
-        """Token ids that the network knows."""
-        return self.artifact.config.vocab_size
+    vocabulary_size: int
+    ngram: NgramDescription | None
 
     def token_bytes(self, token_id: int) -> bytes:
         """Bytes of a token; none for ids that only round the network's vocabulary up."""
@@ -70,7 +76,8 @@ def read_folder(directory: Path, *, name: str | None = None, verify: bool = True
         defaults = _defaults(artifact)
         card = _card(directory)
         created = _created(artifact)
-    except (ArtifactError, TokenizerError) as error:
+        ngram = _ngram(directory, tokenizer)
+    except (ArtifactError, NgramError, TokenizerError) as error:
         raise StoreError(str(error)) from None
     except OSError as error:
         raise StoreError(f"{directory}: {error.strerror or 'cannot be read'}") from None
@@ -86,12 +93,29 @@ def read_folder(directory: Path, *, name: str | None = None, verify: bool = True
         max_token_bytes=max(
             len(tokenizer.token_bytes(token_id)) for token_id in range(tokenizer.vocab_size)
         ),
+        vocabulary_size=artifact.config.vocab_size,
+        ngram=ngram,
     )
 
 
 def _card(directory: Path) -> str:
     path = directory / "README.md"
     return path.read_text("utf-8", "replace") if path.exists() else ""
+
+
+def _ngram(directory: Path, tokenizer: Tokenizer) -> NgramDescription | None:
+    path = directory / FOLDER_NAME / DESCRIPTION_NAME
+    if not path.exists():
+        return None
+    description = read_description(directory)
+    theirs = (description.vocab_size, description.end_of_text_id)
+    ours = (tokenizer.vocab_size, tokenizer.end_of_text_id)
+    if theirs != ours:
+        raise StoreError(
+            f"{path}: vocab_size and end_of_text_id must be the tokenizer's, {ours[0]} and "
+            f"{ours[1]}, got {theirs[0]} and {theirs[1]}"
+        )
+    return description
 
 
 def _end_token_ids(artifact: Artifact, tokenizer: Tokenizer) -> tuple[int, ...]:

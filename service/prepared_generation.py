@@ -53,10 +53,11 @@ class PreparedGeneration:
     ) -> None:
         self.model_name = model.folder.name
         self.model_version = model.folder.version
-        self.system_fingerprint = client.system_fingerprint
+        self.system_fingerprint = client.system_fingerprint(model.kind)
         self.num_prompt_tokens = len(prompt_ids)
         self.parameters = parameters
         self._folder = model.folder
+        self._kind = model.kind
         self._client = client
         self._prompt_ids = prompt_ids
         self._deadline = deadline
@@ -177,4 +178,5 @@ class PreparedGeneration:
             prompt_logprobs=parameters.echo and parameters.logprobs is not None,
             # Else how fast an answer begins would tell what others have asked.
             salt=b"" if api_key is None else api_key.digest,
+            kind=self._kind,
         )

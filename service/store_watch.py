@@ -16,8 +16,8 @@ from service.memory_use import MemoryRefusedError
 from service.model_loader import ModelLoader, Refusal, VersionRefusedError
 from service.model_store import StoreError
 from service.refusal_book import CURRENT_FILE, RefusalBook, Verdict
-from service.served_model import ServedModel
 from service.served_models import ServedModels
+from service.served_version import ServedVersion
 from service.store_scan import StoredName, folder_signature, scan_store
 
 __all__ = ["StoreWatch"]
@@ -33,7 +33,7 @@ class StoreWatch:
     Args:
         root: The store.
         models: What is served.
-        loader: Makes served models.
+        loader: Makes served versions.
         figures: Counts swaps and refusals.
         foreign_names: Names that --model gave to other folders; in the store they are left alone.
     """
@@ -56,19 +56,19 @@ class StoreWatch:
         self._missing: set[str] = set()
         self._retirements: set[asyncio.Task[None]] = set()
 
-    async def load_first(self, stored: StoredName) -> ServedModel | None:
+    async def load_first(self, stored: StoredName) -> ServedVersion | None:
         """What to serve of a name at the start: the first candidate that works, None if none does.
 
         What is passed over is said loudly.
         """
         self._begin_series(stored.name)
         self._book.note_fault(stored.name, stored.fault)
-        for version in stored.candidates:
-            model = await self._try(stored, version, in_background=False)
-            if model is not None:
-                if version != stored.candidates[0]:
-                    _logger.error("%s is served in place of a version after it", model.label)
-                return model
+        for number in stored.candidates:
+            version = await self._try(stored, number, in_background=False)
+            if version is not None:
+                if number != stored.candidates[0]:
+                    _logger.error("%s is served in place of a version after it", version.label)
+                return version
         return None
 
     async def run(self, interval_seconds: float) -> None:
@@ -99,7 +99,7 @@ class StoreWatch:
                 # A folder that changes under us, or a bug of ours: neither ends the watch, nor
                 # keeps the other names from being followed.
                 _logger.exception("%s cannot be followed; what is served of it stays", name)
-        ours = {model.folder.name for model in self._models.all} - self._foreign_names
+        ours = {each.folder.name for each in self._models.versions} - self._foreign_names
         missing = ours - found.keys()
         for name in sorted(missing - self._missing):
             _logger.warning("%s has left the store; it is served until the server ends", name)
@@ -117,12 +117,12 @@ class StoreWatch:
         self._begin_series(stored.name)
         self._book.note_fault(stored.name, stored.fault)
         wanted = stored.candidates if serving is None else stored.wanted(serving.folder.version)
-        for version in wanted:
-            model = self._models.pinned(stored.name, version)
-            model = model or await self._try(stored, version, in_background=True)
-            if model is not None:
-                self._swap(model)
-                wanted = wanted[: wanted.index(version)]
+        for number in wanted:
+            version = self._models.pinned(stored.name, number)
+            version = version or await self._try(stored, number, in_background=True)
+            if version is not None:
+                self._swap(version)
+                wanted = wanted[: wanted.index(number)]
                 break
         self._book.keep_only(stored.name, wanted)
 
@@ -133,17 +133,17 @@ class StoreWatch:
         self._figures.refused_versions.labels(name)
 
     async def _try(
-        self, stored: StoredName, version: str, *, in_background: bool
-    ) -> ServedModel | None:
-        directory = stored.directory / version
+        self, stored: StoredName, number: str, *, in_background: bool
+    ) -> ServedVersion | None:
+        directory = stored.directory / number
         signature = await in_daemon_thread(partial(folder_signature, directory))
-        known = self._book.verdict(stored.name, version)
+        known = self._book.verdict(stored.name, number)
         if known is not None and known.signature == signature and not self._has_room_now(known):
             return None
         try:
             return await self._loader.load(directory, name=stored.name, in_background=in_background)
         except VersionRefusedError as error:
-            self._book.refuse(stored.name, version, Verdict(error, signature))
+            self._book.refuse(stored.name, number, Verdict(error, signature))
             return None
 
     def _has_room_now(self, known: Verdict) -> bool:
@@ -156,14 +156,14 @@ class StoreWatch:
             return False
         return True
 
-    def _swap(self, model: ServedModel) -> None:
-        before = self._models.put(model)
-        self._figures.swaps.labels(model.folder.name, SWAPPED).inc()
+    def _swap(self, version: ServedVersion) -> None:
+        before = self._models.put(version)
+        self._figures.swaps.labels(version.folder.name, SWAPPED).inc()
         log_fields(
             _logger,
             "version taken up",
-            model=model.folder.name,
-            version=model.folder.version,
+            model=version.folder.name,
+            version=version.folder.version,
             instead_of=None if before is None else before.folder.version,
         )
         if before is not None:
@@ -171,9 +171,11 @@ class StoreWatch:
             self._retirements.add(task)
             task.add_done_callback(self._retirements.discard)
 
-    async def _retire(self, model: ServedModel) -> None:
+    async def _retire(self, version: ServedVersion) -> None:
         """Let a version end its requests, however long they take, then end its engine."""
-        await model.wait_released()
-        await model.stop()
-        self._models.drop(model)
-        log_fields(_logger, "version ended", model=model.folder.name, version=model.folder.version)
+        await version.wait_released()
+        await version.stop()
+        self._models.drop(version)
+        log_fields(
+            _logger, "version ended", model=version.folder.name, version=version.folder.version
+        )

@@ -2,7 +2,7 @@
 
 from model.artifact_error import ArtifactError
 from model.config import ConfigError
-from model.ngram_tables import NgramError
+from model.ngram_description import NgramError
 from model.tokenizer import TokenizerError
 from model.weights import WeightsError
 from training.checkpoint import CheckpointError

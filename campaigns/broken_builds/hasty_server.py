@@ -3,14 +3,14 @@
 import sys
 
 from service.main import main
-from service.served_model import ServedModel
+from service.served_version import ServedVersion
 
 
-async def wait_for_nobody(self: ServedModel) -> None:
+async def wait_for_nobody(self: ServedVersion) -> None:
     """What takes the place of waiting until nobody holds a version."""
     del self
 
 
 if __name__ == "__main__":
-    ServedModel.wait_released = wait_for_nobody
+    ServedVersion.wait_released = wait_for_nobody
     sys.exit(main())

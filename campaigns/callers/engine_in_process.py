@@ -16,7 +16,7 @@ import msgspec
 from campaigns.callers.parity_callers import Outcome
 from service.engine.engine import Engine
 from service.engine.loading import build_engine
-from service.engine.messages import Cancel, Load, Loaded, Pause, Resume, Submit
+from service.engine.messages import Cancel, Load, Loaded, ModelKind, Pause, Resume, Submit
 from service.engine_client import EngineClient
 from service.errors import ErrorKind, RequestError
 from service.generation import TextPiece
@@ -68,7 +68,7 @@ class EngineInProcess:
 
     async def _answer(self, body: Mapping[str, object]) -> Outcome:
         request = read_generate_body(body).request
-        # The two attributes are all that the core's functions read of a served model.
+        # The three attributes are all that the core's functions read of a served model.
         model = cast("ServedModel", self._model.find(request.model))
         record = RequestRecord(request_id="in-process", protocol="none", route="none")
         request_deadline(request, received_at=record.received_at)
@@ -103,6 +103,7 @@ class _Model:
 
     folder: ModelFolder
     context_tokens: int
+    kind: ModelKind = ModelKind.TRANSFORMER
 
     def find(self, name: str | None) -> Self:
         """This model, if it is meant.
@@ -120,11 +121,16 @@ class _InProcessClient:
     """What the core uses of an EngineClient, around an engine that it steps itself."""
 
     def __init__(self, engine: Engine, loaded: Loaded) -> None:
-        self.system_fingerprint = f"{loaded.executor}-cpu-f32"
+        self._fingerprint = f"{loaded.executor}-cpu-f32"
         self._engine = engine
         self._streams: dict[int, TokenStream] = {}
         self._number = 0
         self._stepping: asyncio.Task[None] | None = None
+
+    def system_fingerprint(self, kind: ModelKind) -> str:
+        """What computes, whichever kind is asked."""
+        del kind
+        return self._fingerprint
 
     def open(self, request: Submit, *, deadline: float) -> TokenStream:
         """Submit a request, and compute it as soon as its reader waits."""

@@ -33,7 +33,8 @@ class Load(msgspec.Struct, frozen=True, kw_only=True, tag=True):
             None is yes where that costs little and holds.
         executor: What computes the logits: "auto", "eager" or "cuda-graphs".
         in_background: Whether to load at low priority, beside an engine that serves.
-        with_ngram: Whether to serve the folder's n-gram model as well.
+        ngram_cache_tokens: Tokens that the requests of the folder's n-gram model may hold; None
+            does not serve that model.
     """
 
     directory: str
@@ -46,7 +47,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     deterministic: bool | None = None
     executor: str = "auto"
     in_background: bool = False
-    with_ngram: bool = False
+    ngram_cache_tokens: int | None = None
 
 
 class Loaded(msgspec.Struct, frozen=True, kw_only=True, tag=True):

@@ -18,7 +18,7 @@ from service.engine.graph_executor import GraphExecutor, cuda_graph_recorder
 from service.engine.guarded_compute import is_out_of_memory
 from service.engine.messages import Load, Loaded, Submit
 
-__all__ = ["LoadError", "build_engine"]
+__all__ = ["LoadError", "build_engine", "resident_bytes"]
 
 EXECUTORS = ("auto", "eager", "cuda-graphs")
 WARM_UP_TOKENS = 32
@@ -75,7 +75,7 @@ def _build_engine(load: Load) -> tuple[Engine, Loaded]:
         num_blocks=executor.num_blocks,
         executor=executor.name,
         deterministic=executor.is_deterministic,
-        resident_bytes=_resident_bytes(),
+        resident_bytes=resident_bytes(),
     )
 
 
@@ -117,7 +117,7 @@ def _warm_up(executor: Executor, context_tokens: int) -> None:
         engine.step()
 
 
-def _resident_bytes() -> int:
+def resident_bytes() -> int:
     """Memory of this process that is not swapped out."""
     statm = Path("/proc/self/statm")
     if statm.exists():

@@ -9,6 +9,7 @@ import msgspec
 __all__ = [
     "STAGE_NAMES",
     "Inspection",
+    "NgramLevel",
     "NgramTrace",
     "Resample",
     "SamplingSettings",
@@ -54,16 +55,49 @@ class StageTrace(msgspec.Struct, frozen=True, array_like=True):
     other_probability: float
 
 
+class NgramLevel(msgspec.Struct, frozen=True, array_like=True):
+    """What one length of context gave to the probability of a token.
+
+    The probability is ``backoff`` times that of the level before plus (1 - ``backoff``) times
+    ``discounted_count`` / ``discounted_total``; where the context is not known it is that of the
+    level before, and of order 1 the model stores the probability itself.
+
+    Attributes:
+        order: Tokens of the context plus one.
+        context_ids: The context, the oldest token first.
+        is_known_context: Whether the model holds n-grams that continue the context.
+        num_continuations: Different tokens that it holds after the context.
+        discounted_count: Of the token after the context, as stored: discounted and rounded to one
+            of at most 256 levels; the model holds no raw counts. 0 where the token is not held.
+        discounted_total: Of all tokens held after the context.
+        backoff: Share of the probability that the level before distributes, 1 where the context is
+            not known.
+        probability: Of the token with contexts up to this length.
+    """
+
+    order: int
+    context_ids: list[int]
+    is_known_context: bool
+    num_continuations: int
+    discounted_count: float
+    discounted_total: float
+    backoff: float
+    probability: float
+
+
 class NgramTrace(msgspec.Struct, frozen=True, array_like=True):
-    """What an n-gram model looked at for one position.
+    """What an n-gram model looked at for one position, and what it held of one token there.
 
     Attributes:
         order: Longest n-gram of the model.
-        window_ids: The tokens before the position that it looked at.
+        window_ids: The tokens before the position that it looked at, the end-of-text token that
+            stands before every text among them.
+        levels: The shortest context first.
     """
 
     order: int
     window_ids: list[int]
+    levels: list[NgramLevel]
 
 
 class TokenTrace(msgspec.Struct, frozen=True, array_like=True):
@@ -82,8 +116,7 @@ class TokenTrace(msgspec.Struct, frozen=True, array_like=True):
         candidate_ids: u32 [K]: the likeliest tokens by the raw logits, likeliest first, the lower
             id on a tie; the token and the drawn one come last where they are not among them.
         candidate_logits: f32 [K], raw.
-        final_logits: f32 [K], after penalties, bias and temperature; the latter divides unless the
-            choice is greedy.
+        changed_logits: f32 [K], after penalties and bias.
         probabilities: f64 [S, K].
         lines: f64 [2, K]: where each candidate's part of the line from 0 to 1 begins and ends, the
             probabilities of the last stage added up in id order.
@@ -101,7 +134,7 @@ class TokenTrace(msgspec.Struct, frozen=True, array_like=True):
     stages: list[StageTrace]
     candidate_ids: bytes
     candidate_logits: bytes
-    final_logits: bytes
+    changed_logits: bytes
     probabilities: bytes
     lines: bytes
     logits: bytes = b""
@@ -134,7 +167,7 @@ class Resample(msgspec.Struct, frozen=True, kw_only=True, tag=True):
         num_prompt_ids: How many of them are the prompt.
         choice: Which continuation of the prompt it is.
         settings: Under each of which to choose.
-        num_candidates: As in an Inspection.
+        inspection: What to report.
     """
 
     logits: bytes
@@ -142,4 +175,4 @@ class Resample(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     num_prompt_ids: int
     choice: int
     settings: list[SamplingSettings]
-    num_candidates: int
+    inspection: Inspection

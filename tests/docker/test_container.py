@@ -102,7 +102,7 @@ def test_a_version_for_which_there_is_no_memory_is_refused_and_nothing_is_lost(
         assert done == (0, "/models/fairytales/2\n")
         with Client(service.rest) as client:
             wait_until(lambda: bool(client.list_models()[0].refused), lambda: service.log)
-            (model,) = client.list_models()
+            model = client.list_models()[0]
         load.finish()
     (refused,) = model.refused
     assert refused.version == "2"

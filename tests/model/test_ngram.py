@@ -12,7 +12,9 @@ import pytest
 from numpy.typing import NDArray
 
 from model.ngram import NgramModel
-from model.ngram_tables import ARRAY_NAMES, NgramError
+from model.ngram_description import NgramError
+from model.ngram_explanation import explain
+from model.ngram_tables import ARRAY_NAMES
 from training.ngram.training import train_ngram
 
 VOCAB_SIZE = 20
@@ -58,10 +60,10 @@ def test_an_explanation_ends_in_the_probability(directory: Path) -> None:
     model = NgramModel.load(directory)
     for context in ([], [0], [0, 0, 0], [19, 18, 17, 16]):
         for token in range(VOCAB_SIZE):
-            steps = model.explain(context, token)
+            steps = explain(model, context, token)
             assert steps[-1].probability == pytest.approx(model.probabilities(context)[token])
             assert [step.order for step in steps] == list(range(1, len(steps) + 1))
-    known = model.explain([0, 0, 0], 0)[-1]
+    known = explain(model, [0, 0, 0], 0)[-1]
     assert known.context_ids == (0, 0, 0)
     assert known.is_known_context
     assert known.discounted_count > 1

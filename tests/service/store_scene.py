@@ -13,7 +13,7 @@ from service.engine_figures import EngineFigures
 from service.memory_use import MemoryBudget
 from service.metrics import Metrics
 from service.model_loader import ModelLoader, Refusal, VersionRefusedError
-from service.served_models import ServedModel, ServedModels
+from service.served_models import ServedModels, ServedVersion
 from service.store_watch import StoreWatch
 
 NOBODY = 65534
@@ -28,11 +28,19 @@ class Folder:
 
 @dataclass(eq=False)
 class Model:
-    """Stands for a served model; its requests end when the test says so."""
+    """Stands for a served version and its model; its requests end when the test says so."""
 
     folder: Folder
     released: asyncio.Event = field(default_factory=asyncio.Event)
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def model(self) -> "Model":
+        return self
+
+    @property
+    def models(self) -> tuple["Model"]:
+        return (self,)
 
     @property
     def label(self) -> str:
@@ -106,12 +114,12 @@ class Scene:
         (self.root / name / version / "fault").write_text(fault)
 
     def open(self, *models: Model, pinned: tuple[Model, ...] = ()) -> None:
-        self.models.open(cast("list[ServedModel]", models), cast("list[ServedModel]", pinned))
+        self.models.open(cast("list[ServedVersion]", models), cast("list[ServedVersion]", pinned))
 
     async def look(self) -> list[str]:
         """What is served after another look."""
         await self.watch.look()
-        return [model.label for model in self.models.all]
+        return [version.label for version in self.models.versions]
 
     def swaps(self, outcome: str, name: str = "tiny") -> float:
         labels = {"model": name, "outcome": outcome}

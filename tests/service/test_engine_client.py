@@ -18,7 +18,7 @@ from service.engine_client import EngineClient
 from service.engine_launch import EngineConnection
 from service.engine_supervisor import EngineSupervisor
 from service.errors import ErrorKind, RequestError
-from service.served_models import ServedModel, ServedModels
+from service.served_models import ServedModels, ServedVersion
 from tests.service.store_scene import Folder
 
 PATIENCE_SECONDS = 20.0
@@ -116,7 +116,7 @@ def test_requests_of_an_engine_that_has_stalled_end_with_the_others(
                 load, name="tiny", on_report=lambda report: None, on_change=changed.set
             )
             models = ServedModels()
-            models.open([cast("ServedModel", Model(Folder("tiny", "1"), supervisor))], [])
+            models.open([cast("ServedVersion", Model(Folder("tiny", "1"), supervisor))], [])
             client = await supervisor.start()
             deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
             with client.open(SUBMIT, deadline=deadline) as stream:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from model.ngram import NgramModel
-from model.ngram_tables import NgramError
+from model.ngram_description import NgramError
 from training.ngram.arpa import export_arpa
 from training.ngram.training import train_ngram
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from model.ngram import NgramModel
-from model.ngram_tables import NgramError
+from model.ngram_description import NgramError
 from training.ngram.counting import count_ngrams
 from training.ngram.kneser_ney import Discounts
 from training.ngram.packing import quantise

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.ngram import NgramModel
-from model.ngram_tables import NgramError
+from model.ngram_description import NgramError
 
 _IMPOSSIBLE = -99.0  # how the format spells a probability of 0
 _RESERVED = frozenset({"<s>", "</s>", "<unk>"})

@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from model.ngram_tables import NgramError
+from model.ngram_description import NgramError
 
 NONE = np.uint32(0xFFFFFFFF)  # no n-gram of this order ends here, or it was dropped
 _SORTED_AT_ONCE = 1 << 22

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.ngram import NgramModel
-from model.ngram_tables import MAX_ORDER, NgramError, NgramTables, stored_bytes, write_tables
+from model.ngram_description import MAX_ORDER, NgramError
+from model.ngram_tables import NgramTables, stored_bytes, write_tables
 from training.ngram.counting import count_ngrams
 from training.ngram.kneser_ney import Discounts, estimate
 from training.ngram.packing import pack, packed_bytes
