@@ -4,8 +4,14 @@ import select
 import socket
 import threading
 
-from service.engine.frames import LENGTH_BYTES, decode_to_engine, encode_frame, frame_length
-from service.engine.messages import FromEngine, ToEngine
+from service.engine.frames import (
+    LENGTH_BYTES,
+    FromEngine,
+    ToEngine,
+    decode_to_engine,
+    encode_frame,
+    frame_length,
+)
 
 __all__ = ["Channel", "FrontGoneError"]
 

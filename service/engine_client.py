@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from service.engine.frames import encode_frame
+from service.engine.frames import ToEngine, encode_frame
 from service.engine.messages import (
     Heartbeat,
     Loaded,
@@ -20,10 +20,11 @@ from service.engine.messages import (
     Shutdown,
     StepOutput,
     Submit,
-    ToEngine,
 )
+from service.engine.questions import Answer, AnswerBody, QuestionBody
 from service.engine_launch import EngineConnection
 from service.errors import ErrorKind, RequestError
+from service.open_questions import OpenQuestions
 from service.token_stream import TokenStream
 
 __all__ = ["EngineClient"]
@@ -56,6 +57,7 @@ class EngineClient:
         self._connection = connection
         self._on_report = on_report
         self._streams: dict[int, TokenStream] = {}
+        self._questions = OpenQuestions(self._send)
         self._numbers = itertools.count(1)
         self._is_lost = False
         # What whoever comes now is told; the first reason stays.
@@ -106,17 +108,33 @@ class EngineClient:
         self._send(request)
         return stream
 
+    async def ask(self, body: QuestionBody, *, deadline: float, salt: bytes = b"") -> AnswerBody:
+        """The answer to a question; whoever stops waiting for it drops the question.
+
+        Args:
+            body: What is asked.
+            deadline: Loop time at which it is too late for an answer.
+            salt: Blocks are shared between questions and requests of equal salt only.
+
+        Raises:
+            RequestError: It failed, its deadline passed, or the engine is lost.
+        """
+        if self._refusal is not None:
+            raise self._refusal
+        return await self._questions.ask(next(self._numbers), body, deadline=deadline, salt=salt)
+
     def _forget(self, number: int) -> None:
         del self._streams[number]
 
     def fail_all(self, error: RequestError) -> None:
-        """End every stream that the engine computes with an error; it drops their requests.
+        """End every stream and question that the engine has with an error; it drops them.
 
         Those that were accepted and come only now meet the same error.
         """
         self._refusal = self._refusal or error
         for stream in list(self._streams.values()):
             stream.fail(error)
+        self._questions.fail_all(error)
 
     async def wait_lost(self) -> None:
         """Return when the process is gone."""
@@ -145,6 +163,8 @@ class EngineClient:
                         # A batch whose readers are all paused is idle.
                         self._note_step(message, is_busy=message.phase is not Phase.IDLE)
                         self._on_report(message)
+                    case Answer():
+                        self._questions.take(message)
                     case Loaded() | LoadFailed():
                         raise ValueError("an engine process loads one version")
         except (asyncio.IncompleteReadError, OSError, ValueError):

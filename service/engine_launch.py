@@ -9,9 +9,14 @@ from dataclasses import dataclass
 
 import msgspec
 
-from service.engine.frames import LENGTH_BYTES, decode_from_engine, encode_frame, frame_length
-from service.engine.messages import (
+from service.engine.frames import (
+    LENGTH_BYTES,
     FromEngine,
+    decode_from_engine,
+    encode_frame,
+    frame_length,
+)
+from service.engine.messages import (
     Load,
     Loaded,
     LoadFailed,

@@ -18,6 +18,7 @@ from typing import NoReturn
 from msgspec.structs import replace
 
 from service.engine.engine import Engine
+from service.engine.frames import ToEngine
 from service.engine.guarded_compute import EngineFailedError
 from service.engine.loading import LoadError, build_engine
 from service.engine.messages import (
@@ -34,10 +35,11 @@ from service.engine.messages import (
     Shutdown,
     StepOutput,
     Submit,
-    ToEngine,
     TokenOutput,
 )
 from service.engine.ngram_loading import build_ngram_engine
+from service.engine.question_desk import QuestionDesk
+from service.engine.questions import DropQuestion, Question
 from service.engine.request_table import UnsupportedRequestError
 from service.engine_channel import Channel, FrontGoneError
 from service.logs import configure_logs
@@ -60,13 +62,14 @@ class EngineLoop:
     """Serves the engines of one version until the front goes.
 
     Args:
-        engines: Of different kinds, at least one.
+        engines: Of different kinds, the transformer's among them.
         channel: To the front.
     """
 
     def __init__(self, engines: Sequence[Engine], channel: Channel) -> None:
         self._engines = {engine.kind: engine for engine in engines}
         self._channel = channel
+        self._desk = QuestionDesk(self._engines[ModelKind.TRANSFORMER], channel.send)
         self._phase = Phase.IDLE
         self._stalled_kinds: set[ModelKind] = set()
         self._next_check_at = 0.0
@@ -87,6 +90,7 @@ class EngineLoop:
             for engine in engines:
                 if engine.seconds_to_work() == 0.0:
                     self._step(engine)
+            self._desk.work()
             is_empty = all(engine.is_empty for engine in engines)
             if is_empty and time.monotonic() >= self._next_check_at:
                 for engine in engines:
@@ -104,6 +108,8 @@ class EngineLoop:
                 self._set_paused(request_id, is_paused=True)
             case Resume(request_id):
                 self._set_paused(request_id, is_paused=False)
+            case Question() | DropQuestion():
+                self._desk.take(message)
             case Shutdown():
                 raise FrontGoneError
             case Load():
@@ -114,6 +120,8 @@ class EngineLoop:
             engine.set_paused(request_id, is_paused=is_paused)
 
     def _seconds_to_work(self) -> float | None:
+        if self._desk.has_work:
+            return 0.0
         # A stalled engine looks again and again, but lets others have the processor.
         seconds = [
             STALLED_PAUSE_SECONDS if engine.stalled_seconds > 0.0 else engine.seconds_to_work()
@@ -129,6 +137,8 @@ class EngineLoop:
         if stalled_seconds == 0.0:
             # A step without any work is no news; the front takes each step for progress.
             self._channel.send(output)
+            if engine.kind is ModelKind.TRANSFORMER:
+                self._desk.note_step(output)
         if stalled_seconds <= STALLED_SECONDS:
             self._stalled_kinds.discard(engine.kind)
         elif engine.kind not in self._stalled_kinds:

@@ -4,19 +4,37 @@ Torch-free. Frames on a socket pair: four bytes of length, then msgpack; never a
 """
 
 import struct
+from typing import TypeAlias
 
 import msgspec
 
-from service.engine.messages import FromEngine, ToEngine
+from service.engine.messages import (
+    Cancel,
+    Heartbeat,
+    Load,
+    Loaded,
+    LoadFailed,
+    Pause,
+    Resume,
+    Shutdown,
+    StepOutput,
+    Submit,
+)
+from service.engine.questions import Answer, DropQuestion, Question
 
 __all__ = [
     "LENGTH_BYTES",
     "MAX_FRAME_BYTES",
+    "FromEngine",
+    "ToEngine",
     "decode_from_engine",
     "decode_to_engine",
     "encode_frame",
     "frame_length",
 ]
+
+ToEngine: TypeAlias = Load | Submit | Cancel | Pause | Resume | Shutdown | Question | DropQuestion
+FromEngine: TypeAlias = Loaded | LoadFailed | StepOutput | Heartbeat | Answer
 
 # A step of a full batch is some kilobytes and the longest prompt a few megabytes; more is a fault.
 MAX_FRAME_BYTES = 64 * 1024 * 1024

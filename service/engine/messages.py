@@ -4,7 +4,6 @@ Torch-free, and tokens only: no text crosses this border. `frames.py` turns mess
 """
 
 import enum
-from typing import TypeAlias
 
 import msgspec
 
@@ -14,7 +13,6 @@ from service.engine.trace_messages import Inspection, TokenTrace
 __all__ = [
     "Cancel",
     "EngineFinish",
-    "FromEngine",
     "Heartbeat",
     "Load",
     "LoadFailed",
@@ -27,7 +25,6 @@ __all__ = [
     "StepCounters",
     "StepOutput",
     "Submit",
-    "ToEngine",
     "TokenLogprob",
     "TokenOutput",
 ]
@@ -226,7 +223,3 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     num_blocks: int
     counters: StepCounters
     kind: ModelKind = ModelKind.TRANSFORMER
-
-
-ToEngine: TypeAlias = Load | Submit | Cancel | Pause | Resume | Shutdown
-FromEngine: TypeAlias = Loaded | LoadFailed | StepOutput | Heartbeat

@@ -1,19 +1,18 @@
-"""The reference executor: the same bits in any batch, rows by the wish, an inside to look at."""
+"""The reference executor: the same bits in any batch, rows by the wish.
+
+What it shows of its inside is in test_attention.py.
+"""
 
 import math
-from pathlib import Path
-from typing import cast
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, LlamaForCausalLM
 
 from model.config import ModelConfig
 from model.transformer import Transformer
-from model.weights import save_weights
 from service.engine.batch_invariance import is_batch_invariant
 from service.engine.eager_executor import DETERMINISTIC_ROWS, EagerExecutor
 from service.engine.executor import ChunkInput, ComputedStep, LogitsWanted, NotDeterministicError
@@ -138,42 +137,6 @@ def test_nan_in_all_other_blocks_reaches_nobody(model: Transformer) -> None:
     executor.clear_blocks(table(0))
     cleared = executor.compute([chunk([1], 30, 0)])
     assert bool(cleared.logits_RV.isfinite().all())
-
-
-def test_hidden_states_and_attention_are_those_of_transformers(
-    model: Transformer, executor: EagerExecutor, tmp_path: Path
-) -> None:
-    """All layers and heads, for one row of a mixed step and in the middle of its text."""
-    save_weights(model, tmp_path)
-    theirs = AutoModelForCausalLM.from_pretrained(tmp_path, attn_implementation="eager")
-    assert isinstance(theirs, LlamaForCausalLM)
-    ids, start = text(8, 150), 70
-    with torch.inference_mode():
-        given = theirs.eval()(
-            torch.tensor([ids]), output_attentions=True, output_hidden_states=True
-        )
-    hidden_LTC = torch.cat(cast("tuple[Tensor, ...]", given["hidden_states"]))
-    attention_LHTS = torch.cat(cast("tuple[Tensor, ...]", given["attentions"]))
-    executor.compute([chunk(ids[:start], 0, 0)])
-    looked_at = ChunkInput(
-        token_ids=ids[start:],
-        start=start,
-        block_ids=table(0),
-        logits=LogitsWanted.LAST,
-        is_inspected=True,
-    )
-    step = executor.compute([chunk(text(1, 90), 0, 1), looked_at, chunk([5], 0, 2)])
-    assert list(step.inspected) == [1]
-    inside = step.inspected[1]
-    assert inside.hidden_states.shape == (3, 80, 48)
-    assert inside.attention.shape == (2, 4, 80, 150)
-    assert float((inside.hidden_states - hidden_LTC[:, start:]).abs().max()) < 1e-4
-    assert float((inside.attention - attention_LHTS[:, :, start:]).abs().max()) < 1e-4
-    sums = inside.attention.sum(-1)
-    assert torch.allclose(sums, torch.ones_like(sums), atol=1e-6)
-    # What is looked at is computed as what is not.
-    again = executor.compute([chunk(ids[start:], start, 0, LogitsWanted.LAST)])
-    assert torch.equal(rows(step, 1), rows(again, 0))
 
 
 def test_bf16_is_close_to_f32_and_not_deterministic_by_default(model: Transformer) -> None:

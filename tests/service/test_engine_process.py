@@ -9,11 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from service.engine.frames import LENGTH_BYTES, decode_from_engine, encode_frame, frame_length
+from service.engine.frames import (
+    LENGTH_BYTES,
+    FromEngine,
+    ToEngine,
+    decode_from_engine,
+    encode_frame,
+    frame_length,
+)
 from service.engine.messages import (
     Cancel,
     EngineFinish,
-    FromEngine,
     Heartbeat,
     Load,
     Loaded,
@@ -22,7 +28,6 @@ from service.engine.messages import (
     Resume,
     StepOutput,
     Submit,
-    ToEngine,
     TokenOutput,
 )
 

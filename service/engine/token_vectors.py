@@ -1,0 +1,62 @@
+"""The vector of a token, and the tokens whose vectors point most nearly the same way.
+
+The vectors are the rows of the embedding, what the network reads of a token before it knows where
+the token stands. Shape letters: V vocabulary, R rows of a slice, C hidden width.
+"""
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from service.engine.questions import TokenVector, TokenVectorQuestion
+from service.engine.vector_bytes import packed
+
+__all__ = ["TokenVectors"]
+
+# Values of the embedding that are looked at without a pause: a few milliseconds.
+MAX_SLICE_VALUES = 2**21
+
+
+class TokenVectors:
+    """One question about a token, answered slice by slice of the vocabulary.
+
+    Every vector is compared, in f64; there is no index that could miss one.
+
+    Args:
+        question: What is wanted.
+        embedding_VC: The network's embedding.
+    """
+
+    def __init__(self, question: TokenVectorQuestion, embedding_VC: Tensor) -> None:
+        self._question = question
+        self._embedding_VC = embedding_VC
+        self._vector_C = embedding_VC[question.token_id].double()
+        self._norm = float(self._vector_C.norm())
+
+    def slices(self) -> Iterator[Tensor]:
+        """Cosines with the vectors of consecutive tokens, from 0 on; -inf for a vector of 0."""
+        if self._question.num_neighbours == 0 or self._norm == 0.0:
+            return
+        num_rows = max(1, MAX_SLICE_VALUES // self._embedding_VC.shape[1])
+        for first in range(0, self._question.num_ids, num_rows):
+            last = min(first + num_rows, self._question.num_ids)
+            part_RC = self._embedding_VC[first:last].double()
+            norms_R = part_RC.norm(dim=1)
+            cosines_R = (part_RC @ self._vector_C) / (norms_R * self._norm)
+            yield cosines_R.masked_fill_(norms_R == 0.0, -math.inf)
+
+    def answer(self, slices: list[Tensor]) -> TokenVector:
+        """The answer, once all slices are there."""
+        neighbours: list[tuple[int, float]] = []
+        if slices:
+            # Equal vectors tie, whatever the last bits of their products in f64.
+            cosines_V = torch.cat(slices).float().clamp_(max=1.0)
+            if self._question.token_id < len(cosines_V):
+                cosines_V[self._question.token_id] = -math.inf
+            sorted_V, ids_V = cosines_V.sort(descending=True, stable=True)
+            nearest = slice(self._question.num_neighbours)
+            pairs = zip(ids_V[nearest].tolist(), sorted_V[nearest].tolist(), strict=True)
+            neighbours = [(place, cosine) for place, cosine in pairs if cosine > -math.inf]
+        return TokenVector(vector=packed(self._vector_C), norm=self._norm, neighbours=neighbours)
