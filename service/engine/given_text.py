@@ -13,7 +13,7 @@ from service.engine.executor import Explain
 from service.engine.messages import Submit
 from service.engine.request import Sequence as TokenSequence
 from service.engine.token_trace import trace_given
-from service.engine.trace_messages import Inspection, Resample, TokenTrace
+from service.engine.trace_messages import Resample, TokenTrace
 
 __all__ = ["resample", "trace_text"]
 
@@ -73,7 +73,7 @@ def resample(question: Resample) -> list[TokenTrace]:
                 choice=question.choice,
             ),
             None,
-            Inspection(question.num_candidates),
+            question.inspection,
         )
         for settings in question.settings
     ]

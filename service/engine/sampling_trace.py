@@ -35,7 +35,7 @@ class SamplingTrace:
     Attributes:
         probabilities_V: f64 after each of STAGE_NAMES, they add up to 1; 0 for what cannot be
             drawn. A stage that changed nothing has the tensor of the one before.
-        final_logits_V: f32, after penalties, bias and temperature; a greedy choice divides by none.
+        changed_logits_V: f32, after penalties and bias.
         weights_V: Integers, what the probabilities of the last stage are shares of.
         random_word: The number from 0 to 2^32 - 1 that chose: the token is the first whose
             weight, summed up in id order, passes ``random_word / 2^32`` of the sum of all.
@@ -43,7 +43,7 @@ class SamplingTrace:
     """
 
     probabilities_V: tuple[Tensor, ...]
-    final_logits_V: Tensor
+    changed_logits_V: Tensor
     weights_V: Tensor
     random_word: int
     token_id: int
@@ -69,13 +69,11 @@ def trace_sampling(logits_V: Tensor, sequence: Sequence) -> SamplingTrace:
     shares = [_softmax(raw_1V)]
     shares.append(shares[-1] if penalised_1V is raw_1V else _softmax(penalised_1V))
     shares.append(shares[-1] if biased_1V is penalised_1V else _softmax(biased_1V))
-    final_V = biased_1V[0]
     if request.temperature < GREEDY_BELOW_TEMPERATURE:
         kept = Candidates(torch.zeros_like(biased_1V, dtype=torch.long), None)
-        kept.weights_RW[0, final_V.argmax()] = LARGEST_WEIGHT
+        kept.weights_RW[0, biased_1V[0].argmax()] = LARGEST_WEIGHT
     else:
         kept = Candidates(weights(biased_1V, [request.temperature]), None)
-        final_V = final_V / request.temperature
     shares.append(_shares(kept))
     before = kept
     if 0 < request.top_k < logits_V.numel():
@@ -90,7 +88,7 @@ def trace_sampling(logits_V: Tensor, sequence: Sequence) -> SamplingTrace:
     (word,) = random_words([sequence.random_place])
     return SamplingTrace(
         probabilities_V=tuple(shares),
-        final_logits_V=final_V,
+        changed_logits_V=biased_1V[0],
         weights_V=kept.weights_RW[0],
         random_word=word,
         token_id=choose(kept, [word])[0],

@@ -107,7 +107,7 @@ def _packed(
         stages=_stages(trace, shares_SK),
         candidate_ids=_bytes(ids_K.to(torch.int32)),
         candidate_logits=_bytes(logits_K),
-        final_logits=_bytes(trace.final_logits_V[ids_K]),
+        changed_logits=_bytes(trace.changed_logits_V[ids_K]),
         probabilities=_bytes(shares_SK),
         lines=_bytes(torch.stack([starts_K, ends_K]) / total),
         logits=_bytes(logits_V) if inspection.wants_logits else b"",
@@ -158,7 +158,7 @@ def _stages(trace: SamplingTrace, shares_SK: Tensor) -> list[StageTrace]:
             figures.append(figures[-1])
             continue
         # A logarithm of 0 would be minus infinity: what cannot be drawn counts for nothing.
-        entropy = -(shares_V * shares_V.clamp(min=_TINY).log2()).sum()
+        entropy = (shares_V * shares_V.clamp(min=_TINY).log2()).sum().abs()
         other = (shares_V.sum() - num_shown[stage]).clamp(min=0.0)
         figures.append(torch.stack([shares_V.count_nonzero().double(), entropy, other]))
     # One way from the device for all of them.
