@@ -10,14 +10,10 @@ from service.parameters import (
     resolve_parameters,
 )
 
-__all__ = ["CHOOSING_PARAMETERS", "resolve_choosing"]
+__all__ = ["OTHER_PARAMETERS", "resolve_choosing"]
 
-CHOOSING_PARAMETERS = (
-    *("min_tokens", "temperature", "top_k", "top_p", "min_p"),
-    *("repetition_penalty", "presence_penalty", "frequency_penalty", "seed"),
-    *("stop_token_ids", "logit_bias", "ignore_eos"),
-)
-_OTHERS = ("max_tokens", "n", "stop", "logprobs", "echo")
+# Those that choose no token.
+OTHER_PARAMETERS = ("max_tokens", "n", "stop", "logprobs", "echo")
 _NO_LIMIT = 2**31 - 1
 
 
@@ -39,7 +35,7 @@ def resolve_choosing(
     Raises:
         RequestError: A value is out of range, or a parameter is set that chooses no token.
     """
-    for name in _OTHERS:
+    for name in OTHER_PARAMETERS:
         if getattr(requested, name) is not None:
             raise unsupported_parameter(f"{inside}{name}", "does not change how a token is chosen")
     return resolve_parameters(

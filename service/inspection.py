@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from service.errors import invalid_value
 
 __all__ = [
+    "MAX_ANSWERED_CANDIDATES",
+    "MAX_ANSWERED_LOGITS",
     "MAX_CANDIDATES",
-    "MAX_INSPECTED_VALUES",
     "CandidateInspection",
     "InspectionRequest",
     "NgramInspection",
@@ -23,8 +24,9 @@ __all__ = [
 ]
 
 MAX_CANDIDATES = 1000
-# Candidates, raw logits or attention values of one answer: some tens of megabytes of JSON.
-MAX_INSPECTED_VALUES = 2**18
+# Of one answer: some twenty megabytes of JSON, as much as logprobs may be.
+MAX_ANSWERED_CANDIDATES = 2**16
+MAX_ANSWERED_LOGITS = 2**18
 
 
 class SamplingStage(enum.StrEnum):
@@ -198,16 +200,17 @@ def check_inspection(
         raise invalid_value(
             "inspect.candidates", f"must be from 1 to {MAX_CANDIDATES}, got {inspect.candidates}"
         )
-    # Beside the likeliest ones the token itself may stand.
-    _check_total("inspect.candidates", num_positions, min(inspect.candidates + 1, vocabulary_size))
-    if inspect.logits:
-        _check_total("inspect.logits", num_positions, vocabulary_size)
-
-
-def _check_total(field: str, num_positions: int, num_each: int) -> None:
-    if num_positions * num_each > MAX_INSPECTED_VALUES:
+    # Beside the likeliest ones the token itself and the drawn one may stand.
+    num_each = min(inspect.candidates + 2, vocabulary_size)
+    if num_positions * num_each > MAX_ANSWERED_CANDIDATES:
         raise invalid_value(
-            field,
-            f"of all inspected tokens must be at most {MAX_INSPECTED_VALUES} values in one answer, "
-            f"got {num_each} of each of up to {num_positions} tokens",
+            "inspect.candidates",
+            f"of all inspected tokens together must be at most {MAX_ANSWERED_CANDIDATES} in one "
+            f"answer, got up to {num_each} of each of up to {num_positions} tokens",
+        )
+    if inspect.logits and num_positions * vocabulary_size > MAX_ANSWERED_LOGITS:
+        raise invalid_value(
+            "inspect.logits",
+            f"of all inspected tokens together must be at most {MAX_ANSWERED_LOGITS} in one "
+            f"answer, got {vocabulary_size} of each of up to {num_positions} tokens",
         )

@@ -21,7 +21,7 @@ from service.served_models import ServedModel, ServedModels
 from service.text_generator import TextGenerator
 from service.tokenization import detokenize, tokenize
 
-__all__ = ["Context", "Handlers", "time_remaining"]
+__all__ = ["Context", "Handlers", "call_deadline", "time_remaining"]
 
 # The messages of a call are known to its handler; the context only carries them.
 Context: TypeAlias = "grpc.aio.ServicerContext[object, object]"
@@ -38,7 +38,7 @@ class Handlers:
         self, message: pb.GenerateTextRequest, context: Context, record: RequestRecord
     ) -> bytes:
         """The whole continuation, a GenerateTextResponse."""
-        request = read_generation_request(message, deadline=_deadline(context))
+        request = read_generation_request(message, deadline=call_deadline(context))
         async with aclosing(self._generator.stream(request, record)) as pieces:
             whole = [piece async for piece in pieces]
         return await build_answer(whole, lambda: encode_generation(whole))
@@ -47,7 +47,7 @@ class Handlers:
         self, message: pb.StreamGenerateTextRequest, context: Context, record: RequestRecord
     ) -> None:
         """The continuation as it is made."""
-        request = read_generation_request(message, deadline=_deadline(context))
+        request = read_generation_request(message, deadline=call_deadline(context))
         async with aclosing(self._generator.stream(request, record)) as pieces:
             async for piece in pieces:
                 await context.write(stream_response(piece))
@@ -94,6 +94,7 @@ def time_remaining(context: Context) -> float | None:
     return None if remaining is None else max(remaining, 0.0)
 
 
-def _deadline(context: Context) -> float | None:
+def call_deadline(context: Context) -> float | None:
+    """The call's own deadline as `time.monotonic` seconds, None where it has none."""
     remaining = time_remaining(context)
     return None if remaining is None else time.monotonic() + remaining

@@ -5,12 +5,14 @@ from collections.abc import Sequence
 
 from nextword.v1 import text_generation_pb2 as pb
 
+from service.engine.messages import ModelKind
 from service.generation import FinishReason, GenerationRequest, Summary, TextPiece, TokenReport
+from service.grpc_api.parameter_messages import parameters_message, read_parameters
 from service.model_facts import ModelFacts
-from service.parameters import EffectiveParameters, RequestedParameters
 from service.tokenization import TextToken
 
 __all__ = [
+    "MODEL_KINDS",
     "encode_generation",
     "encode_tokens",
     "model_message",
@@ -27,6 +29,11 @@ _FINISH_REASONS = {
     FinishReason.END_OF_TEXT: pb.FINISH_REASON_END_OF_TEXT,
     FinishReason.STOP: pb.FINISH_REASON_STOP,
     FinishReason.LENGTH: pb.FINISH_REASON_LENGTH,
+}
+
+MODEL_KINDS = {
+    ModelKind.TRANSFORMER: pb.MODEL_KIND_TRANSFORMER,
+    ModelKind.NGRAM: pb.MODEL_KIND_NGRAM,
 }
 
 _STATUSES = {
@@ -46,34 +53,10 @@ def read_generation_request(
         model=message.model if message.HasField("model") else None,
         prompt=message.prompt if given == "prompt" else None,
         prompt_ids=tuple(message.prompt_ids.ids) if given == "prompt_ids" else None,
-        parameters=_read_parameters(message.parameters),
+        parameters=read_parameters(message.parameters),
         timeout_seconds=message.timeout_seconds if message.HasField("timeout_seconds") else None,
         parse_special_tokens=message.parse_special_tokens,
         deadline=deadline,
-    )
-
-
-def _read_parameters(given: pb.SamplingParameters) -> RequestedParameters:
-    return RequestedParameters(
-        max_tokens=given.max_tokens if given.HasField("max_tokens") else None,
-        min_tokens=given.min_tokens if given.HasField("min_tokens") else None,
-        temperature=given.temperature if given.HasField("temperature") else None,
-        top_k=given.top_k if given.HasField("top_k") else None,
-        top_p=given.top_p if given.HasField("top_p") else None,
-        min_p=given.min_p if given.HasField("min_p") else None,
-        repetition_penalty=(
-            given.repetition_penalty if given.HasField("repetition_penalty") else None
-        ),
-        presence_penalty=given.presence_penalty if given.HasField("presence_penalty") else None,
-        frequency_penalty=given.frequency_penalty if given.HasField("frequency_penalty") else None,
-        seed=given.seed if given.HasField("seed") else None,
-        stop=tuple(given.stop) or None,
-        stop_token_ids=tuple(given.stop_token_ids) or None,
-        n=given.n if given.HasField("n") else None,
-        logit_bias=dict(given.logit_bias) or None,
-        logprobs=given.logprobs if given.HasField("logprobs") else None,
-        echo=given.echo if given.HasField("echo") else None,
-        ignore_eos=given.ignore_eos if given.HasField("ignore_eos") else None,
     )
 
 
@@ -96,7 +79,7 @@ def stream_response(piece: TextPiece) -> pb.StreamGenerateTextResponse:
                 model=summary.model,
                 model_version=summary.model_version,
                 usage=_usage(summary),
-                parameters=_parameters(summary.parameters, with_seed=True),
+                parameters=parameters_message(summary.parameters),
                 timings=_timings(summary),
                 system_fingerprint=summary.system_fingerprint,
             )
@@ -113,7 +96,7 @@ def encode_generation(pieces: Sequence[TextPiece]) -> bytes:
         model=summary.model,
         model_version=summary.model_version,
         usage=_usage(summary),
-        parameters=_parameters(summary.parameters, with_seed=True),
+        parameters=parameters_message(summary.parameters),
         timings=_timings(summary),
         system_fingerprint=summary.system_fingerprint,
     )
@@ -166,7 +149,7 @@ def model_message(facts: ModelFacts) -> pb.Model:
         context_tokens=facts.context_tokens,
         vocabulary_size=facts.vocabulary_size,
         num_parameters=facts.num_parameters,
-        default_parameters=_parameters(facts.default_parameters, with_seed=False),
+        default_parameters=parameters_message(facts.default_parameters, without=("seed",)),
         status=_STATUSES[facts.status],
         versions=facts.versions,
         refused=[
@@ -179,6 +162,7 @@ def model_message(facts: ModelFacts) -> pb.Model:
         device=facts.device,
         dtype=facts.dtype,
         executor=facts.executor,
+        kind=MODEL_KINDS[facts.kind],
     )
 
 
@@ -228,26 +212,4 @@ def _timings(summary: Summary) -> pb.Timings:
         queue_seconds=timings.queue_seconds,
         first_token_seconds=timings.first_token_seconds,
         total_seconds=timings.total_seconds,
-    )
-
-
-def _parameters(parameters: EffectiveParameters, *, with_seed: bool) -> pb.SamplingParameters:
-    return pb.SamplingParameters(
-        max_tokens=parameters.max_tokens,
-        min_tokens=parameters.min_tokens,
-        temperature=parameters.temperature,
-        top_k=parameters.top_k,
-        top_p=parameters.top_p,
-        min_p=parameters.min_p,
-        repetition_penalty=parameters.repetition_penalty,
-        presence_penalty=parameters.presence_penalty,
-        frequency_penalty=parameters.frequency_penalty,
-        seed=parameters.seed if with_seed else None,
-        stop=parameters.stop,
-        stop_token_ids=parameters.stop_token_ids,
-        n=parameters.n,
-        logit_bias=parameters.logit_bias,
-        logprobs=parameters.logprobs,
-        echo=parameters.echo,
-        ignore_eos=parameters.ignore_eos,
     )

@@ -43,6 +43,7 @@ def model_object(facts: ModelFacts) -> dict[str, object]:
         "device": facts.device,
         "dtype": facts.dtype,
         "executor": facts.executor,
+        "kind": facts.kind,
     }
 
 

@@ -1,5 +1,6 @@
 """JSON schemas of answers: closed, so that a field nobody declared fails a test."""
 
+from service.engine.messages import ModelKind
 from service.engine_supervisor import EngineState
 from service.errors import ErrorKind
 from service.generation import FinishReason
@@ -103,6 +104,7 @@ _MODEL: dict[str, Schema] = {
     "device": _or_null(_TEXT),
     "dtype": _or_null(_TEXT),
     "executor": _or_null(_TEXT),
+    "kind": {"enum": [str(kind) for kind in ModelKind]},
 }
 _COMPLETION_CHOICE = _object(
     {

@@ -179,7 +179,7 @@ class Model:
         created: When it was published, in seconds since 1970.
         context_tokens: Longest prompt, in tokens.
         vocabulary_size: Number of token ids.
-        num_parameters: Number of trained values.
+        num_parameters: Number of trained values; of n-grams for an n-gram model.
         default_parameters: What an empty request gets.
         status: What it is doing: ``ready``, ``loading``, ``restarting``, ``stopped``.
         versions: Versions that can be asked for as NAME@VERSION.
@@ -191,6 +191,7 @@ class Model:
         device: What computes it; None until it was loaded, like the next two.
         dtype: Number type of its weights.
         executor: Kind of program that computes it.
+        kind: What kind of model it is: ``transformer`` or ``ngram``.
         card: The model card in Markdown, where one model was asked for.
     """
 
@@ -213,4 +214,5 @@ class Model:
     device: str | None
     dtype: str | None
     executor: str | None
+    kind: str
     card: str = ""

@@ -133,6 +133,7 @@ def read_model(model: pb.Model, *, card: str = "") -> Model:
         device=model.device if model.HasField("device") else None,
         dtype=model.dtype if model.HasField("dtype") else None,
         executor=model.executor if model.HasField("executor") else None,
+        kind=_kind(model.kind),
         card=card,
     )
 
@@ -185,6 +186,12 @@ def _status(number: pb.ModelStatus.ValueType) -> str:
     if number not in pb.ModelStatus.values():
         return f"status_{number}"  # of a later server
     return pb.ModelStatus.Name(number).removeprefix("MODEL_STATUS_").lower()
+
+
+def _kind(number: pb.ModelKind.ValueType) -> str:
+    if number not in pb.ModelKind.values():
+        return f"kind_{number}"  # of a later server
+    return pb.ModelKind.Name(number).removeprefix("MODEL_KIND_").lower()
 
 
 def _summary(message: pb.StreamSummary | pb.GenerateTextResponse) -> Summary:

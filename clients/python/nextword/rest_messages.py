@@ -168,6 +168,7 @@ def read_model(model: JsonFields) -> Model:
         device=model.optional_text("device"),
         dtype=model.optional_text("dtype"),
         executor=model.optional_text("executor"),
+        kind=model.text("kind"),
         card=model.optional_text("card") or "",
     )
 

@@ -19,7 +19,7 @@ def print_models(found: tuple[Model, ...]) -> None:
         computed_by = (model.executor, model.device, model.dtype)
         table.add_row(
             f"{model.id}@{model.version}",
-            _short(model.num_parameters),
+            _short(model.num_parameters) + (" n-grams" if model.kind == "ngram" else ""),
             str(model.context_tokens),
             str(model.vocabulary_size),
             f"{created:%Y-%m-%d}",

@@ -79,8 +79,8 @@ class InspectionRequest(_message.Message):
     LOGITS_FIELD_NUMBER: _builtins.int
     candidates: _builtins.int
     """Tokens to list for each position, the likeliest by the raw logits first, from 1 to 1000; the
-    token of the position is always among them, at the end where it is none of the likeliest. In
-    one answer at most 262144 of them. Default 10.
+    token of the position and the drawn one are always among them, at the end where they are none
+    of the likeliest. In one answer at most 65536 of them. Default 10.
     """
     logits: _builtins.bool
     """Whether to give the raw logits of the whole vocabulary, at most 262144 values in one answer.
@@ -121,7 +121,7 @@ class TokenView(_message.Message):
     """Its id in the vocabulary."""
     text: _builtins.str
     """What it stands for: its characters, and \\xE2 and the like for bytes that are no whole
-    character; for a control token its name.
+    character; for a control token its name, which is empty for ids that mean nothing.
     """
     bytes: _builtins.bytes
     """The bytes it stands for; empty for a control token."""
