@@ -9,10 +9,13 @@ from collections.abc import Generator, Sequence
 
 from service.detokenizer import Detokenizer
 from service.engine.messages import EngineFinish, TokenLogprob
+from service.engine.trace_messages import TokenTrace
 from service.generation import FinishReason, TextPiece, TokenReport
+from service.inspection import TokenInspection
 from service.model_store import ModelFolder
 from service.parameters import EffectiveParameters
 from service.token_stream import TokenBatch
+from service.trace_views import ByteSpans, view_trace
 
 __all__ = ["ChoiceText", "prompt_pieces"]
 
@@ -33,17 +36,26 @@ class ChoiceText:
         choice: Its number, from 0.
         folder: The model's folder, which knows the bytes of tokens.
         parameters: Of the request.
+        spans: Of the prompt, for a request that inspects what it makes; None for others.
 
     Attributes:
         is_finished: Whether its last piece was given.
     """
 
-    def __init__(self, choice: int, folder: ModelFolder, parameters: EffectiveParameters) -> None:
+    def __init__(
+        self,
+        choice: int,
+        folder: ModelFolder,
+        parameters: EffectiveParameters,
+        spans: ByteSpans | None = None,
+    ) -> None:
         self.is_finished = False
         self._choice = choice
         self._folder = folder
         self._has_reports = parameters.logprobs is not None
         self._held_reports: deque[TokenReport] = deque()
+        self._held_traces: deque[TokenTrace] = deque()
+        self._spans = spans
         self._detokenizer = Detokenizer(
             folder.token_bytes, stop=parameters.stop, min_tokens=parameters.min_tokens
         )
@@ -56,6 +68,7 @@ class ChoiceText:
                 _report(self._folder, token_id, logprob, self._folder.token_bytes(token_id))
                 for token_id, logprob in zip(batch.token_ids, batch.logprobs, strict=True)
             ]
+        self._held_traces += batch.traces
         decoded = self._detokenizer.push(batch.token_ids)
         text, token_ids, is_stopped = decoded.text, decoded.token_ids, decoded.is_stopped
         if batch.finish is not None and not is_stopped:
@@ -72,7 +85,32 @@ class ChoiceText:
             return None
         num_reports = len(token_ids) if self._has_reports else 0
         reports = tuple(self._held_reports.popleft() for _ in range(num_reports))
-        return TextPiece(self._choice, text, token_ids, reports, finish_reason=reason)
+        return TextPiece(
+            self._choice,
+            text,
+            token_ids,
+            reports,
+            finish_reason=reason,
+            inspections=self._inspections(
+                token_ids, is_complete=self.is_finished and not is_stopped
+            ),
+        )
+
+    def _inspections(
+        self, token_ids: Sequence[int], *, is_complete: bool
+    ) -> tuple[TokenInspection, ...]:
+        """Of some tokens that are delivered, and of the token that ended a complete text."""
+        if self._spans is None:
+            return ()
+        inspections: list[TokenInspection] = []
+        for token_id in token_ids:
+            trace = self._held_traces.popleft()
+            inspections.append(view_trace(trace, self._folder, self._spans.add(token_id)))
+        if is_complete and self._held_traces:
+            trace = self._held_traces.popleft()
+            span = self._spans.add(trace.token_id)
+            inspections.append(view_trace(trace, self._folder, span, ends_text=True))
+        return tuple(inspections)
 
 
 def prompt_pieces(

@@ -4,6 +4,7 @@ import enum
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from service.inspection import InspectionRequest, TokenInspection
 from service.parameters import EffectiveParameters, ModelDefaults, RequestedParameters
 
 __all__ = [
@@ -37,6 +38,7 @@ class GenerationRequest:
         model: NAME or NAME@VERSION, None for the default.
         defaults: What holds where the client set nothing; None means the model's own defaults.
         deadline: The call's own deadline as `time.monotonic` seconds, None where it has none.
+        inspect: What to tell of how each token was chosen; None is nothing.
     """
 
     model: str | None
@@ -47,6 +49,7 @@ class GenerationRequest:
     timeout_seconds: float | None = None
     parse_special_tokens: bool = False
     deadline: float | None = None
+    inspect: InspectionRequest | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +121,8 @@ class TextPiece:
         choice: Which continuation of the prompt, from 0.
         reports: One for each of `token_ids` when logprobs were asked for, else none.
         is_prompt: Whether this is the prompt itself, which comes first of each choice with echo.
+        inspections: When they were asked for, one for each of `token_ids`, and on the last piece
+            one more for the token that ended the text, where one did.
     """
 
     choice: int
@@ -127,3 +132,4 @@ class TextPiece:
     finish_reason: FinishReason | None = None
     summary: Summary | None = None
     is_prompt: bool = False
+    inspections: tuple[TokenInspection, ...] = ()

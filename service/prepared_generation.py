@@ -4,18 +4,25 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import ExitStack
+from copy import copy
 from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
+from msgspec.structs import asdict
+
 from service.choice_text import ChoiceText, prompt_pieces
 from service.engine.messages import Submit, TokenLogprob
+from service.engine.trace_messages import Inspection
 from service.engine_client import EngineClient
 from service.generation import Summary, TextPiece, Timings, Usage
+from service.inspection import InspectionRequest
 from service.parameters import EffectiveParameters
 from service.request_log import RequestRecord
+from service.sampling_settings import sampling_settings
 from service.served_models import ServedModel
 from service.token_stream import TokenBatch, TokenStream
+from service.trace_views import ByteSpans
 
 __all__ = ["PreparedGeneration"]
 
@@ -28,6 +35,7 @@ class PreparedGeneration:
         client: Its engine, as admitted by `held`.
         prompt_ids: What to continue.
         parameters: What is in force.
+        inspect: What to tell of how each token was chosen; None is nothing.
         deadline: Loop time at which it ends with an error.
         record: Filled in on the way.
         held: Closed at the end.
@@ -47,6 +55,7 @@ class PreparedGeneration:
         client: EngineClient,
         prompt_ids: list[int],
         parameters: EffectiveParameters,
+        inspect: InspectionRequest | None,
         deadline: float,
         record: RequestRecord,
         held: ExitStack,
@@ -60,11 +69,15 @@ class PreparedGeneration:
         self._kind = model.kind
         self._client = client
         self._prompt_ids = prompt_ids
+        self._inspect = inspect
         self._deadline = deadline
         self._record = record
         self._held = held
+        spans = None if inspect is None else ByteSpans(model.folder, prompt_ids)
         self._choices = [
-            ChoiceText(choice, model.folder, parameters) for choice in range(parameters.n)
+            # Each goes on from the end of the prompt by itself.
+            ChoiceText(choice, model.folder, parameters, copy(spans))
+            for choice in range(parameters.n)
         ]
         # Choices whose prompt was not echoed yet.
         self._unechoed = set(range(parameters.n)) if parameters.echo else set[int]()
@@ -157,25 +170,18 @@ class PreparedGeneration:
 
     def _submit(self) -> Submit:
         parameters, api_key = self.parameters, self._record.api_key
+        inspection = None
+        if self._inspect is not None:
+            inspection = Inspection(self._inspect.candidates, self._inspect.logits)
         return Submit(
             request_id=0,
             prompt_ids=self._prompt_ids,
             max_tokens=parameters.max_tokens,
-            min_tokens=parameters.min_tokens,
-            temperature=parameters.temperature,
-            top_k=parameters.top_k,
-            top_p=parameters.top_p,
-            min_p=parameters.min_p,
-            repetition_penalty=parameters.repetition_penalty,
-            presence_penalty=parameters.presence_penalty,
-            frequency_penalty=parameters.frequency_penalty,
-            seed=parameters.seed,
-            end_token_ids=() if parameters.ignore_eos else self._folder.end_token_ids,
-            stop_token_ids=parameters.stop_token_ids,
-            logit_bias=tuple(parameters.logit_bias.items()),
             num_choices=parameters.n,
             logprobs=parameters.logprobs,
             prompt_logprobs=parameters.echo and parameters.logprobs is not None,
+            inspect=inspection,
+            **asdict(sampling_settings(parameters, self._folder)),
             # Else how fast an answer begins would tell what others have asked.
             salt=b"" if api_key is None else api_key.digest,
             kind=self._kind,

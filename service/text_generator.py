@@ -12,6 +12,7 @@ from typing import Protocol, TypeVar
 
 from service.errors import ErrorKind, RequestError, invalid_value
 from service.generation import GenerationRequest, TextPiece
+from service.inspection import check_inspection
 from service.parameters import resolve_parameters
 from service.prepared_generation import PreparedGeneration
 from service.prompts import read_prompt
@@ -91,6 +92,11 @@ class TextGenerator:
                 context_tokens=model.context_tokens,
                 vocabulary_size=model.folder.vocabulary_size,
             )
+            check_inspection(
+                request.inspect,
+                num_positions=parameters.max_tokens * parameters.n,
+                vocabulary_size=model.folder.vocabulary_size,
+            )
             client = stack.enter_context(
                 model.admit(
                     len(prompt_ids) + parameters.max_tokens * parameters.n,
@@ -104,6 +110,7 @@ class TextGenerator:
                 client=client,
                 prompt_ids=prompt_ids,
                 parameters=parameters,
+                inspect=request.inspect,
                 deadline=loop_deadline,
                 record=record,
                 held=stack.pop_all(),

@@ -20,6 +20,7 @@ from service.engine.messages import (
     TokenLogprob,
     TokenOutput,
 )
+from service.engine.trace_messages import TokenTrace
 from service.errors import ErrorKind, RequestError
 
 __all__ = ["READER_SECONDS", "TokenBatch", "TokenStream"]
@@ -28,6 +29,8 @@ __all__ = ["READER_SECONDS", "TokenBatch", "TokenStream"]
 # of a request with many choices alone brings that many.
 MAX_WAITING_TOKENS = 256
 MAX_WAITING_STEPS = 4
+# So many candidates of an inspection weigh as much as a token does.
+CANDIDATES_PER_TOKEN = 32
 # What must be left of them before it goes on.
 RESUME_FRACTION = 4
 # A paused request keeps its memory in the engine; its reader has this long to take something.
@@ -54,6 +57,9 @@ class TokenBatch:
         finish: Set on the choice's last batch.
         logprobs: One for each of `token_ids` when the request asked for them, else empty.
         prompt_logprobs: Once for a request that asked for them, with the first batch of choice 0.
+        traces: One for each of `token_ids` when the request inspects what it makes, and one more
+            for the token that ended the text; else empty.
+        prompt_traces: Of tokens of the prompt that the request inspects, since its last batch.
     """
 
     choice: int
@@ -61,6 +67,13 @@ class TokenBatch:
     finish: EngineFinish | None = None
     logprobs: list[TokenLogprob] = field(default_factory=list[TokenLogprob])
     prompt_logprobs: list[TokenLogprob | None] | None = None
+    traces: list[TokenTrace] = field(default_factory=list[TokenTrace])
+    prompt_traces: list[TokenTrace] = field(default_factory=list[TokenTrace])
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens that it tells of."""
+        return len(self.token_ids) + len(self.prompt_traces)
 
 
 class TokenStream:
@@ -94,7 +107,10 @@ class TokenStream:
         self._computed = set(range(request.num_choices))
         self._waiting: dict[int, TokenBatch] = {}
         self._num_waiting = 0
-        self._max_waiting = max(MAX_WAITING_TOKENS, MAX_WAITING_STEPS * request.num_choices)
+        inspection = request.inspect
+        num_candidates = 0 if inspection is None else inspection.num_candidates
+        max_tokens = MAX_WAITING_TOKENS // (1 + num_candidates // CANDIDATES_PER_TOKEN)
+        self._max_waiting = max(max_tokens, MAX_WAITING_STEPS * request.num_choices)
         self._error: RequestError | None = None
         self._is_over = False
         self._arrived = asyncio.Event()
@@ -163,8 +179,10 @@ class TokenStream:
         batch.token_ids += output.token_ids
         batch.logprobs += output.logprobs or ()
         batch.prompt_logprobs = output.prompt_logprobs or batch.prompt_logprobs
+        batch.traces += output.traces or ()
+        batch.prompt_traces += output.prompt_traces or ()
         batch.finish = output.finish
-        self._num_waiting += len(output.token_ids)
+        self._num_waiting += len(output.token_ids) + len(output.prompt_traces or ())
         self._arrived.set()
         if output.finish is not None:
             self._computed.remove(output.choice)
@@ -182,7 +200,7 @@ class TokenStream:
             self._end_computing()
 
     def _note_taken(self, batch: TokenBatch) -> None:
-        self._num_waiting -= len(batch.token_ids)
+        self._num_waiting -= batch.num_tokens
         if self._reader_timer is None:
             return
         self._stop_reader_timer()
