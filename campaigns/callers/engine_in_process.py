@@ -85,6 +85,7 @@ class EngineInProcess:
             client=cast("EngineClient", self._client),
             prompt_ids=prompt_ids,
             parameters=parameters,
+            inspect=request.inspect,
             deadline=asyncio.get_running_loop().time() + SECONDS,
             record=record,
             held=ExitStack(),
