@@ -15,14 +15,16 @@ from service.engine.block_tables import BlockTables
 from service.engine.inspection_pace import InspectionPace
 from service.engine.request import Sequence
 from service.engine.step_pace import StepPace
-from service.engine.step_plan import Chunk, StepPlan, prompt_chunk
+from service.engine.step_plan import MAX_TRACED_TOKENS, Chunk, StepPlan, prompt_chunk
 
 __all__ = ["Scheduler"]
 
 # Sequences that are computed at once and want more than tokens; the others of them wait.
 MAX_INSPECTED = 2
-# Tokens of their prompts in a step beside others.
+# Tokens of their prompts in a step beside others; of those that are traced themselves fewer, since
+# each takes as long as the sampler takes for some sequences.
 INSPECTED_TOKENS_BESIDE_OTHERS = 16
+TRACED_TOKENS_BESIDE_OTHERS = 4
 _arrival = operator.attrgetter("arrival")
 
 
@@ -154,7 +156,8 @@ class Scheduler:
         for sequence in self._active():
             room = min(budget, inspected_budget) if sequence.is_inspected else budget
             if room > 0 and sequence.key not in planned:
-                chunks.append(prompt_chunk(sequence, room))
+                max_traced = MAX_TRACED_TOKENS if is_alone else TRACED_TOKENS_BESIDE_OTHERS
+                chunks.append(prompt_chunk(sequence, room, max_traced=max_traced))
                 budget -= chunks[-1].num_tokens
                 if sequence.is_inspected:
                     inspected_budget -= chunks[-1].num_tokens

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from service.engine.request import Sequence
 
-__all__ = ["Chunk", "StepPlan", "prompt_chunk"]
+__all__ = ["MAX_TRACED_TOKENS", "Chunk", "StepPlan", "prompt_chunk"]
 
 # Logits of every position are wanted of such a prompt: a piece of it bounds their memory.
 MAX_PROMPT_LOGPROB_TOKENS = 64
@@ -52,8 +52,14 @@ class StepPlan:
     num_inspected: int
 
 
-def prompt_chunk(sequence: Sequence, budget: int) -> Chunk:
-    """The next piece of a sequence, of as many tokens at most; smaller where it is looked at."""
+def prompt_chunk(sequence: Sequence, budget: int, *, max_traced: int) -> Chunk:
+    """The next piece of a sequence; smaller where it is looked at.
+
+    Args:
+        sequence: Whose.
+        budget: Tokens of the piece at most.
+        max_traced: The same for a piece whose tokens are traced.
+    """
     start, pending = sequence.num_computed_tokens, sequence.num_pending_tokens
     num_tokens = min(pending, budget)
     wants_all = is_observed = False
@@ -65,7 +71,7 @@ def prompt_chunk(sequence: Sequence, budget: int) -> Chunk:
         # The logits that matter follow the token before it.
         unseen = sequence.next_traced - 1 - start
         wants_all = unseen <= 0
-        num_tokens = min(num_tokens, MAX_TRACED_TOKENS if wants_all else unseen)
+        num_tokens = min(num_tokens, max_traced if wants_all else unseen)
     if (observer := sequence.observer) is not None:
         unseen = observer.next_position - start
         is_observed = unseen <= 0

@@ -90,7 +90,7 @@ def _packed(
     running_V = trace.weights_V.cumsum(0)
     _check_drawn(trace, running_V)
     ids_K = _candidates(logits_V, inspection.num_candidates, (token_id, trace.token_id))
-    shares_SK = torch.stack([shares_V[ids_K] for shares_V in trace.probabilities_V])
+    stages, shares_SK = _stages(trace, ids_K)
     total = running_V[-1].double()
     ends_K = running_V[ids_K].double()
     starts_K = ends_K - trace.weights_V[ids_K].double()
@@ -104,7 +104,7 @@ def _packed(
         rank=_rank(logits_V, token_id),
         surprise_bits=_surprise_bits(logits_V, token_id),
         probability=float(shares_SK[-1, place]),
-        stages=_stages(trace, shares_SK),
+        stages=stages,
         candidate_ids=_bytes(ids_K.to(torch.int32)),
         candidate_logits=_bytes(logits_K),
         changed_logits=_bytes(trace.changed_logits_V[ids_K]),
@@ -150,20 +150,25 @@ def _surprise_bits(logits_V: Tensor, token_id: int) -> float:
     return -max(logprob, LOWEST_LOGPROB) / math.log(2)
 
 
-def _stages(trace: SamplingTrace, shares_SK: Tensor) -> list[StageTrace]:
-    num_shown = shares_SK.sum(1)
-    figures: list[Tensor] = []
-    for stage, shares_V in enumerate(trace.probabilities_V):
-        if stage > 0 and shares_V is trace.probabilities_V[stage - 1]:
-            figures.append(figures[-1])
-            continue
-        # A logarithm of 0 would be minus infinity: what cannot be drawn counts for nothing.
-        entropy = (shares_V * shares_V.clamp(min=_TINY).log2()).sum().abs()
-        other = (shares_V.sum() - num_shown[stage]).clamp(min=0.0)
-        figures.append(torch.stack([shares_V.count_nonzero().double(), entropy, other]))
+def _stages(trace: SamplingTrace, ids_K: Tensor) -> tuple[list[StageTrace], Tensor]:
+    """What is said of each stage, and the probabilities [S, K] of some tokens."""
+    # Many stages change nothing; what differs is computed together.
+    places: list[int] = []
+    distinct: list[Tensor] = []
+    for shares_V in trace.probabilities_V:
+        if not distinct or shares_V is not distinct[-1]:
+            distinct.append(shares_V)
+        places.append(len(distinct) - 1)
+    shares_DV = torch.stack(distinct)
+    shares_DK = shares_DV[:, ids_K]
+    # A logarithm of 0 would be minus infinity: what cannot be drawn counts for nothing.
+    entropies_D = (shares_DV * shares_DV.clamp(min=_TINY).log2()).sum(1).abs()
+    others_D = (shares_DV.sum(1) - shares_DK.sum(1)).clamp(min=0.0)
+    figures_3D = torch.stack([shares_DV.count_nonzero(1).double(), entropies_D, others_D])
     # One way from the device for all of them.
-    rows = cast("list[list[float]]", torch.stack(figures).tolist())
-    return [StageTrace(int(num_kept), entropy, other) for num_kept, entropy, other in rows]
+    rows = cast("list[list[float]]", figures_3D.T.tolist())
+    traces = [StageTrace(int(num_kept), entropy, other) for num_kept, entropy, other in rows]
+    return [traces[place] for place in places], shares_DK[places]
 
 
 def _bytes(values: Tensor) -> bytes:
