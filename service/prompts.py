@@ -35,6 +35,8 @@ async def read_text_ids(
     ids: Sequence[int] | None,
     parse_special_tokens: bool = False,
     names: tuple[str, str] = ("text", "ids"),
+    with_prefix: bool = True,
+    max_tokens: int | None = None,
 ) -> list[int]:
     """The ids of a text that is given as such or as ids, at least one and at most the context.
 
@@ -44,6 +46,8 @@ async def read_text_ids(
         ids: Its ids, taken as they are.
         parse_special_tokens: Whether control tokens' strings in the text are those tokens.
         names: What errors call the two fields.
+        with_prefix: Whether the tokens that begin every text of the model stand before a text.
+        max_tokens: The most ids, where that is not the context.
 
     Raises:
         RequestError: There is none, there are two, it is too long or holds what cannot be.
@@ -55,7 +59,7 @@ async def read_text_ids(
         if not ids:
             raise invalid_value(field, "must hold at least one id")
         # Counted before anything looks at each of them.
-        _check_length(field, len(ids), model)
+        _check_length(field, len(ids), model, max_tokens=max_tokens)
         check_token_ids(field, ids, vocabulary_size=model.folder.vocabulary_size)
         return list(ids)
     assert text is not None
@@ -64,14 +68,15 @@ async def read_text_ids(
         raise invalid_value(field, "must not be empty")
     # No token is longer, so a text of more bytes cannot fit; counting its tokens exactly would
     # only cost time.
-    _check_length(field, len(text) // model.folder.max_token_bytes, model, how_exact="at least ")
+    least = len(text) // model.folder.max_token_bytes
+    _check_length(field, least, model, max_tokens=max_tokens, how_exact="at least ")
     token_ids = [
-        *model.folder.tokenizer.prefix_ids,
+        *(model.folder.tokenizer.prefix_ids if with_prefix else ()),
         *await _encode(text, model, field=field, parse_special_tokens=parse_special_tokens),
     ]
     if not token_ids:
         raise invalid_value(field, "gives no tokens")
-    _check_length(field, len(token_ids), model)
+    _check_length(field, len(token_ids), model, max_tokens=max_tokens)
     return token_ids
 
 
@@ -88,8 +93,20 @@ async def _encode(
         raise invalid_value(field, "holds a lone surrogate, which is no character") from error
 
 
-def _check_length(field: str, num_tokens: int, model: ServedModel, *, how_exact: str = "") -> None:
-    if num_tokens > model.context_tokens:
+def _check_length(
+    field: str,
+    num_tokens: int,
+    model: ServedModel,
+    *,
+    max_tokens: int | None,
+    how_exact: str = "",
+) -> None:
+    if max_tokens is not None:
+        if num_tokens > max_tokens:
+            raise invalid_value(
+                field, f"must be at most {max_tokens} tokens, got {how_exact}{num_tokens}"
+            )
+    elif num_tokens > model.context_tokens:
         raise RequestError(
             ErrorKind.CONTEXT_LENGTH_EXCEEDED,
             f"{field} must be at most {model.context_tokens} tokens, the model's context; got "

@@ -108,19 +108,16 @@ class ServedModels:
                 f"model{shown} is not loaded; loaded are: {loaded}",
                 field="model",
             )
-        if family is None:
-            return version.model
-        if version.ngram is None:
-            raise RequestError(
-                ErrorKind.MODEL_NOT_FOUND,
-                f"{version.label} has no n-gram model beside its network",
-                field="model",
-            )
-        return version.ngram
+        return version.model if family is None else _ngram_of(version)
 
-    def version_of(self, model: ServedModel) -> ServedVersion:
-        """The version that a model belongs to, for as long as it is held."""
-        return next(version for version in self.engines if model in version.models)
+    def both(self, model: ServedModel) -> tuple[ServedModel, ServedModel]:
+        """The network and the n-gram model of the version of a model that is held.
+
+        Raises:
+            RequestError: It has no n-gram model.
+        """
+        version = next(version for version in self.engines if model in version.models)
+        return version.model, _ngram_of(version)
 
     def versions_of(self, name: str) -> tuple[str, ...]:
         """Versions of a model's name that can be asked for, the one that the name means first."""
@@ -181,3 +178,13 @@ class ServedModels:
             for label, version in self._pinned.items()
             if version.folder.name == name and label not in (each.label for each in versions)
         ]
+
+
+def _ngram_of(version: ServedVersion) -> ServedModel:
+    if version.ngram is None:
+        raise RequestError(
+            ErrorKind.MODEL_NOT_FOUND,
+            f"{version.label} has no n-gram model beside its network",
+            field="model",
+        )
+    return version.ngram

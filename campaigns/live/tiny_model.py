@@ -7,24 +7,34 @@ no language, and has invalid UTF-8 in plenty.
 import json
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from model.config import ModelConfig
 from model.store import publish
+from model.tokenizer import Tokenizer
 from model.transformer import Transformer
 from model.weights import save_weights
+from training.ngram.training import TrainedNgram, train_ngram
 from training.tokenizer_training import save_tokenizer, train_tokenizer
 
 __all__ = ["publish_tiny_model"]
 
+END_OF_TEXT_ID = 0
+# What the n-gram model has counted: enough for it to know some contexts and not others.
+TEXTS = ("the cat sat on the mat", "the dog sat on the cat", "caf\u00e9 on the mat", "a \u732b sat")
 
-def publish_tiny_model(root: Path, *, context_tokens: int = 1024, seed: int = 1) -> Path:
+
+def publish_tiny_model(
+    root: Path, *, context_tokens: int = 1024, seed: int = 1, has_ngram: bool = False
+) -> Path:
     """Publish the next version of the model in a folder of a store.
 
     Args:
         root: The model's folder, ROOT/NAME.
         context_tokens: Longest prompt.
         seed: Of its weights.
+        has_ngram: Whether an n-gram model of some words lies beside the network.
 
     Returns:
         The version's folder.
@@ -39,7 +49,7 @@ def publish_tiny_model(root: Path, *, context_tokens: int = 1024, seed: int = 1)
         num_key_value_heads=2,
         head_dim=16,
         max_position_embeddings=context_tokens,
-        eos_token_ids=(0,),
+        eos_token_ids=(END_OF_TEXT_ID,),
     )
     model = Transformer(config)
     model.initialize(torch.Generator().manual_seed(seed))
@@ -55,8 +65,20 @@ def publish_tiny_model(root: Path, *, context_tokens: int = 1024, seed: int = 1)
         (directory / "README.md").write_text("# tiny\n\nA random model.\n")
         save_tokenizer(tokenizer, directory, context_length=context_tokens)
         save_weights(model, directory, dtype=torch.float32, max_shard_bytes=1 << 24)
+        if has_ngram:
+            _trained_ngram(Tokenizer.load(directory)).save(directory)
 
     return publish(root, write, manifest={})
+
+
+def _trained_ngram(tokenizer: Tokenizer) -> TrainedNgram:
+    ids = [token_id for text in TEXTS for token_id in (*tokenizer.encode(text), END_OF_TEXT_ID)]
+    return train_ngram(
+        [np.array(ids)],
+        vocab_size=tokenizer.vocab_size,
+        end_of_text_id=END_OF_TEXT_ID,
+        announce=_say_nothing,
+    )
 
 
 def _say_nothing(text: str) -> None:

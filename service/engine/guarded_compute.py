@@ -174,6 +174,8 @@ def _prompt_logprobs(chunk: Chunk, logits_TV: Tensor) -> list[TokenLogprob]:
     """Of the prompt's tokens that come after each token of a chunk."""
     request = chunk.sequence.request
     next_ids = request.prompt_ids[chunk.start + 1 : chunk.start + chunk.num_tokens + 1]
+    if request.following_id is not None and len(next_ids) < chunk.num_tokens:
+        next_ids.append(request.following_id)
     return token_logprobs(logits_TV[: len(next_ids)], next_ids, num_top=request.logprobs or 0)
 
 

@@ -66,6 +66,8 @@ class Submit(msgspec.Struct, frozen=True, kw_only=True, tag=True):
             None reports nothing.
         prompt_logprobs: Whether to report the same for the prompt's tokens. Such a request computes
             its whole prompt: it takes no blocks that others have filled.
+        following_id: A token that stands after the prompt and is reported as one of it. It is not
+            computed, so a prompt may be as long as the context and still be scored to its end.
         timeout_seconds: From the moment the engine hears of the request; it then ends with
             DEADLINE. None is without end.
         inspect: Whether to tell how tokens were chosen; tokens of the prompt are inspected by a
@@ -92,6 +94,7 @@ class Submit(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     num_choices: int = 1
     logprobs: int | None = None
     prompt_logprobs: bool = False
+    following_id: int | None = None
     timeout_seconds: float | None = None
     inspect: Inspection | None = None
     salt: bytes = b""
@@ -144,8 +147,8 @@ class TokenOutput(msgspec.Struct, frozen=True, array_like=True):
 
     Attributes:
         logprobs: One for each of ``token_ids``, when the request asked for them.
-        prompt_logprobs: One for each token of the prompt, None for the first; sent once for a
-            request, by choice 0, with its first token or its end.
+        prompt_logprobs: One for each token of the prompt and the one that follows it, None for the
+            first; sent once for a request, by choice 0, with its first token or its end.
         traces: When the request inspects what it makes, one for each of ``token_ids``, and one more
             for the token that ended the text.
         prompt_traces: Of tokens of the prompt that follow those of the last output, when the

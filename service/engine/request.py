@@ -146,7 +146,8 @@ class Sequence:
     def wants_prompt_logprobs(self) -> bool:
         """Whether logprobs of the prompt are to be reported and not all known."""
         known = self.prompt_logprobs
-        return known is not None and len(known) < self.num_prompt_tokens
+        num_wanted = self.num_prompt_tokens + (self.request.following_id is not None)
+        return known is not None and len(known) < num_wanted
 
     @property
     def num_reusable_tokens(self) -> int:
