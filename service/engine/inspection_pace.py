@@ -6,7 +6,7 @@ Torch-free. Where nobody else streams there is no limit.
 __all__ = ["InspectionPace"]
 
 # Of the time that steps take without inspections.
-SHARE_OF_STEPS = 0.1
+SHARE_OF_STEPS = 0.08
 # In deterministic mode the clock has no say in what is computed together.
 FIXED_STEPS_BETWEEN_TURNS = 8
 

@@ -1,0 +1,154 @@
+"""Those who inspect have their turn beside those who stream, and not more than that."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import pytest
+
+from service.engine.engine import Engine
+from service.engine.executor import ChunkInput
+from service.engine.inspection_pace import FIXED_STEPS_BETWEEN_TURNS, SHARE_OF_STEPS
+from service.engine.messages import Submit
+from service.engine.scheduler import (
+    INSPECTED_TOKENS_BESIDE_OTHERS,
+    MAX_INSPECTED,
+    TRACED_TOKENS_BESIDE_OTHERS,
+)
+from service.engine.trace_messages import Inspection
+from tests.service.remembering_executor import RememberingExecutor
+
+STREAM_SECONDS = 0.01
+
+
+class Scene:
+    """An engine whose steps take as long as is said: by default as long as what they compute."""
+
+    def __init__(self, *, is_deterministic: bool = True, num_blocks: int = 400) -> None:
+        self.now = 0.0
+        self.computed: Sequence[ChunkInput] = ()
+        executor = RememberingExecutor(num_blocks=num_blocks)
+        executor.is_deterministic = is_deterministic
+        executor.before_compute = self.compute
+        self.engine = Engine(executor, max_running=8, clock=lambda: self.now)
+        self.num_submitted = 0
+
+    def compute(self, chunks: Sequence[ChunkInput]) -> None:
+        self.computed = chunks
+        # Ten times as dear as a token of a stream.
+        num_explained = sum(len(chunk.token_ids) for chunk in chunks if chunk.is_explained)
+        self.now += STREAM_SECONDS + 0.1 * STREAM_SECONDS * num_explained
+
+    def submit(self, *, size: int = 3, max_tokens: int = 400, inspect: Inspection | None) -> int:
+        self.num_submitted += 1
+        self.engine.submit(
+            Submit(
+                request_id=self.num_submitted,
+                prompt_ids=[self.num_submitted] * size,
+                max_tokens=max_tokens,
+                inspect=inspect,
+            )
+        )
+        return self.num_submitted
+
+    def steps(self, number: int) -> list[Counter[int]]:
+        """Tokens made for each request, step by step."""
+        made: list[Counter[int]] = []
+        for _ in range(number):
+            outputs = self.engine.step().outputs
+            made.append(Counter({output.request_id: len(output.token_ids) for output in outputs}))
+            self.engine.check_conservation()
+        return made
+
+
+def test_in_deterministic_mode_every_ninth_step_takes_inspected_sequences_along() -> None:
+    scene = Scene()
+    streams = [scene.submit(inspect=None) for _ in range(3)]
+    inspected = [scene.submit(inspect=Inspection(5)) for _ in range(MAX_INSPECTED + 1)]
+    scene.steps(2 * FIXED_STEPS_BETWEEN_TURNS)
+    made = scene.steps(10 * (FIXED_STEPS_BETWEEN_TURNS + 1))
+    assert all(step[stream] == 1 for step in made for stream in streams)
+    assert [sum(step[each] for step in made) for each in inspected] == [10, 10, 0]
+    assert all(step[inspected[0]] == step[inspected[1]] for step in made)
+
+
+def test_one_who_inspects_waits_for_nobody_else_who_does_not_stream() -> None:
+    scene = Scene()
+    inspected = scene.submit(inspect=Inspection(5))
+    assert [step[inspected] for step in scene.steps(20)] == [1] * 20
+
+
+def test_more_of_them_wait_without_holding_up_those_behind_them() -> None:
+    scene = Scene()
+    inspected = [
+        scene.submit(max_tokens=6, inspect=Inspection(5)) for _ in range(3 * MAX_INSPECTED)
+    ]
+    stream = scene.submit(max_tokens=9, inspect=None)
+    made = scene.steps(2)
+    assert sum(step[stream] for step in made) == 2
+    while scene.engine.has_work:
+        made += scene.steps(1)
+    assert sum(made, Counter[int]()) == Counter(dict.fromkeys(inspected, 6) | {stream: 9})
+    assert all(sum(step[each] for each in inspected) <= MAX_INSPECTED for step in made)
+
+
+@pytest.mark.parametrize("first", [None, 1])
+def test_their_prompts_come_in_small_pieces_beside_streams(first: int | None) -> None:
+    scene = Scene()
+    scene.submit(inspect=None)
+    scene.steps(2)
+    size = 90
+    max_tokens = 4 if first is None else 0
+    limit = INSPECTED_TOKENS_BESIDE_OTHERS if first is None else TRACED_TOKENS_BESIDE_OTHERS
+    scene.submit(size=size, max_tokens=max_tokens, inspect=Inspection(5, first_position=first))
+    pieces: list[int] = []
+    for _ in range(8 * FIXED_STEPS_BETWEEN_TURNS):
+        scene.steps(1)
+        pieces += [len(each.token_ids) for each in scene.computed if each.is_explained]
+    assert max(pieces) == limit
+    assert len(pieces) >= 7
+
+
+def test_outside_deterministic_mode_streams_lose_a_share_of_their_time_at_most() -> None:
+    """Measured: whatever a turn costs, as many steps without one make up for it."""
+    scene = Scene(is_deterministic=False)
+    for _ in range(3):
+        scene.submit(inspect=None)
+    scene.steps(20)
+    for _ in range(2):
+        scene.submit(inspect=Inspection(5))
+        scene.submit(size=300, max_tokens=0, inspect=Inspection(5, first_position=1))
+    began = scene.now
+    made = scene.steps(150)
+    seconds = scene.now - began
+    assert seconds <= 150 * STREAM_SECONDS * (1 + 1.5 * SHARE_OF_STEPS)
+    assert sum(step[4] for step in made) > 4
+
+
+def test_what_is_asked_between_steps_has_its_own_share() -> None:
+    scene = Scene()
+    assert scene.engine.has_inspection_turn
+    scene.engine.note_inspection(5.0)
+    assert scene.engine.has_inspection_turn, "nobody streams"
+    scene.submit(inspect=None)
+    scene.submit(inspect=Inspection(5))
+    scene.steps(FIXED_STEPS_BETWEEN_TURNS)
+    num_turns = 0
+    for _ in range(10 * (FIXED_STEPS_BETWEEN_TURNS + 1)):
+        if scene.engine.has_inspection_turn:
+            num_turns += 1
+            scene.engine.note_inspection(0.5)
+        scene.steps(1)
+    assert num_turns >= 8
+
+
+def test_a_stream_that_loses_its_blocks_leaves_the_step_to_those_who_inspect() -> None:
+    """H60: there is no step without work while anybody waits for it."""
+    scene = Scene(num_blocks=8)
+    scene.submit(size=9, max_tokens=20, inspect=Inspection(5))
+    scene.steps(1)
+    scene.submit(size=9, max_tokens=20, inspect=None)
+    while scene.engine.has_work:
+        scene.steps(1)
+        assert scene.computed
+        assert scene.engine.stalled_seconds == 0.0
+    assert scene.engine.is_empty
