@@ -19,11 +19,13 @@ def banner(
     grpc_port: int,
     management_port: int | None,
     num_keys: int | None = None,
+    has_glass_box: bool = True,
 ) -> str:
     """The lines to print; the last one is a command.
 
     Args:
         num_keys: API keys in force, None where nobody is asked for one.
+        has_glass_box: Whether the page and what it shows are offered.
     """
     default = models.default.folder
     others = ", ".join(model.label for model in models.all[1:])
@@ -36,6 +38,10 @@ def banner(
         f"  REST  http://{rest}",
         f"  gRPC  {address_text(host, grpc_port)}",
     ]
+    if has_glass_box:
+        lines.insert(1, f"  page  http://{rest}/ shows how words are chosen")
+    else:
+        lines.append("  glass box off: no page, inspections, /openapi.json, gRPC reflection")
     if management_port is not None:
         lines.append(f"  health and metrics also  http://{address_text(host, management_port)}")
     authorization = ""

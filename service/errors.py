@@ -6,7 +6,7 @@ Messages are composed by us; the text of other people's exceptions goes to the l
 import enum
 from collections.abc import Mapping
 
-__all__ = ["ErrorKind", "RequestError", "invalid_value", "unsupported_parameter"]
+__all__ = ["ErrorKind", "RequestError", "invalid_value", "not_offered", "unsupported_parameter"]
 
 
 class ErrorKind(enum.Enum):
@@ -138,3 +138,8 @@ def invalid_value(field: str, message: str) -> RequestError:
 def unsupported_parameter(field: str, message: str) -> RequestError:
     """The error of a field that is not offered."""
     return RequestError(ErrorKind.UNSUPPORTED_PARAMETER, f"{field} {message}", field=field)
+
+
+def not_offered() -> RequestError:
+    """The error of what a server without a glass box does not show."""
+    return RequestError(ErrorKind.UNKNOWN_URL, "not offered: this server runs with --glass-box off")

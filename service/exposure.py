@@ -2,7 +2,7 @@
 
 import ipaddress
 
-__all__ = ["exposure_warning"]
+__all__ = ["exposure_warning", "offers_glass_box"]
 
 
 def exposure_warning(host: str, *, has_keys: bool, management_port: int | None) -> str | None:
@@ -31,6 +31,17 @@ def exposure_warning(host: str, *, has_keys: bool, management_port: int | None) 
             "it, with or without keys"
         )
     return warning
+
+
+def offers_glass_box(choice: str, host: str, *, has_keys: bool) -> bool:
+    """Whether a server shows how its words are chosen.
+
+    Args:
+        choice: What --glass-box says: "on", "off", or "auto": not to everybody out there.
+        host: The address that it listens on.
+        has_keys: Whether clients must show an API key.
+    """
+    return choice == "on" or (choice == "auto" and (has_keys or _is_loopback(host)))
 
 
 def _is_loopback(host: str) -> bool:

@@ -72,4 +72,7 @@ async def build_answer(pieces: Iterable[TextPiece], build: Callable[[], AnswerT]
 def _num_items(piece: TextPiece) -> int:
     """Things to write for a piece; all its reports but a prompt's first have as many rivals."""
     num_rivals = len(piece.reports[-1].top) if piece.reports else 0
-    return 1 + len(piece.token_ids) + len(piece.reports) * (1 + num_rivals)
+    # A candidate has a probability for each stage.
+    num_candidates = sum(len(each.candidates) for each in piece.inspections)
+    num_reported = len(piece.reports) * (1 + num_rivals)
+    return 1 + len(piece.token_ids) + num_reported + 8 * num_candidates

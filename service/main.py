@@ -19,7 +19,8 @@ from service.banner import banner
 from service.check import check_models
 from service.drain import drain
 from service.engine_figures import EngineFigures
-from service.exposure import exposure_warning
+from service.exposure import exposure_warning, offers_glass_box
+from service.glass_box import GlassBox
 from service.health import Health, Stage
 from service.logs import configure_logs
 from service.memory_use import MemoryBudget
@@ -135,7 +136,8 @@ async def _serve(settings: Settings, choice: ModelChoice, keys: ApiKeys | None) 
         _logger.warning(warning)
     health = models.health
     log = RequestLog(models.metrics, max_open=settings.max_open_requests)
-    generator = TextGenerator(models.served)
+    has_glass_box = offers_glass_box(settings.glass_box, settings.host, has_keys=keys is not None)
+    generator = TextGenerator(models.served, offers_inspection=has_glass_box)
     servers = Servers(
         settings,
         generator,
@@ -144,6 +146,7 @@ async def _serve(settings: Settings, choice: ModelChoice, keys: ApiKeys | None) 
         log=log,
         metrics=models.metrics,
         keys=keys,
+        glass_box=GlassBox(generator, models.served) if has_glass_box else None,
     )
     await servers.start()
     stopping = asyncio.create_task(signals.first.wait(), name="stop")
@@ -188,4 +191,5 @@ def _banner(models: _Models, settings: Settings, servers: Servers, keys: ApiKeys
         grpc_port=servers.grpc_port,
         management_port=servers.management_port,
         num_keys=None if keys is None else keys.num_keys,
+        has_glass_box=servers.has_glass_box,
     )

@@ -5,6 +5,7 @@ import contextlib
 import socket
 
 from service.api_keys import ApiKeys
+from service.glass_box import GlassBox
 from service.grpc_api.server import GrpcServer
 from service.health import Health
 from service.metrics import Metrics
@@ -28,8 +29,10 @@ class Servers:
 
     Args:
         keys: What clients of REST and gRPC must show; None asks nobody for a key.
+        glass_box: Answers how words are chosen; None shows nothing of it.
 
     Attributes:
+        has_glass_box: Whether they show how words are chosen.
         rest_port: The port of REST.
         grpc_port: The port of gRPC.
         management_port: The port for health and metrics alone, None where there is none.
@@ -48,6 +51,7 @@ class Servers:
         log: RequestLog,
         metrics: Metrics,
         keys: ApiKeys | None = None,
+        glass_box: GlassBox | None = None,
     ) -> None:
         limits = TransportLimits(
             max_connections=settings.max_connections,
@@ -59,11 +63,19 @@ class Servers:
             max_connection_age_grace_seconds=settings.max_connection_age_grace,
         )
         on_refusal = metrics.note_refusal
+        self.has_glass_box = glass_box is not None
         with contextlib.ExitStack() as taken:
             listener = _listen(settings.host, settings.rest_port, "--rest-port")
             taken.callback(listener.close)
             app = create_app(
-                generator, models, health=health, log=log, metrics=metrics, limits=limits, keys=keys
+                generator,
+                models,
+                health=health,
+                log=log,
+                metrics=metrics,
+                limits=limits,
+                keys=keys,
+                glass_box=glass_box,
             )
             self._http = HttpServer(app, listener, limits=limits, on_refusal=on_refusal)
             self.rest_port: int = listener.getsockname()[1]
@@ -84,6 +96,7 @@ class Servers:
                 metrics=metrics,
                 limits=limits,
                 keys=keys,
+                glass_box=glass_box,
             )
             self.grpc_port = self._grpc.port
             taken.pop_all()
@@ -143,6 +156,7 @@ def _grpc_server(
     metrics: Metrics,
     limits: TransportLimits,
     keys: ApiKeys | None,
+    glass_box: GlassBox | None,
 ) -> GrpcServer:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     try:
@@ -154,6 +168,7 @@ def _grpc_server(
             metrics=metrics,
             limits=limits,
             keys=keys,
+            glass_box=glass_box,
             address=f"{host}:{settings.grpc_port}",
         )
     except RuntimeError:

@@ -87,6 +87,15 @@ class Settings:
             metavar="FILE",
         )
     )
+    glass_box: str = field(
+        metadata=setting(
+            Kind.TEXT,
+            "auto",
+            "show how words are chosen: the page, inspections, /openapi.json and gRPC reflection; "
+            "auto is on where only this machine reaches the server, or API keys are asked for",
+            choices=("auto", "on", "off"),
+        )
+    )
     device: str = field(
         metadata=setting(Kind.TEXT, "auto", "where models compute", choices=("auto", "cpu", "cuda"))
     )

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Awaitable
 from contextlib import ExitStack, aclosing
 from typing import Protocol, TypeVar
 
-from service.errors import ErrorKind, RequestError, invalid_value
+from service.errors import ErrorKind, RequestError, invalid_value, unsupported_parameter
 from service.generation import GenerationRequest, TextPiece
 from service.inspection import check_inspection
 from service.parameters import resolve_parameters
@@ -37,10 +37,16 @@ ReadT = TypeVar("ReadT")
 
 
 class TextGenerator:
-    """Continues texts with the models of a server."""
+    """Continues texts with the models of a server.
 
-    def __init__(self, models: ServedModels) -> None:
+    Args:
+        models: The models.
+        offers_inspection: Whether requests may ask how their tokens are chosen.
+    """
+
+    def __init__(self, models: ServedModels, *, offers_inspection: bool = True) -> None:
         self._models = models
+        self._offers_inspection = offers_inspection
         self._is_draining = False
 
     def refuse_new(self) -> None:
@@ -80,6 +86,10 @@ class TextGenerator:
             RequestError: It cannot be served, or not now.
         """
         self.check_open()
+        if request.inspect is not None and not self._offers_inspection:
+            raise unsupported_parameter(
+                "inspect", "is not offered by a server that runs with --glass-box off"
+            )
         with ExitStack() as stack:
             model = stack.enter_context(self._models.find(request.model).held())
             record.model, record.model_version = model.folder.name, model.folder.version

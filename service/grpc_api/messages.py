@@ -1,5 +1,6 @@
 """Protobuf messages to and from the core's values."""
 
+import itertools
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -7,6 +8,7 @@ from nextword.v1 import text_generation_pb2 as pb
 
 from service.engine.messages import ModelKind
 from service.generation import FinishReason, GenerationRequest, Summary, TextPiece, TokenReport
+from service.grpc_api.inspection_messages import inspection_message, read_inspect
 from service.grpc_api.parameter_messages import parameters_message, read_parameters
 from service.model_facts import ModelFacts
 from service.tokenization import TextToken
@@ -57,6 +59,7 @@ def read_generation_request(
         timeout_seconds=message.timeout_seconds if message.HasField("timeout_seconds") else None,
         parse_special_tokens=message.parse_special_tokens,
         deadline=deadline,
+        inspect=read_inspect(message.inspect) if message.HasField("inspect") else None,
     )
 
 
@@ -68,6 +71,7 @@ def stream_response(piece: TextPiece) -> pb.StreamGenerateTextResponse:
         token_ids=piece.token_ids,
         logprobs=[_logprob(report) for report in piece.reports],
         is_prompt=piece.is_prompt,
+        inspections=[inspection_message(each) for each in piece.inspections],
     )
     if piece.finish_reason is not None:
         response.finish_reason = _FINISH_REASONS[piece.finish_reason]
@@ -125,7 +129,13 @@ def _encode_choice(index: int, pieces: Sequence[TextPiece]) -> bytes:
         pb.Choice(logprobs=[_logprob(report) for report in reports[start : start + step]])
         for start in range(0, len(reports), step)
     )
-    return b"".join([choice.SerializeToString(), *(part.SerializeToString() for part in slices)])
+    inspections = (
+        pb.Choice(inspections=[inspection_message(each)])
+        for piece in pieces
+        for each in piece.inspections
+    )
+    parts = (part.SerializeToString() for part in itertools.chain(slices, inspections))
+    return b"".join([choice.SerializeToString(), *parts])
 
 
 def _varint(number: int) -> bytes:

@@ -1,6 +1,8 @@
 """The gRPC server: our service, health with a real Watch, reflection in both of its versions."""
 
 import asyncio
+import functools
+from collections.abc import Collection
 from typing import Protocol, cast
 
 import grpc
@@ -10,7 +12,10 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 from nextword.v1 import text_generation_pb2 as pb
 
 from service.api_keys import ApiKeys
+from service.errors import not_offered
+from service.glass_box import GlassBox
 from service.grpc_api.calls import Calls, RpcHandler
+from service.grpc_api.glass_box_handlers import GLASS_BOX_SERVICE, glass_box_methods
 from service.grpc_api.handlers import Handlers
 from service.grpc_api.key_guard import KeyGuard
 from service.health import Health
@@ -29,6 +34,8 @@ LIBRARY_MESSAGE_BYTES = 2 * MAX_MESSAGE_BYTES
 MAX_CONNECTION_STREAMS = 1024
 MAX_METADATA_BYTES = 16 * 1024
 _REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
+# Without a glass box.
+CLOSED_SERVICES = frozenset((GLASS_BOX_SERVICE, reflection.SERVICE_NAME, _REFLECTION_V1))
 
 
 class _Statuses(Protocol):
@@ -40,6 +47,7 @@ class GrpcServer:
 
     Args:
         keys: Asked for by every method but those of health; None asks nobody.
+        glass_box: Answers how words are chosen; None shows nothing of it, and no reflection.
         address: HOST:PORT; port 0 takes a free one.
 
     Attributes:
@@ -59,6 +67,7 @@ class GrpcServer:
         metrics: Metrics | None = None,
         limits: TransportLimits | None = None,
         keys: ApiKeys | None = None,
+        glass_box: GlassBox | None = None,
         address: str,
     ) -> None:
         limits = limits or TransportLimits()
@@ -66,7 +75,9 @@ class GrpcServer:
         self._readiness = readiness
         self._tasks: set[asyncio.Task[None]] = set()
         handlers = Handlers(generator, models)
-        calls = self._calls = Calls(SERVICE, log=log, metrics=metrics, limits=limits, keys=keys)
+        make_calls = functools.partial(Calls, log=log, metrics=metrics, limits=limits, keys=keys)
+        calls, inspecting = make_calls(SERVICE), make_calls(GLASS_BOX_SERVICE)
+        self._calls = (calls, inspecting)
         guards = [] if keys is None else [KeyGuard(keys, calls)]
         self._server = grpc.aio.server(options=_options(limits), interceptors=guards)
         methods = {
@@ -88,7 +99,17 @@ class GrpcServer:
         self._server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(SERVICE, methods),)
         )
-        self._add_reflection()
+        self._services = (SERVICE,)
+        if glass_box is None:
+            closed = _EveryMethod(calls.refusing(not_offered()), within=CLOSED_SERVICES)
+            self._server.add_generic_rpc_handlers((closed,))
+        else:
+            self._services = (SERVICE, GLASS_BOX_SERVICE)
+            shown = glass_box_methods(glass_box, inspecting)
+            self._server.add_generic_rpc_handlers(
+                (grpc.method_handlers_generic_handler(GLASS_BOX_SERVICE, shown),)
+            )
+            self._add_reflection()
         # Asked last, for what nobody before it offers.
         self._server.add_generic_rpc_handlers((_EveryMethod(calls.unknown()),))
         readiness.subscribe(self._follow_health)
@@ -101,7 +122,8 @@ class GrpcServer:
 
     async def wait_delivered(self) -> None:
         """Return when every answer of our service has been sent; health watches may go on."""
-        await self._calls.wait_delivered()
+        for calls in self._calls:
+            await calls.wait_delivered()
 
     async def stop(self) -> None:
         """End what is left (health watches too) and return when the port is free."""
@@ -109,7 +131,7 @@ class GrpcServer:
 
     def _add_reflection(self) -> None:
         names = (
-            SERVICE,
+            *self._services,
             health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
             reflection.SERVICE_NAME,
             _REFLECTION_V1,
@@ -142,18 +164,20 @@ class GrpcServer:
             if self._readiness.ready().is_ok
             else health_pb2.HealthCheckResponse.NOT_SERVING
         )
-        for service in ("", SERVICE):
+        for service in ("", *self._services):
             await self._statuses.set(service, status)
 
 
 class _EveryMethod(grpc.GenericRpcHandler):
-    """Has the same handler for every method."""
+    """Has the same handler for every method, or for every one of some services."""
 
-    def __init__(self, handler: RpcHandler) -> None:
+    def __init__(self, handler: RpcHandler, *, within: Collection[str] | None = None) -> None:
         self._handler = handler
+        self._within = within
 
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> RpcHandler:
-        return self._handler
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> "RpcHandler | None":
+        service = handler_call_details.method.strip("/").partition("/")[0]
+        return self._handler if self._within is None or service in self._within else None
 
 
 def _options(limits: TransportLimits) -> list[tuple[str, int]]:

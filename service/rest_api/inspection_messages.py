@@ -1,6 +1,9 @@
 """Inspections as JSON, in generated answers and in those of the glass box."""
 
 import base64
+from collections.abc import Iterable
+
+import msgspec
 
 from service.inspection import (
     CandidateInspection,
@@ -11,7 +14,7 @@ from service.inspection import (
 )
 from service.rest_api.bodies import JsonFields
 
-__all__ = ["inspection_object", "read_inspect", "token_view_object"]
+__all__ = ["inspection_object", "raw_list", "read_inspect", "token_view_object"]
 
 
 def read_inspect(fields: JsonFields) -> InspectionRequest | None:
@@ -30,6 +33,11 @@ def read_inspect(fields: JsonFields) -> InspectionRequest | None:
         candidates=usual.candidates if candidates is None else candidates,
         logits=usual.logits if logits is None else logits,
     )
+
+
+def raw_list(objects: Iterable[object]) -> msgspec.Raw:
+    """A list as JSON, made one by one: together they may take a hundred megabytes before."""
+    return msgspec.Raw(b"[%b]" % b",".join(map(msgspec.json.encode, objects)))
 
 
 def inspection_object(inspection: TokenInspection) -> dict[str, object]:

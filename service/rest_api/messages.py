@@ -9,6 +9,7 @@ from service.errors import RequestError
 from service.generation import GenerationRequest, Summary, TextPiece, TokenReport
 from service.parameters import RequestedParameters
 from service.rest_api.bodies import JsonFields
+from service.rest_api.inspection_messages import inspection_object, raw_list, read_inspect
 from service.rest_api.prompt_batch import BatchPiece
 from service.tokenization import TextToken
 
@@ -72,6 +73,7 @@ def read_generate_body(values: Mapping[str, object]) -> NativeAnswer:
             parameters=read_parameters(fields),
             timeout_seconds=fields.number("timeout_seconds"),
             parse_special_tokens=fields.boolean("parse_special_tokens") or False,
+            inspect=read_inspect(fields),
         ),
         is_streamed=fields.boolean("stream") or False,
     )
@@ -117,6 +119,8 @@ def _event_object(piece: TextPiece) -> dict[str, object]:
         event["is_prompt"] = True
     if piece.reports:
         event["logprobs"] = [_report_object(report) for report in piece.reports]
+    if piece.inspections:
+        event["inspections"] = [inspection_object(each) for each in piece.inspections]
     if piece.finish_reason is not None:
         event["finish_reason"] = piece.finish_reason
     if piece.summary is not None:
@@ -148,12 +152,12 @@ def _choice_object(index: int, pieces: list[TextPiece]) -> dict[str, object]:
         "token_ids": [token_id for piece in pieces for token_id in piece.token_ids],
         "finish_reason": pieces[-1].finish_reason,
     }
-    # One by one: together they may take a hundred megabytes before they are JSON.
-    reports = [
-        msgspec.json.encode(_report_object(report)) for piece in pieces for report in piece.reports
-    ]
+    reports = [report for piece in pieces for report in piece.reports]
     if reports:
-        choice["logprobs"] = msgspec.Raw(b"[%b]" % b",".join(reports))
+        choice["logprobs"] = raw_list(map(_report_object, reports))
+    inspections = [each for piece in pieces for each in piece.inspections]
+    if inspections:
+        choice["inspections"] = raw_list(map(inspection_object, inspections))
     return choice
 
 

@@ -18,13 +18,13 @@ from service.served_models import ServedModels
 from service.text_generator import TextGenerator
 from service.tokenization import detokenize
 
-__all__ = ["native_router"]
+__all__ = ["OPENAPI_PATH", "native_router", "openapi_router"]
+
+OPENAPI_PATH = "/openapi.json"
 
 
-def native_router(
-    generator: TextGenerator, models: ServedModels, log: RequestLog, *, needs_key: bool = False
-) -> APIRouter:
-    """The routes under /v1 of our own making, and what OpenAPI says of all routes."""
+def native_router(generator: TextGenerator, models: ServedModels, log: RequestLog) -> APIRouter:
+    """The routes under /v1 of our own making."""
     router = APIRouter()
 
     @router.post("/v1/generate", response_model=None)
@@ -73,7 +73,14 @@ def native_router(
             model = models.find(model_id)
             return _json(detailed_model_object(facts_of(model, models), card=model.folder.card))
 
-    @router.get("/openapi.json", response_model=None)
+    return router
+
+
+def openapi_router(*, needs_key: bool = False) -> APIRouter:
+    """What OpenAPI says of all routes."""
+    router = APIRouter()
+
+    @router.get(OPENAPI_PATH, response_model=None)
     async def page(request: Request) -> Response:
         """What this server offers, for tools."""
         return _json(openapi_page(needs_key=needs_key))

@@ -1,5 +1,7 @@
 """JSON schemas of answers: closed, so that a field nobody declared fails a test."""
 
+from collections.abc import Collection
+
 from service.engine.messages import ModelKind
 from service.engine_supervisor import EngineState
 from service.errors import ErrorKind
@@ -7,19 +9,30 @@ from service.generation import FinishReason
 from service.parameter_rules import PARAMETER_RULES, Kind
 from service.rest_api.openapi_requests import Schema
 
-__all__ = ["ANSWER_SCHEMAS", "reference"]
+__all__ = [
+    "ANSWER_SCHEMAS",
+    "COUNT",
+    "FLAG",
+    "IDS",
+    "TEXT",
+    "array_of",
+    "object_schema",
+    "or_null",
+    "parameters_schema",
+    "reference",
+]
 
-_TEXT: Schema = {"type": "string"}
-_COUNT: Schema = {"type": "integer", "minimum": 0}
+TEXT: Schema = {"type": "string"}
+COUNT: Schema = {"type": "integer", "minimum": 0}
 _SECONDS: Schema = {"type": "number", "minimum": 0}
-_FLAG: Schema = {"type": "boolean"}
-_IDS: Schema = {"type": "array", "items": _COUNT}
+FLAG: Schema = {"type": "boolean"}
+IDS: Schema = {"type": "array", "items": COUNT}
 _TYPES: dict[Kind, Schema] = {
     "integer": {"type": "integer"},
     "number": {"type": "number"},
-    "boolean": _FLAG,
-    "strings": {"type": "array", "items": _TEXT},
-    "integers": _IDS,
+    "boolean": FLAG,
+    "strings": {"type": "array", "items": TEXT},
+    "integers": IDS,
     "bias": {"type": "object", "additionalProperties": {"type": "number"}},
 }
 _NULLABLE_PARAMETERS = ("logprobs",)
@@ -30,7 +43,8 @@ def reference(name: str) -> Schema:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-def _object(properties: dict[str, Schema], *, optional: tuple[str, ...] = ()) -> Schema:
+def object_schema(properties: dict[str, Schema], *, optional: tuple[str, ...] = ()) -> Schema:
+    """A closed object."""
     return {
         "type": "object",
         "properties": properties,
@@ -39,88 +53,95 @@ def _object(properties: dict[str, Schema], *, optional: tuple[str, ...] = ()) ->
     }
 
 
-def _array(items: Schema) -> Schema:
+def array_of(items: Schema) -> Schema:
+    """A list."""
     return {"type": "array", "items": items}
 
 
-def _or_null(schema: Schema) -> Schema:
+def or_null(schema: Schema) -> Schema:
+    """What a schema says, or null."""
     return {"anyOf": [schema, {"type": "null"}]}
 
 
-def _parameters(*, with_seed: bool) -> Schema:
+def parameters_schema(*, without: Collection[str] = ()) -> Schema:
+    """Parameters in force."""
     properties = {
         rule.name: (
-            _or_null(_TYPES[rule.kind]) if rule.name in _NULLABLE_PARAMETERS else _TYPES[rule.kind]
+            or_null(_TYPES[rule.kind]) if rule.name in _NULLABLE_PARAMETERS else _TYPES[rule.kind]
         )
         for rule in PARAMETER_RULES.values()
-        if with_seed or rule.name != "seed"
+        if rule.name not in without
     }
-    return _object(properties)
+    return object_schema(properties)
 
 
 _TOKEN: dict[str, Schema] = {
-    "id": _COUNT,
-    "text": {**_TEXT, "description": "U+FFFD where it is a part of a character."},
-    "bytes": _array({"type": "integer", "minimum": 0, "maximum": 255}),
+    "id": COUNT,
+    "text": {**TEXT, "description": "U+FFFD where it is a part of a character."},
+    "bytes": array_of({"type": "integer", "minimum": 0, "maximum": 255}),
 }
 _SUMMARY: dict[str, Schema] = {
-    "id": {**_TEXT, "description": "As in x-request-id."},
-    "model": _TEXT,
-    "model_version": _TEXT,
-    "system_fingerprint": {**_TEXT, "description": "Executor, device and dtype."},
+    "id": {**TEXT, "description": "As in x-request-id."},
+    "model": TEXT,
+    "model_version": TEXT,
+    "system_fingerprint": {**TEXT, "description": "Executor, device and dtype."},
     "usage": reference("Usage"),
     "parameters": reference("Parameters"),
     "timings": reference("Timings"),
 }
 _FINISH_REASON: Schema = {"type": "string", "enum": [str(reason) for reason in FinishReason]}
 _PIECE: dict[str, Schema] = {
-    "index": {**_COUNT, "description": "Which continuation, from 0."},
-    "text": _TEXT,
-    "token_ids": _IDS,
+    "index": {**COUNT, "description": "Which continuation, from 0."},
+    "text": TEXT,
+    "token_ids": IDS,
 }
-_LOGPROBS = _array(reference("TokenLogprob"))
+_LOGPROBS = array_of(reference("TokenLogprob"))
+_INSPECTIONS: Schema = {
+    **array_of(reference("TokenInspection")),
+    "description": "One for each token that was made, and for the one that ended the text.",
+}
 _MODEL: dict[str, Schema] = {
-    "id": _TEXT,
+    "id": TEXT,
     "object": {"const": "model"},
-    "created": {**_COUNT, "description": "Seconds since 1970."},
+    "created": {**COUNT, "description": "Seconds since 1970."},
     "owned_by": {"const": "nextword"},
-    "version": _TEXT,
-    "is_default": _FLAG,
-    "is_ready": _FLAG,
-    "context_tokens": {**_COUNT, "description": "Longest prompt."},
-    "vocabulary_size": _COUNT,
-    "num_parameters": _COUNT,
-    "default_parameters": _parameters(with_seed=False),
+    "version": TEXT,
+    "is_default": FLAG,
+    "is_ready": FLAG,
+    "context_tokens": {**COUNT, "description": "Longest prompt."},
+    "vocabulary_size": COUNT,
+    "num_parameters": COUNT,
+    "default_parameters": parameters_schema(without=("seed",)),
     "status": {"enum": [str(state) for state in EngineState]},
-    "versions": {**_array(_TEXT), "description": "What NAME@VERSION can ask for; NAME's first."},
+    "versions": {**array_of(TEXT), "description": "What NAME@VERSION can ask for; NAME's first."},
     "refused": {
-        **_array(_object({"version": _TEXT, "reason": _TEXT})),
+        **array_of(object_schema({"version": TEXT, "reason": TEXT})),
         "description": "Versions that would be served but cannot be.",
     },
-    "kv_cache_tokens": {**_COUNT, "description": "For all requests together."},
-    "max_running": {**_COUNT, "description": "Texts computed at once."},
-    "max_queued": {**_COUNT, "description": "Requests that may wait beside those."},
-    "max_request_tokens": {**_COUNT, "description": "Prompt and continuations of one request."},
-    "device": _or_null(_TEXT),
-    "dtype": _or_null(_TEXT),
-    "executor": _or_null(_TEXT),
+    "kv_cache_tokens": {**COUNT, "description": "For all requests together."},
+    "max_running": {**COUNT, "description": "Texts computed at once."},
+    "max_queued": {**COUNT, "description": "Requests that may wait beside those."},
+    "max_request_tokens": {**COUNT, "description": "Prompt and continuations of one request."},
+    "device": or_null(TEXT),
+    "dtype": or_null(TEXT),
+    "executor": or_null(TEXT),
     "kind": {"enum": [str(kind) for kind in ModelKind]},
 }
-_COMPLETION_CHOICE = _object(
+_COMPLETION_CHOICE = object_schema(
     {
-        "index": {**_COUNT, "description": "Prompt times n plus continuation, both from 0."},
-        "text": _TEXT,
-        "logprobs": _or_null(reference("CompletionLogprobs")),
+        "index": {**COUNT, "description": "Prompt times n plus continuation, both from 0."},
+        "text": TEXT,
+        "logprobs": or_null(reference("CompletionLogprobs")),
         "finish_reason": {"enum": ["stop", "length", None]},
     }
 )
 _COMPLETION: dict[str, Schema] = {
     "id": {"type": "string", "pattern": "^cmpl-"},
     "object": {"const": "text_completion"},
-    "created": _COUNT,
-    "model": {**_TEXT, "description": "NAME@VERSION that answered."},
-    "system_fingerprint": {**_TEXT, "description": "Executor, device and dtype."},
-    "choices": _array(_COMPLETION_CHOICE),
+    "created": COUNT,
+    "model": {**TEXT, "description": "NAME@VERSION that answered."},
+    "system_fingerprint": {**TEXT, "description": "Executor, device and dtype."},
+    "choices": array_of(_COMPLETION_CHOICE),
 }
 
 _LIMITS = (
@@ -130,90 +151,96 @@ _LIMITS = (
 )
 
 ANSWER_SCHEMAS: dict[str, Schema] = {
-    "Error": _object(
+    "Error": object_schema(
         {
-            "error": _object(
+            "error": object_schema(
                 {
-                    "message": _TEXT,
+                    "message": TEXT,
                     "type": {"enum": sorted({kind.error_type for kind in ErrorKind})},
-                    "param": _or_null({**_TEXT, "description": "The field at fault."}),
+                    "param": or_null({**TEXT, "description": "The field at fault."}),
                     "code": {"enum": sorted(kind.code for kind in ErrorKind)},
-                    "n_prompt": {**_COUNT, "description": "Tokens of a prompt that is too long."},
-                    "n_ctx": {**_COUNT, "description": "Tokens that the context has."},
+                    "n_prompt": {**COUNT, "description": "Tokens of a prompt that is too long."},
+                    "n_ctx": {**COUNT, "description": "Tokens that the context has."},
                 },
                 optional=("n_prompt", "n_ctx"),
             )
         }
     ),
-    "Usage": _object(
-        {"prompt_tokens": _COUNT, "completion_tokens": _COUNT, "total_tokens": _COUNT}
+    "Usage": object_schema(
+        {"prompt_tokens": COUNT, "completion_tokens": COUNT, "total_tokens": COUNT}
     ),
-    "Parameters": _parameters(with_seed=True),
-    "Timings": _object(
+    "Parameters": parameters_schema(),
+    "Timings": object_schema(
         {
             "queue_seconds": _SECONDS,
-            "first_token_seconds": _or_null(_SECONDS),
+            "first_token_seconds": or_null(_SECONDS),
             "total_seconds": _SECONDS,
         }
     ),
-    "TokenLogprob": _object(
+    "TokenLogprob": object_schema(
         {
             **_TOKEN,
             "logprob": {
-                **_or_null({"type": "number"}),
+                **or_null({"type": "number"}),
                 "description": "Raw log-softmax; null for the first token of a prompt.",
             },
-            "rank": {**_or_null(_COUNT), "description": "1 for the likeliest token."},
-            "top": _array(_object({**_TOKEN, "logprob": {"type": "number"}})),
+            "rank": {**or_null(COUNT), "description": "1 for the likeliest token."},
+            "top": array_of(object_schema({**_TOKEN, "logprob": {"type": "number"}})),
         }
     ),
-    "Generation": _object(
+    "Generation": object_schema(
         {
             **{name: _SUMMARY[name] for name in ("id", "model", "model_version")},
-            "choices": _array(
-                _object(
-                    {**_PIECE, "finish_reason": _FINISH_REASON, "logprobs": _LOGPROBS},
-                    optional=("logprobs",),
+            "choices": array_of(
+                object_schema(
+                    {
+                        **_PIECE,
+                        "finish_reason": _FINISH_REASON,
+                        "logprobs": _LOGPROBS,
+                        "inspections": _INSPECTIONS,
+                    },
+                    optional=("logprobs", "inspections"),
                 )
             ),
             **_SUMMARY,
         }
     ),
-    "GenerationEvent": _object(
+    "GenerationEvent": object_schema(
         {
             **_PIECE,
             "is_prompt": {"const": True},
             "logprobs": _LOGPROBS,
+            "inspections": _INSPECTIONS,
             "finish_reason": _FINISH_REASON,
             **_SUMMARY,
         },
-        optional=("is_prompt", "logprobs", "finish_reason", *_SUMMARY),
+        optional=("is_prompt", "logprobs", "inspections", "finish_reason", *_SUMMARY),
     ),
-    "Tokens": _object(
+    "Tokens": object_schema(
         {
-            "count": _COUNT,
-            "tokens": _array(
-                _object({"id": _COUNT, "text": _TEXT, "start": _COUNT, "end": _COUNT})
+            "count": COUNT,
+            "tokens": array_of(
+                object_schema({"id": COUNT, "text": TEXT, "start": COUNT, "end": COUNT})
             ),
         }
     ),
-    "Text": _object({"text": _TEXT}),
-    "Model": _object({**_MODEL, "card": _TEXT, "limits": reference("Limits")}),
-    "Limits": _object({name: {"type": "number"} for name in _LIMITS}),
-    "Models": _object({"object": {"const": "list"}, "data": _array(_object(_MODEL))}),
-    "CompletionLogprobs": _object(
+    "Text": object_schema({"text": TEXT}),
+    "Model": object_schema({**_MODEL, "card": TEXT, "limits": reference("Limits")}),
+    "Limits": object_schema({name: {"type": "number"} for name in _LIMITS}),
+    "Models": object_schema({"object": {"const": "list"}, "data": array_of(object_schema(_MODEL))}),
+    "CompletionLogprobs": object_schema(
         {
-            "tokens": _array(_TEXT),
-            "token_logprobs": _array(_or_null({"type": "number"})),
-            "top_logprobs": _array(
-                _or_null({"type": "object", "additionalProperties": {"type": "number"}})
+            "tokens": array_of(TEXT),
+            "token_logprobs": array_of(or_null({"type": "number"})),
+            "top_logprobs": array_of(
+                or_null({"type": "object", "additionalProperties": {"type": "number"}})
             ),
-            "text_offset": _IDS,
+            "text_offset": IDS,
         }
     ),
-    "Completion": _object({**_COMPLETION, "usage": reference("Usage")}),
-    "CompletionEvent": _object(
-        {**_COMPLETION, "usage": _or_null(reference("Usage"))}, optional=("usage",)
+    "Completion": object_schema({**_COMPLETION, "usage": reference("Usage")}),
+    "CompletionEvent": object_schema(
+        {**_COMPLETION, "usage": or_null(reference("Usage"))}, optional=("usage",)
     ),
-    "Probe": _object({"status": _TEXT}),
+    "Probe": object_schema({"status": TEXT}),
 }

@@ -2,9 +2,24 @@
 
 from typing import TypeAlias
 
+from service.inspection import MAX_CANDIDATES
 from service.parameter_rules import PARAMETER_RULES, Kind, ParameterRule
 
-__all__ = ["COMPLETIONS_BODY", "DETOKENIZE_BODY", "GENERATE_BODY", "TOKENIZE_BODY", "Schema"]
+__all__ = [
+    "COMPLETIONS_BODY",
+    "DETOKENIZE_BODY",
+    "GENERATE_BODY",
+    "INSPECT_FIELD",
+    "MODEL_FIELD",
+    "PARAMETER_SCHEMAS",
+    "PARSE_FIELD",
+    "TIMEOUT_FIELD",
+    "TOKENIZE_BODY",
+    "Schema",
+    "body_schema",
+    "one_of_two",
+    "optional_field",
+]
 
 Schema: TypeAlias = dict[str, object]
 
@@ -31,7 +46,8 @@ _TYPES: dict[Kind, Schema] = {
 }
 
 
-def _optional(kind: str, description: str, **more: object) -> Schema:
+def optional_field(kind: str, description: str, **more: object) -> Schema:
+    """A field that may be null or absent."""
     return {"type": [kind, "null"], "description": description, **more}
 
 
@@ -43,7 +59,10 @@ def _parameter(rule: ParameterRule) -> Schema:
     return schema
 
 
-def _body(properties: dict[str, Schema], required: list[str], *, is_open: bool = False) -> Schema:
+def body_schema(
+    properties: dict[str, Schema], required: list[str], *, is_open: bool = False
+) -> Schema:
+    """An object, closed unless it is said to be open."""
     return {
         "type": "object",
         "properties": properties,
@@ -53,44 +72,69 @@ def _body(properties: dict[str, Schema], required: list[str], *, is_open: bool =
 
 
 _IDS: Schema = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
-_PARAMETERS = {rule.name: _parameter(rule) for rule in PARAMETER_RULES.values()}
-_MODEL = _optional("string", "NAME or NAME@VERSION; by default the server's default model.")
-_STREAM = _optional("boolean", "Send text as it is made, as server-sent events.")
+PARAMETER_SCHEMAS = {rule.name: _parameter(rule) for rule in PARAMETER_RULES.values()}
+MODEL_FIELD = optional_field(
+    "string", "NAME or NAME@VERSION; by default the server's default model."
+)
+_STREAM = optional_field("boolean", "Send text as it is made, as server-sent events.")
+
+TIMEOUT_FIELD = optional_field(
+    "number",
+    "When to give up with 504; by default 600.",
+    exclusiveMinimum=0,
+    maximum=86400,
+)
+PARSE_FIELD = optional_field(
+    "boolean",
+    "Read control tokens' strings in the text as those tokens; by default they are ordinary text.",
+)
+INSPECT_FIELD = optional_field(
+    "object",
+    "Tell how each token was chosen; not with --glass-box off.",
+    properties={
+        "candidates": optional_field(
+            "integer",
+            "Likeliest tokens to list for each; by default 10.",
+            minimum=1,
+            maximum=MAX_CANDIDATES,
+        ),
+        "logits": optional_field("boolean", "Give the raw logits; by default false."),
+    },
+    additionalProperties=False,
+)
+
+
+def one_of_two(first: str, second: str) -> list[Schema]:
+    """What exactly one of two fields must be: given."""
+    return [
+        {"required": [given], "properties": {given: {"not": {"type": "null"}}}}
+        for given in (first, second)
+    ]
+
 
 GENERATE_BODY: Schema = {
-    **_body(
+    **body_schema(
         {
-            "model": _MODEL,
-            "prompt": _optional("string", "The text to continue."),
-            "prompt_ids": _optional(
+            "model": MODEL_FIELD,
+            "prompt": optional_field("string", "The text to continue."),
+            "prompt_ids": optional_field(
                 "array",
                 "Token ids to continue, instead of a text; nothing is put before them.",
                 items={"type": "integer", "minimum": 0},
             ),
-            **_PARAMETERS,
+            **PARAMETER_SCHEMAS,
             "stream": _STREAM,
-            "timeout_seconds": _optional(
-                "number",
-                "When to give up with 504; by default 600.",
-                exclusiveMinimum=0,
-                maximum=86400,
-            ),
-            "parse_special_tokens": _optional(
-                "boolean",
-                "Read control tokens' strings in the prompt as those tokens; by default they are "
-                "ordinary text.",
-            ),
+            "timeout_seconds": TIMEOUT_FIELD,
+            "parse_special_tokens": PARSE_FIELD,
+            "inspect": INSPECT_FIELD,
         },
         [],
     ),
-    "oneOf": [
-        {"required": [given], "properties": {given: {"not": {"type": "null"}}}}
-        for given in ("prompt", "prompt_ids")
-    ],
+    "oneOf": one_of_two("prompt", "prompt_ids"),
 }
-COMPLETIONS_BODY = _body(
+COMPLETIONS_BODY = body_schema(
     {
-        "model": _MODEL,
+        "model": MODEL_FIELD,
         "prompt": {
             "description": "A text, texts, token ids or lists of token ids; at most 128 "
             "continuations in one call, n of each.",
@@ -101,33 +145,39 @@ COMPLETIONS_BODY = _body(
                 {"type": "array", "items": _IDS, "minItems": 1},
             ],
         },
-        **_PARAMETERS,
-        "max_tokens": {**_PARAMETERS["max_tokens"], "description": "As OpenAI's: by default 16."},
-        "temperature": {**_PARAMETERS["temperature"], "description": "As OpenAI's: by default 1."},
+        **PARAMETER_SCHEMAS,
+        "max_tokens": {
+            **PARAMETER_SCHEMAS["max_tokens"],
+            "description": "As OpenAI's: by default 16.",
+        },
+        "temperature": {
+            **PARAMETER_SCHEMAS["temperature"],
+            "description": "As OpenAI's: by default 1.",
+        },
         "stream": _STREAM,
-        "stream_options": _optional(
+        "stream_options": optional_field(
             "object",
             "Only with stream: true.",
             properties={
-                "include_usage": _optional("boolean", "Tell the usage in one more event."),
-                "continuous_usage_stats": _optional(
+                "include_usage": optional_field("boolean", "Tell the usage in one more event."),
+                "continuous_usage_stats": optional_field(
                     "boolean", "Tell the usage so far in every event."
                 ),
             },
         ),
-        "best_of": _optional("integer", "Only equal to n.", minimum=1, maximum=128),
-        "user": _optional("string", "Has no effect, and is named in x-ignored-parameters."),
+        "best_of": optional_field("integer", "Only equal to n.", minimum=1, maximum=128),
+        "user": optional_field("string", "Has no effect, and is named in x-ignored-parameters."),
     },
     ["prompt"],
     # Unknown fields are served and named in x-ignored-parameters.
     is_open=True,
 )
-TOKENIZE_BODY = _body(
-    {"model": _MODEL, "text": {"type": "string", "description": "May be empty."}}, ["text"]
+TOKENIZE_BODY = body_schema(
+    {"model": MODEL_FIELD, "text": {"type": "string", "description": "May be empty."}}, ["text"]
 )
-DETOKENIZE_BODY = _body(
+DETOKENIZE_BODY = body_schema(
     {
-        "model": _MODEL,
+        "model": MODEL_FIELD,
         "ids": {
             "type": "array",
             "items": {"type": "integer", "minimum": 0, "maximum": _INT64_MAX},

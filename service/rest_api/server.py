@@ -11,16 +11,19 @@ from fastapi import APIRouter, FastAPI
 from starlette.types import ASGIApp
 
 from service.api_keys import ApiKeys
+from service.glass_box import GlassBox
 from service.health import Health
 from service.metrics import Metrics
 from service.page.routes import page_paths, page_router
 from service.request_log import RequestLog
+from service.rest_api.closed_routes import closed_router
 from service.rest_api.connections import Connections
 from service.rest_api.envelope import Envelope, answer_errors
+from service.rest_api.glass_box_routes import GLASS_BOX_PATHS, glass_box_router
 from service.rest_api.http_protocol import HttpProtocol
 from service.rest_api.key_guard import KeyGuard
 from service.rest_api.management import PROBE_PATHS, management_router
-from service.rest_api.native_routes import native_router
+from service.rest_api.native_routes import OPENAPI_PATH, native_router, openapi_router
 from service.rest_api.openai_routes import openai_router
 from service.served_models import ServedModels
 from service.text_generator import TextGenerator
@@ -38,12 +41,19 @@ def create_app(
     metrics: Metrics,
     limits: TransportLimits | None = None,
     keys: ApiKeys | None = None,
+    glass_box: GlassBox | None = None,
 ) -> ASGIApp:
     """The whole REST surface; with keys, only probes and the page's own files are open."""
     # A path with a slash too many is no path of ours; a redirect would say otherwise.
     app = FastAPI(openapi_url=None, redirect_slashes=False)
     for router in create_routers(
-        generator, models, health=health, log=log, metrics=metrics, needs_key=keys is not None
+        generator,
+        models,
+        health=health,
+        log=log,
+        metrics=metrics,
+        needs_key=keys is not None,
+        glass_box=glass_box,
     ):
         app.include_router(router)
     answer_errors(app, log=log)
@@ -61,12 +71,22 @@ def create_routers(
     log: RequestLog,
     metrics: Metrics,
     needs_key: bool,
+    glass_box: GlassBox | None,
 ) -> tuple[APIRouter, ...]:
-    """Every route that there is."""
+    """Every route that there is; without a glass box those of it say that they are not offered."""
+    shown = (
+        (closed_router({*GLASS_BOX_PATHS, *page_paths(), OPENAPI_PATH}, log),)
+        if glass_box is None
+        else (
+            glass_box_router(glass_box, log),
+            openapi_router(needs_key=needs_key),
+            page_router(),
+        )
+    )
     return (
-        native_router(generator, models, log, needs_key=needs_key),
+        native_router(generator, models, log),
         openai_router(generator, log),
-        page_router(),
+        *shown,
         management_router(health, metrics),
     )
 

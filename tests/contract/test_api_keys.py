@@ -15,6 +15,7 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
 from nextword.v1 import text_generation_pb2 as pb
 
+from service.glass_box import GlassBox
 from service.grpc_api.key_guard import OPEN_METHODS
 from service.health import Health
 from service.metrics import Metrics
@@ -71,6 +72,7 @@ def routes() -> Iterator[APIRoute]:
         log=RequestLog(metrics),
         metrics=metrics,
         needs_key=True,
+        glass_box=GlassBox(cast("TextGenerator", None), ServedModels()),
     ):
         yield from (route for route in router.routes if isinstance(route, APIRoute))
 
