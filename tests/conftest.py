@@ -1,16 +1,19 @@
-"""What all tests share: the data beside the checkout, hypothesis profiles, no silent skips.
+"""What all tests share: data, a live server, hypothesis profiles, no silent skips.
 
 A test that is skipped in CI is a test that nobody runs, so there it fails.
 """
 
 import os
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
+
+from campaigns.live.server_process import ServerProcess, running_server
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 IN_CI = bool(os.environ.get("CI"))
@@ -42,6 +45,51 @@ def shared_data() -> Path:
     if IN_CI:
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A published version of a random two-layer model over bytes, with a context of 4096 tokens."""
+    # Brings torch, which takes seconds, and not every room needs it.
+    from campaigns.live.tiny_model import publish_tiny_model
+
+    return publish_tiny_model(tmp_path_factory.mktemp("store") / "tiny", context_tokens=4096)
+
+
+@pytest.fixture(scope="session")
+def artifact_with_ngram(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with an n-gram model beside the network, which is ``tiny:ngram``."""
+    from campaigns.live.tiny_model import publish_tiny_model
+
+    root = tmp_path_factory.mktemp("store") / "tiny"
+    return publish_tiny_model(root, context_tokens=4096, has_ngram=True)
+
+
+@contextmanager
+def _starting(artifact: Path) -> Generator[Callable[..., ServerProcess]]:
+    """What starts servers, which end with the block."""
+    with ExitStack() as running:
+
+        def start(*flags: str, folder: Path | None = artifact) -> ServerProcess:
+            arguments = [] if folder is None else ["--model", str(folder)]
+            arguments += ["--threads", "1", "--dtype", "f32", "--device", "cpu", *flags]
+            return running.enter_context(running_server(*arguments, leave_seconds=0))
+
+        yield start
+
+
+@pytest.fixture(scope="module")
+def start_server(artifact: Path) -> Iterator[Callable[..., ServerProcess]]:
+    """Start servers of the tiny model, or of ``folder``; a module's end is theirs."""
+    with _starting(artifact) as start:
+        yield start
+
+
+@pytest.fixture(scope="session")
+def server(artifact_with_ngram: Path) -> Iterator[ServerProcess]:
+    """One server that tests share; they leave it as they found it."""
+    with _starting(artifact_with_ngram) as start:
+        yield start("--max-running", "4", "--max-queued", "8")
 
 
 def fail_if_skipped_in_ci(report: pytest.TestReport | pytest.CollectReport) -> None:

@@ -10,19 +10,10 @@ import pytest
 from nextword import Client
 from nextword.command_line.application import run
 
-from tests.contract.conftest import artifact, start_server
-from tests.contract.live_server import Server, StartServer
-
-__all__ = ["artifact", "start_server"]
+from tests.contract.live_server import Server
 
 Serve: TypeAlias = Callable[..., str]
 TypeIn: TypeAlias = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture(scope="session")
-def server(start_server: StartServer) -> Server:
-    """One server that tests share; they leave it as they found it."""
-    return start_server("--max-running", "4", "--max-queued", "8")
 
 
 @pytest.fixture(params=["rest", "grpc"])

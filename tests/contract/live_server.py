@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import grpc
@@ -19,6 +20,7 @@ __all__ = [
     "Server",
     "StartServer",
     "health_stub",
+    "is_gone",
     "raw_request",
     "wait_until",
 ]
@@ -46,6 +48,15 @@ def wait_until(is_true: Callable[[], bool], *, seconds: float = PATIENCE_SECONDS
         threading.Event().wait(pause)
         # Each look takes from the cores what is waited for: after a while they become rare.
         pause = min(1.3 * pause, LAST_PAUSE_SECONDS)
+
+
+def is_gone(process_id: int) -> bool:
+    """Whether a process has ended, reaped or not."""
+    try:
+        stat = Path(f"/proc/{process_id}/stat").read_text("ascii")
+    except FileNotFoundError:
+        return True
+    return stat.rpartition(")")[2].split()[0] == "Z"
 
 
 def raw_request(server: Server, body: Mapping[str, object]) -> socket.socket:

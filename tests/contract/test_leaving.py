@@ -17,6 +17,7 @@ import pytest
 
 from service.main import main
 from service.settings import SETTING_SPECS
+from tests.contract.live_server import is_gone
 
 PATIENCE_SECONDS = 100.0
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -50,15 +51,6 @@ def children_of(process_id: int) -> list[int]:
         ["ps", "-o", "pid=", "--ppid", str(process_id)], capture_output=True, text=True, check=False
     )
     return [int(word) for word in done.stdout.split()]
-
-
-def is_gone(process_id: int) -> bool:
-    """Whether a process has ended, reaped or not."""
-    try:
-        stat = Path(f"/proc/{process_id}/stat").read_text("ascii")
-    except FileNotFoundError:
-        return True
-    return stat.rpartition(")")[2].split()[0] == "Z"
 
 
 @contextmanager

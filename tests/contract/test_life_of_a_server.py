@@ -1,6 +1,5 @@
-"""Leaving clients, full queues, deadlines, drains, lost engines: nothing hangs, nothing leaks."""
+"""Leaving clients, full queues, deadlines, lost engines: nothing hangs, nothing leaks."""
 
-import json
 import os
 import signal
 import socket
@@ -8,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import cast
 
 import grpc
-import httpx2
 import pytest
 from grpc_health.v1 import health_pb2
 from nextword.v1 import text_generation_pb2 as pb
@@ -20,6 +18,7 @@ from tests.contract.live_server import (
     Server,
     StartServer,
     health_stub,
+    is_gone,
     raw_request,
     wait_until,
 )
@@ -113,37 +112,6 @@ def test_neighbours_in_the_batch_do_not_change_a_text(server: Server, callers: C
     assert [future.result().token_ids for future in running] == alone
 
 
-def test_sigterm_lets_running_streams_end_and_refuses_new_ones(
-    start_server: StartServer, callers: Callers
-) -> None:
-    """H100, H105, H110, interfaces 48: also where every process of the service is told to end."""
-    server = start_server("--drain-timeout", "60")
-    body = {"prompt": "x", "max_tokens": 600, "ignore_eos": True, "seed": 5}
-    expected = callers["rest_whole"](server, body)
-    with grpc.insecure_channel(server.grpc) as channel, ThreadPoolExecutor(4) as pool:
-        watch = health_stub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=120)
-        assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
-        running = [pool.submit(call, server, body) for call in callers.values()]
-        wait_until(lambda: server.metric("nextword_engine_running") == 4)
-        engine = server.engine_process_id()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            os.kill(engine, number)
-        server.process.send_signal(signal.SIGTERM)
-        assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
-        ready = server.get("/readyz")
-        assert (ready.status_code, ready.json()) == (503, {"status": "draining"})
-        assert ready.headers["connection"] == "close"
-        assert server.get("/livez").status_code == 200
-        assert callers["rest_stream"](server, body).code == "draining"
-        assert callers["grpc_whole"](server, body).code == "draining"
-        for future in running:
-            outcome = future.result(PATIENCE_SECONDS)
-            assert outcome.token_ids == expected.token_ids
-            assert outcome.finish_reason == "length"
-    assert server.process.wait(PATIENCE_SECONDS) == 0
-    assert is_gone(engine)
-
-
 def test_probes_are_answered_while_the_engine_is_full(server: Server) -> None:
     """H102: four streams run and eight wait; no probe waits for any of them."""
     connections = [raw_request(server, LONG | {"stream": True}) for _ in range(12)]
@@ -161,34 +129,6 @@ def test_probes_are_answered_while_the_engine_is_full(server: Server) -> None:
     for connection in connections:
         connection.close()
     wait_until(lambda: server.metric("nextword_requests_in_flight") == 0)
-
-
-def test_what_outlasts_the_drain_gets_an_explicit_end(start_server: StartServer) -> None:
-    """H106."""
-    server = start_server("--drain-timeout", "0.2")
-    with httpx2.stream(
-        "POST", server.rest + "/v1/generate", json=LONG | {"stream": True}, timeout=60
-    ) as response:
-        lines = response.iter_lines()
-        next(lines)
-        server.process.send_signal(signal.SIGTERM)
-        events = [line for line in lines if line]
-    assert json.loads(events[-1].removeprefix("data: "))["error"]["code"] == "draining"
-    assert server.process.wait(PATIENCE_SECONDS) == 0
-
-
-def test_a_second_signal_ends_the_server_promptly(start_server: StartServer) -> None:
-    """H107: no orphan, no held port, 128 + the signal's number."""
-    server = start_server("--drain-timeout", "600")
-    engine = server.engine_process_id()
-    connection = raw_request(server, LONG)
-    wait_until(lambda: server.metric("nextword_engine_running") == 1)
-    server.process.send_signal(signal.SIGTERM)
-    wait_until(lambda: server.get("/readyz").status_code == 503)
-    server.process.send_signal(signal.SIGINT)
-    assert server.process.wait(PATIENCE_SECONDS) == 128 + signal.SIGINT
-    connection.close()
-    wait_until(lambda: is_gone(engine))
 
 
 def test_a_lost_engine_is_answered_for_and_replaced(
@@ -223,12 +163,3 @@ def lose_engine(server: Server, callers: Callers, number: signal.Signals) -> Non
         watch.cancel()
     assert server.engine_process_id() != engine
     assert callers["grpc_whole"](server, {"prompt": "x", "seed": 1}).text == before.text
-
-
-def is_gone(process_id: int) -> bool:
-    """Whether a process has ended, reaped or not."""
-    try:
-        with open(f"/proc/{process_id}/stat", encoding="ascii") as file:
-            return file.read().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        return True

@@ -1,14 +1,11 @@
-"""What the tests of deploy/ share: a real server of a tiny model, and nginx where there is one."""
+"""What the tests of deploy/ share: nginx, where there is one."""
 
 import shutil
 import subprocess
 
 import pytest
 
-from tests.contract.conftest import artifact, start_server
 from tests.deploy.nginx_proxy import Nginx
-
-__all__ = ["artifact", "start_server"]
 
 
 @pytest.fixture(scope="session")
