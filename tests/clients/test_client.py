@@ -181,7 +181,8 @@ def test_tokens_cover_the_text_and_lead_back_to_it(client: Client, text: str) ->
 
 
 def test_models_are_listed_with_their_sizes_and_defaults(client: Client) -> None:
-    (model,) = client.list_models()
+    model, ngram = client.list_models()
+    assert (model.kind, ngram.kind, ngram.id) == ("transformer", "ngram", "tiny:ngram")
     assert (model.id, model.version, model.is_default, model.is_ready) == ("tiny", "1", True, True)
     assert (model.context_tokens, model.vocabulary_size) == (4096, 257)
     assert model.default_parameters.top_k == 40

@@ -134,7 +134,8 @@ def test_tokens_turns_ids_back_into_the_text(type_in: TypeIn, url: str) -> None:
 def test_models_lists_names_versions_and_sizes(type_in: TypeIn, url: str) -> None:
     code, out, _ = type_in("models", "--url", url)
     assert code == 0
-    head, row = out.splitlines()
+    head, row, ngram = out.splitlines()
+    assert ngram.split()[0] == "tiny:ngram@1"
     assert head.split() == [
         "model",
         "parameters",

@@ -76,7 +76,8 @@ def test_the_request_id_comes_back_in_metadata_and_answer(channel: grpc.Channel)
 
 def test_models_and_tokens_are_those_of_rest(server: Server, channel: grpc.Channel) -> None:
     stub = TextGenerationServiceStub(channel)
-    (model,) = stub.ListModels(pb.ListModelsRequest()).models
+    model, ngram = stub.ListModels(pb.ListModelsRequest()).models
+    assert (ngram.id, ngram.kind) == ("tiny:ngram", pb.MODEL_KIND_NGRAM)
     rest = server.get("/v1/models/tiny").json()
     assert (model.id, model.version, model.context_tokens) == ("tiny", "1", 4096)
     assert model.num_parameters == rest["num_parameters"]
@@ -110,12 +111,14 @@ def test_reflection_shows_the_services_and_their_files(channel: grpc.Channel, ve
     names = {service.name for service in listed.list_services_response.service}
     assert names == {
         SERVICE,
+        "nextword.v1.GlassBoxService",
         "grpc.health.v1.Health",
         "grpc.reflection.v1.ServerReflection",
         "grpc.reflection.v1alpha.ServerReflection",
     }
-    (file,) = described.file_descriptor_response.file_descriptor_proto
-    assert FileDescriptorProto.FromString(file).package == "nextword.v1"
+    files = described.file_descriptor_response.file_descriptor_proto
+    found = {FileDescriptorProto.FromString(file).name for file in files}
+    assert "nextword/v1/text_generation.proto" in found
 
 
 def test_health_knows_the_server_and_the_service_only(channel: grpc.Channel) -> None:

@@ -128,7 +128,8 @@ def test_the_seed_decides_the_text(client: OpenAI) -> None:
 
 def test_models_are_listed_and_retrieved(client: OpenAI) -> None:
     """Interfaces 12."""
-    (model,) = client.models.list().data
+    model, ngram = client.models.list().data
+    assert ngram.id == "tiny:ngram"
     assert (model.id, model.object, model.owned_by) == ("tiny", "model", "nextword")
     assert client.models.retrieve("tiny").created == model.created
     assert client.models.retrieve("tiny@1").id == "tiny"

@@ -116,8 +116,9 @@ def test_a_clients_request_id_comes_back_when_it_is_harmless(server: Server) -> 
 
 def test_models_are_listed_in_openais_shape_with_our_facts(server: Server) -> None:
     """Interfaces 12."""
-    (model,) = server.get("/v1/models").json()["data"]
+    model, ngram = server.get("/v1/models").json()["data"]
     assert (model["id"], model["object"], model["version"]) == ("tiny", "model", "1")
+    assert (model["kind"], ngram["kind"], ngram["id"]) == ("transformer", "ngram", "tiny:ngram")
     assert model["is_ready"]
     assert model["context_tokens"] == 4096
     assert "seed" not in model["default_parameters"]

@@ -31,6 +31,8 @@ VALID: dict[str, dict[str, object]] = {
     "many scripts": {"prompt": "Ünïcödé 漢字 \U0001f600 עברית"},
     "model by name": {"model": "tiny"},
     "model with version": {"model": "tiny@1"},
+    "n-gram model": {"model": "tiny:ngram"},
+    "n-gram model of a version": {"model": "tiny:ngram@1", "echo": True, "logprobs": 2, "n": 3},
     "n of one": {"n": 1},
     "echo off": {"echo": False},
     "several choices": {"n": 5, "temperature": 2.0},
