@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from model.artifact import NAME_PATTERN
 from service.model_store import StoreError, read_folder
 from service.setting_spec import SettingsError
 from service.settings import DEFAULT_ROOT, Settings
@@ -52,7 +53,8 @@ def choose_models(settings: Settings) -> ModelChoice:
     """Find what the settings name.
 
     Raises:
-        SettingsError: --pin is malformed, or without a store.
+        SettingsError: A name of --model cannot be asked for, --pin is malformed, or without a
+            store.
         StoreError: A folder or the store cannot be read, two folders claim one name and version,
             or there is nothing.
     """
@@ -82,6 +84,11 @@ def choose_models(settings: Settings) -> ModelChoice:
 
 def _chosen_folder(text: str) -> ChosenFolder:
     name, separator, place = text.partition("=")
+    if separator and not NAME_PATTERN.fullmatch(name):
+        raise SettingsError(
+            "--model NAME=DIR must have a NAME of 1 to 64 letters, digits, dots, dashes and "
+            f"underscores, the first a letter or digit, got {name[:80]!a}"
+        )
     directory = Path(place if separator else text)
     folder = read_folder(directory, name=name if separator else None, verify=False)
     return ChosenFolder(folder.name, folder.version, directory)

@@ -85,4 +85,20 @@ def test_half_the_bytes_hold_twice_the_tokens(folder: ModelFolder) -> None:
 def test_the_memory_of_weights_and_cache_is_planned(folder: ModelFolder) -> None:
     made = plan(folder, GIB, "--max-running", "3")
     weights = 4 * folder.artifact.config.num_parameters
-    assert made.needed_bytes == (256 << 20) + weights + 3 * 512 * TOKEN_BYTES
+    network = (256 << 20) + weights + 3 * 512 * TOKEN_BYTES
+    assert made.ngram is not None
+    assert made.needed_bytes == network + made.ngram.needed_bytes
+    alone = plan(replace(folder, ngram=None), GIB, "--max-running", "3")
+    assert (alone.needed_bytes, alone.ngram) == (network, None)
+    assert alone.load.ngram_cache_tokens is None
+
+
+def test_the_ngram_model_has_a_whole_context_for_each_running_request(folder: ModelFolder) -> None:
+    """Its cache is the text itself, so what --kv-cache-memory holds is no limit to it."""
+    made = plan(folder, 600 * TOKEN_BYTES, "--max-running", "9", "--max-queued", "2")
+    assert made.kv_cache_tokens == 576
+    assert made.ngram is not None
+    assert made.ngram.kv_cache_tokens == made.load.ngram_cache_tokens == 9 * 512
+    assert made.ngram.max_tokens >= made.ngram.kv_cache_tokens + 513
+    assert (made.ngram.max_requests, made.ngram.context_tokens) == (11, 512)
+    assert made.ngram.needed_bytes < 32 << 20

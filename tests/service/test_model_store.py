@@ -54,3 +54,36 @@ def test_a_default_that_no_request_could_have_is_refused(
 def test_a_folder_may_be_given_another_name(folder: Path) -> None:
     assert read_folder(folder).name == "model"
     assert read_folder(folder, name="alice").name == "alice"
+
+
+def test_the_ngram_model_beside_the_network_is_found(folder: Path) -> None:
+    assert read_folder(folder).ngram is None
+    shutil.copytree(BUNDLED / "ngram", folder / "ngram")
+    found = read_folder(folder).ngram
+    assert found is not None
+    assert (found.order, found.vocab_size, found.num_ngrams) == (5, 4096, 2212576)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"vocab_size": 4097, "num_nodes_by_order": [4097, 1]}, "4096 and 0, got 4097 and 0"),
+        ({"end_of_text_id": 1}, "4096 and 0, got 4096 and 1"),
+        ({"format_version": 2}, "format_version must be 1, given 2"),
+    ],
+)
+def test_an_ngram_model_of_other_tokens_is_refused(
+    folder: Path, changes: dict[str, object], words: str
+) -> None:
+    values = {
+        "format_version": 1,
+        "order": 2,
+        "vocab_size": 4096,
+        "end_of_text_id": 0,
+        "num_nodes_by_order": [4096, 1],
+        "facts": {},
+    }
+    (folder / "ngram").mkdir()
+    (folder / "ngram" / "ngram.json").write_text(json.dumps(values | changes))
+    with pytest.raises(StoreError, match=words):
+        read_folder(folder)
