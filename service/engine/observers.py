@@ -29,9 +29,19 @@ class AttentionObserver:
     Args:
         question: What is wanted.
         config: Of the network.
+
+    Raises:
+        ValueError: The network has no such layer or head, or the text no such position.
     """
 
     def __init__(self, question: AttentionQuestion, config: ModelConfig) -> None:
+        for wanted, limit in (
+            (question.layers, config.num_hidden_layers),
+            (question.heads, config.num_attention_heads),
+            ([question.start], len(question.token_ids)),
+        ):
+            if not all(0 <= number < limit for number in wanted):
+                raise ValueError(f"{wanted} are not all from 0 to {limit - 1}")
         self.next_position = question.start
         self.attention_layers = question.layers
         num_tokens = len(question.token_ids)
