@@ -75,7 +75,7 @@ def test_the_ngram_model_beside_the_network_is_found(folder: Path) -> None:
 def test_an_ngram_model_of_other_tokens_is_refused(
     folder: Path, changes: dict[str, object], words: str
 ) -> None:
-    values = {
+    values: dict[str, object] = {
         "format_version": 1,
         "order": 2,
         "vocab_size": 4096,
