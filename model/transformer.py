@@ -112,12 +112,21 @@ class Block(nn.Module):
         return x_BTC + self.dropout(self.mlp(self.post_attention_layernorm(x_BTC)))
 
 
+class TokenEmbedding(nn.Embedding):
+    """A vector for each token id."""
+
+    def reset_parameters(self) -> None:
+        """Draw numbers where there are any: for the meta device torch would load its compiler."""
+        if not self.weight.is_meta:
+            super().reset_parameters()
+
+
 class Decoder(nn.Module):
     """Embedding, blocks and the final norm; the ``model.`` part of a Hugging Face state dict."""
 
     def __init__(self, config: ModelConfig, *, dropout: float) -> None:
         super().__init__()
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.embed_tokens = TokenEmbedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(
             Block(config, layer=layer, dropout=dropout) for layer in range(config.num_hidden_layers)
         )
