@@ -8,9 +8,7 @@ from collections.abc import Generator, Iterable, Sequence
 
 from google.protobuf.message import Message
 from nextword.v1 import glass_box_pb2 as pb
-from nextword.v1.text_generation_pb2 import SamplingParameters
 
-from service.choosing_parameters import OTHER_PARAMETERS
 from service.glass_box_values import (
     AttentionAnswer,
     AttentionMap,
@@ -24,8 +22,7 @@ from service.glass_box_values import (
 )
 from service.grpc_api.inspection_messages import inspection_message, token_view_message
 from service.grpc_api.messages import MODEL_KINDS
-from service.grpc_api.parameter_messages import parameters_message
-from service.parameters import EffectiveParameters
+from service.grpc_api.parameter_messages import choosing_message
 
 __all__ = [
     "encode_attention",
@@ -46,7 +43,7 @@ def encode_inspected(answer: TextInspection) -> bytes:
         model=answer.model,
         model_version=answer.model_version,
         system_fingerprint=answer.system_fingerprint,
-        parameters=_parameters(answer.parameters),
+        parameters=choosing_message(answer.parameters),
     )
     tokens = (pb.InspectTextResponse(tokens=part) for part in _token_slices(answer.tokens))
     inspections = (
@@ -61,7 +58,7 @@ def encode_resampled(answer: Resampled) -> bytes:
     head = pb.ResampleResponse(
         model=answer.model,
         model_version=answer.model_version,
-        parameters=[_parameters(each) for each in answer.parameters],
+        parameters=[choosing_message(each) for each in answer.parameters],
     )
     inspections = (
         pb.ResampleResponse(inspections=[inspection_message(each)]) for each in answer.inspections
@@ -141,10 +138,6 @@ def _token_slices(tokens: Sequence[TextToken]) -> Generator[list[pb.TextToken], 
 def _map_message(head: AttentionMap) -> pb.AttentionMap:
     rows = [pb.AttentionRow(weights=row) for row in head.rows]
     return pb.AttentionMap(layer=head.layer, head=head.head, rows=rows)
-
-
-def _parameters(parameters: EffectiveParameters) -> SamplingParameters:
-    return parameters_message(parameters, without=OTHER_PARAMETERS)
 
 
 def _score_message(score: TextScore) -> pb.TextScore:

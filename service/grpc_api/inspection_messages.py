@@ -23,6 +23,7 @@ _STAGES = {
     SamplingStage.TOP_P: pb.SAMPLING_STAGE_TOP_P,
     SamplingStage.MIN_P: pb.SAMPLING_STAGE_MIN_P,
 }
+_REMOVED_BY = {None: pb.SAMPLING_STAGE_UNSPECIFIED, **_STAGES}
 
 
 def read_inspect(message: pb.InspectionRequest) -> InspectionRequest:
@@ -72,13 +73,12 @@ def _stage_message(stage: StageInspection) -> pb.StageInspection:
 
 
 def _candidate_message(candidate: CandidateInspection) -> pb.CandidateInspection:
-    removed_by = candidate.removed_by
     return pb.CandidateInspection(
         token=token_view_message(candidate.token),
         logit=candidate.logit,
         changed_logit=candidate.changed_logit,
         probabilities=candidate.probabilities,
-        removed_by=None if removed_by is None else _STAGES[removed_by],
+        removed_by=_REMOVED_BY[candidate.removed_by],
         line_start=candidate.line_start,
         line_end=candidate.line_end,
     )

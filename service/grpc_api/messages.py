@@ -159,7 +159,7 @@ def model_message(facts: ModelFacts) -> pb.Model:
         context_tokens=facts.context_tokens,
         vocabulary_size=facts.vocabulary_size,
         num_parameters=facts.num_parameters,
-        default_parameters=parameters_message(facts.default_parameters, without=("seed",)),
+        default_parameters=parameters_message(facts.default_parameters, with_seed=False),
         status=_STATUSES[facts.status],
         versions=facts.versions,
         refused=[

@@ -1,12 +1,10 @@
 """Sampling parameters as protobuf messages, to and from the core's values."""
 
-from collections.abc import Collection
-
 from nextword.v1 import text_generation_pb2 as pb
 
 from service.parameters import EffectiveParameters, RequestedParameters
 
-__all__ = ["parameters_message", "read_parameters"]
+__all__ = ["choosing_message", "parameters_message", "read_parameters"]
 
 
 def read_parameters(given: pb.SamplingParameters) -> RequestedParameters:
@@ -35,10 +33,10 @@ def read_parameters(given: pb.SamplingParameters) -> RequestedParameters:
 
 
 def parameters_message(
-    parameters: EffectiveParameters, *, without: Collection[str] = ()
+    parameters: EffectiveParameters, *, with_seed: bool = True
 ) -> pb.SamplingParameters:
-    """What is in force; the fields named by ``without`` are left open."""
-    message = pb.SamplingParameters(
+    """What is in force."""
+    return pb.SamplingParameters(
         max_tokens=parameters.max_tokens,
         min_tokens=parameters.min_tokens,
         temperature=parameters.temperature,
@@ -48,7 +46,7 @@ def parameters_message(
         repetition_penalty=parameters.repetition_penalty,
         presence_penalty=parameters.presence_penalty,
         frequency_penalty=parameters.frequency_penalty,
-        seed=parameters.seed,
+        seed=parameters.seed if with_seed else None,
         stop=parameters.stop,
         stop_token_ids=parameters.stop_token_ids,
         n=parameters.n,
@@ -57,6 +55,21 @@ def parameters_message(
         echo=parameters.echo,
         ignore_eos=parameters.ignore_eos,
     )
-    for name in without:
-        message.ClearField(name)
-    return message
+
+
+def choosing_message(parameters: EffectiveParameters) -> pb.SamplingParameters:
+    """What is in force of the parameters that choose a token."""
+    return pb.SamplingParameters(
+        min_tokens=parameters.min_tokens,
+        temperature=parameters.temperature,
+        top_k=parameters.top_k,
+        top_p=parameters.top_p,
+        min_p=parameters.min_p,
+        repetition_penalty=parameters.repetition_penalty,
+        presence_penalty=parameters.presence_penalty,
+        frequency_penalty=parameters.frequency_penalty,
+        seed=parameters.seed,
+        stop_token_ids=parameters.stop_token_ids,
+        logit_bias=parameters.logit_bias,
+        ignore_eos=parameters.ignore_eos,
+    )

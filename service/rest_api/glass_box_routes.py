@@ -31,64 +31,48 @@ GLASS_BOX_PATHS = (
 RequestT = TypeVar("RequestT")
 AnswerT = TypeVar("AnswerT")
 
-Endpoint = Callable[[Request], Awaitable[Response]]
-
 
 def glass_box_router(box: GlassBox, log: RequestLog) -> APIRouter:
     """The twins of GlassBoxService's calls."""
     router = APIRouter()
-    for path, endpoint in _endpoints(box, log).items():
+
+    def add(path: str, call: "_Call[RequestT, AnswerT]") -> None:
+        async def endpoint(request: Request) -> Response:
+            return _CallResponse(call, log, route=path, exchange=request.state.exchange)
+
         router.add_api_route(path, endpoint, methods=["POST"], response_model=None)
-    return router
 
-
-def _endpoints(box: GlassBox, log: RequestLog) -> dict[str, Endpoint]:
-    calls = (
-        _Call(
-            "/v1/inspect",
-            requests.read_inspect_body,
-            box.inspect_text,
-            answers.inspected_object,
-        ),
-        _Call(
-            "/v1/resample",
-            requests.read_resample_body,
-            box.resample,
-            answers.resampled_object,
-        ),
-        _Call(
-            "/v1/attention",
-            requests.read_attention_body,
-            box.attention,
-            answers.attention_object,
-        ),
-        _Call(
-            "/v1/embedding",
-            requests.read_embedding_body,
-            box.token_embedding,
-            answers.embedding_object,
-        ),
-        _Call(
-            "/v1/embed-text",
-            requests.read_embed_body,
-            box.embed_text,
-            answers.text_embedding_object,
-        ),
-        _Call(
-            "/v1/score",
-            requests.read_score_body,
-            box.score_text,
-            answers.scores_object,
-        ),
+    add(
+        "/v1/inspect",
+        _Call(requests.read_inspect_body, box.inspect_text, answers.inspected_object),
     )
-    return {call.path: _endpoint(call, log) for call in calls}
+    add(
+        "/v1/resample",
+        _Call(requests.read_resample_body, box.resample, answers.resampled_object),
+    )
+    add(
+        "/v1/attention",
+        _Call(requests.read_attention_body, box.attention, answers.attention_object),
+    )
+    add(
+        "/v1/embedding",
+        _Call(requests.read_embedding_body, box.token_embedding, answers.embedding_object),
+    )
+    add(
+        "/v1/embed-text",
+        _Call(requests.read_embed_body, box.embed_text, answers.text_embedding_object),
+    )
+    add(
+        "/v1/score",
+        _Call(requests.read_score_body, box.score_text, answers.scores_object),
+    )
+    return router
 
 
 @dataclass(frozen=True, slots=True)
 class _Call(Generic[RequestT, AnswerT]):
     """From a body to the object that answers it."""
 
-    path: str
     read: Callable[[JsonFields], RequestT]
     ask: Callable[[RequestT, RequestRecord], Awaitable[AnswerT]]
     write: Callable[[AnswerT], dict[str, object]]
@@ -101,29 +85,28 @@ class _Call(Generic[RequestT, AnswerT]):
         return await ANSWERS.run(lambda: msgspec.json.encode(self.write(answer)))
 
 
-def _endpoint(call: _Call[RequestT, AnswerT], log: RequestLog) -> Endpoint:
-    async def endpoint(request: Request) -> Response:
-        return _CallResponse(call, log, exchange=request.state.exchange)
-
-    return endpoint
-
-
 class _CallResponse(Response, Generic[RequestT, AnswerT]):
     """Serves one request: its record is open until the answer is read."""
 
     def __init__(
-        self, call: _Call[RequestT, AnswerT], log: RequestLog, *, exchange: Exchange
+        self,
+        call: _Call[RequestT, AnswerT],
+        log: RequestLog,
+        *,
+        route: str,
+        exchange: Exchange,
     ) -> None:
         super().__init__()
         self._call = call
         self._log = log
+        self._route = route
         self._exchange = exchange
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the request."""
         try:
             with self._log.request(
-                protocol="rest", route=self._call.path, exchange=self._exchange
+                protocol="rest", route=self._route, exchange=self._exchange
             ) as record:
                 fields = JsonFields(await read_json_object(Request(scope, receive)))
                 await until_disconnected(receive, self._send(fields, record, scope, send))

@@ -12,6 +12,7 @@ from nextword.v1 import text_generation_pb2 as pb
 from nextword.v1.text_generation_pb2_grpc import TextGenerationServiceStub
 
 from campaigns.live.server_process import HTTP
+from tests.contract.glass_box_callers import plain
 from tests.contract.live_server import START_SECONDS, Server
 
 Body: TypeAlias = Mapping[str, object]
@@ -28,6 +29,7 @@ class ChoiceOutcome:
     text: str = ""
     token_ids: list[int] = field(default_factory=list[int])
     logprobs: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    inspections: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     finish_reason: str = ""
     num_echoed: int = 0
 
@@ -40,6 +42,7 @@ class ChoiceOutcome:
         self.text += piece.text
         self.token_ids += piece.token_ids
         self.logprobs += piece.logprobs
+        self.inspections += piece.inspections
         self.finish_reason = piece.finish_reason
 
 
@@ -174,6 +177,7 @@ def _rest_choice(choice: Mapping[str, Any]) -> ChoiceOutcome:
         text=choice["text"],
         token_ids=choice["token_ids"],
         logprobs=choice.get("logprobs", []),
+        inspections=choice.get("inspections", []),
         finish_reason=choice.get("finish_reason", ""),
     )
 
@@ -188,6 +192,7 @@ def _grpc_choice(choice: pb.Choice | pb.StreamGenerateTextResponse) -> ChoiceOut
         text=choice.text,
         token_ids=list(choice.token_ids),
         logprobs=[_token(report) for report in choice.logprobs],
+        inspections=[plain(each) for each in choice.inspections],
         finish_reason=_finish_reason(choice.finish_reason) if choice.finish_reason else "",
     )
 
@@ -214,7 +219,7 @@ def _take_grpc_summary(
 
 def _grpc_body(body: Body) -> dict[str, object]:
     """A REST body in the shape of the proto's JSON form."""
-    outer = {"model", "prompt", "prompt_ids", "timeout_seconds", "parse_special_tokens"}
+    outer = {"model", "prompt", "prompt_ids", "timeout_seconds", "parse_special_tokens", "inspect"}
     message: dict[str, object] = {name: value for name, value in body.items() if name in outer}
     if "prompt_ids" in message:
         message["prompt_ids"] = {"ids": message["prompt_ids"]}
