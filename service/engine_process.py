@@ -56,6 +56,8 @@ SECONDS_BETWEEN_CHECKS = 1.0
 STALLED_SECONDS = 2.0
 MAX_STALLED_SECONDS = 5.0
 STALLED_PAUSE_SECONDS = 0.01
+# Beside a busy network its n-gram model gets so much of the time of the network's steps.
+NGRAM_SHARE = 0.2
 
 
 class EngineLoop:
@@ -72,6 +74,8 @@ class EngineLoop:
         self._desk = QuestionDesk(self._engines[ModelKind.TRANSFORMER], channel.send)
         self._phase = Phase.IDLE
         self._stalled_kinds: set[ModelKind] = set()
+        # What the n-gram model took of the network's time and has not made up for.
+        self._owed_seconds = 0.0
         self._next_check_at = 0.0
 
     def run(self) -> NoReturn:
@@ -82,20 +86,27 @@ class EngineLoop:
             EngineFailedError, ConservationError: This process is of no use any more.
         """
         threading.Thread(target=self._beat, daemon=True).start()
-        engines = self._engines.values()
         while True:
-            for message in self._channel.receive(wait_seconds=self._seconds_to_work()):
-                self._obey(message)
-            # In turns: neither model waits for more than one step of the other.
+            self.work()
+
+    def work(self) -> None:
+        """Take in what the front has sent, then let each model make a step that has its turn."""
+        for message in self._channel.receive(wait_seconds=self._seconds_to_work()):
+            self._obey(message)
+        engines = self._engines.values()
+        for engine in engines:
+            if engine.seconds_to_work() == 0.0 and self._has_turn(engine):
+                self._step(engine)
+        self._desk.work()
+        is_empty = all(engine.is_empty for engine in engines)
+        if is_empty and time.monotonic() >= self._next_check_at:
             for engine in engines:
-                if engine.seconds_to_work() == 0.0:
-                    self._step(engine)
-            self._desk.work()
-            is_empty = all(engine.is_empty for engine in engines)
-            if is_empty and time.monotonic() >= self._next_check_at:
-                for engine in engines:
-                    engine.check_conservation()
-                self._next_check_at = time.monotonic() + SECONDS_BETWEEN_CHECKS
+                engine.check_conservation()
+            self._next_check_at = time.monotonic() + SECONDS_BETWEEN_CHECKS
+
+    def _has_turn(self, engine: Engine) -> bool:
+        network = self._engines[ModelKind.TRANSFORMER]
+        return engine is network or not network.has_work or self._owed_seconds <= 0.0
 
     def _obey(self, message: ToEngine) -> None:
         match message:
@@ -133,6 +144,7 @@ class EngineLoop:
         if not self._stalled_kinds:
             self._phase = Phase.STEPPING
         output = engine.step()
+        self._note_time(output)
         stalled_seconds = engine.stalled_seconds
         if stalled_seconds == 0.0:
             # A step without any work is no news; the front takes each step for progress.
@@ -147,6 +159,14 @@ class EngineLoop:
         if stalled_seconds > MAX_STALLED_SECONDS:
             raise EngineFailedError("requests wait and nothing is computed")
         self._phase = Phase.STALLED if self._stalled_kinds else Phase.IDLE
+
+    def _note_time(self, output: StepOutput) -> None:
+        if not self._engines[ModelKind.TRANSFORMER].has_work:
+            self._owed_seconds = 0.0
+        elif output.kind is ModelKind.NGRAM:
+            self._owed_seconds += output.seconds
+        else:
+            self._owed_seconds = max(0.0, self._owed_seconds - NGRAM_SHARE * output.seconds)
 
     def _submit(self, request: Submit) -> None:
         engine = self._engines.get(request.kind)

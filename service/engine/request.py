@@ -171,7 +171,8 @@ class Sequence:
     @property
     def is_inspected(self) -> bool:
         """Whether more than tokens is wanted, which others who stream must not pay for."""
-        return self.request.inspect is not None or self.observer is not None
+        is_scored = self.request.following_id is not None
+        return is_scored or self.request.inspect is not None or self.observer is not None
 
     @property
     def traces_output(self) -> bool:
