@@ -3,7 +3,7 @@
 Shape letters: T tokens, V vocabulary.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from msgspec.structs import asdict, replace
@@ -16,6 +16,9 @@ from service.engine.token_trace import trace_given
 from service.engine.trace_messages import Resample, TokenTrace
 
 __all__ = ["resample", "trace_text"]
+
+# Choices made at once: together they take about as long as the sampler takes for a full batch.
+_SETTINGS_AT_ONCE = 4
 
 
 def trace_text(
@@ -55,28 +58,29 @@ def trace_text(
     ]
 
 
-def resample(question: Resample) -> list[TokenTrace]:
-    """What each of some settings makes of the same logits.
+def resample(question: Resample) -> Iterator[list[TokenTrace]]:
+    """What each of some settings makes of the same logits, a few of them at a time.
 
     Raises:
         NumericalError: The logits define no distribution.
         ValueError: The settings name a token beyond the vocabulary.
     """
     logits_V = torch.frombuffer(bytearray(question.logits), dtype=torch.float32)
-    return [
-        trace_given(
-            logits_V,
-            _text_before(
-                Submit(request_id=0, prompt_ids=[], max_tokens=1, **asdict(settings)),
-                question.token_ids,
-                num_prompt_ids=question.num_prompt_ids,
-                choice=question.choice,
-            ),
-            None,
-            question.inspection,
-        )
-        for settings in question.settings
-    ]
+    for start in range(0, len(question.settings), _SETTINGS_AT_ONCE):
+        yield [
+            trace_given(
+                logits_V,
+                _text_before(
+                    Submit(request_id=0, prompt_ids=[], max_tokens=1, **asdict(settings)),
+                    question.token_ids,
+                    num_prompt_ids=question.num_prompt_ids,
+                    choice=question.choice,
+                ),
+                None,
+                question.inspection,
+            )
+            for settings in question.settings[start : start + _SETTINGS_AT_ONCE]
+        ]
 
 
 def _text_before(

@@ -30,7 +30,7 @@ from service.engine.questions import (
 )
 from service.engine.request_table import UnsupportedRequestError
 from service.engine.token_vectors import TokenVectors
-from service.engine.trace_messages import Resample
+from service.engine.trace_messages import Resample, TokenTrace
 
 __all__ = ["QuestionDesk"]
 
@@ -44,6 +44,15 @@ class _Search:
     vectors: TokenVectors
     left: Iterator[Tensor]
     slices: list[Tensor] = field(default_factory=list[Tensor])
+
+
+@dataclass(slots=True)
+class _Drawing:
+    """Choices made again, as far as they are."""
+
+    num_choices: int
+    left: Iterator[list[TokenTrace]]
+    traces: list[TokenTrace] = field(default_factory=list[TokenTrace])
 
 
 class QuestionDesk:
@@ -67,7 +76,7 @@ class QuestionDesk:
         self._clock = clock
         self._observers: dict[int, AttentionObserver | PoolingObserver] = {}
         # In the order in which they came.
-        self._small: dict[int, _Search | Resample] = {}
+        self._small: dict[int, _Search | _Drawing] = {}
 
     @property
     def has_work(self) -> bool:
@@ -132,7 +141,8 @@ class QuestionDesk:
                 vectors = TokenVectors(body, self._network.model.embed_tokens.weight)
                 self._small[question.question_id] = _Search(vectors, vectors.slices())
             case Resample() as body:
-                self._small[question.question_id] = body
+                drawing = _Drawing(len(body.settings), resample(body))
+                self._small[question.question_id] = drawing
 
     @property
     def _network(self) -> Transformer:
@@ -165,10 +175,12 @@ class QuestionDesk:
         self._send(Answer(question_id, QuestionFailed(finish)))
 
 
-def _advance(small: _Search | Resample) -> AnswerBody | None:
+def _advance(small: _Search | _Drawing) -> AnswerBody | None:
     """The answer, when this was the last slice of the work."""
-    if isinstance(small, Resample):
-        return ResampleTraces(resample(small))
+    if isinstance(small, _Drawing):
+        small.traces += next(small.left)
+        is_over = len(small.traces) == small.num_choices
+        return ResampleTraces(small.traces) if is_over else None
     for part in small.left:
         small.slices.append(part)
         return None

@@ -8,9 +8,16 @@ import msgspec
 import pytest
 
 from service.engine.engine import Engine
+from service.engine.given_text import resample
 from service.engine.messages import EngineFinish, Submit
 from service.engine.request_table import UnsupportedRequestError
-from service.engine.trace_messages import STAGE_NAMES, Inspection, TokenTrace
+from service.engine.trace_messages import (
+    STAGE_NAMES,
+    Inspection,
+    Resample,
+    SamplingSettings,
+    TokenTrace,
+)
 from tests.service.remembering_executor import VOCABULARY, RememberingExecutor
 
 Key = tuple[int, int]
@@ -158,6 +165,35 @@ def test_a_text_is_inspected_as_it_was_when_it_was_made() -> None:
             assert read.ends[key] is EngineFinish.LENGTH
             num_before = first - len(request.prompt_ids)
             assert read.text_traces[key] == made.traces[key][num_before : len(made.tokens[key])]
+
+
+def test_a_choice_is_made_again_from_its_logits_as_it_was_made() -> None:
+    """And otherwise with another seed or temperature, however many are asked for at once."""
+    for request in requests(Inspection(5, wants_logits=True)):
+        made = run(new_engine(), [request])
+        for (_, choice), traces in made.traces.items():
+            trace = traces[-1]
+            ids = [*request.prompt_ids, *made.tokens[request.request_id, choice]]
+            own = msgspec.convert(
+                msgspec.structs.asdict(request), SamplingSettings, from_attributes=True
+            )
+            greedy = msgspec.structs.replace(own, temperature=0.0)
+            question = Resample(
+                logits=trace.logits,
+                token_ids=ids[: trace.position],
+                num_prompt_ids=len(request.prompt_ids),
+                choice=choice,
+                settings=[own, greedy, own, greedy, own, own],
+                inspection=Inspection(5, wants_logits=True),
+            )
+            parts = list(resample(question))
+            assert len(parts) == 2
+            again = [each for part in parts for each in part]
+            assert again[0] == again[2] == again[4] == again[5] == trace
+            assert again[1] == again[3]
+            assert again[1].probability == 1.0
+            for each in again:
+                check(each)
 
 
 def test_a_text_of_others_shows_what_would_have_been_chosen() -> None:
