@@ -29,7 +29,7 @@ RULES = [
     (r"service\.engine\b", r"service\.(?!engine\.)", "the engine knows tokens only"),
     (
         r"service\.(?!engine\.|engine_process)",
-        r"service\.(engine\.(?!messages\b|frames\b|questions\b)|engine_process\b)",
+        r"service\.(engine\.(?!messages\b|trace_messages\b|frames\b|questions\b)|engine_process\b)",
         "the front speaks to the engine through its messages",
     ),
     (r"service\.rest_api\b", r"(grpc|nextword)\b", "REST works without gRPC's types"),
