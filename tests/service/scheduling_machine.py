@@ -18,9 +18,10 @@ from service.engine.inspection_pace import InspectionPace
 from service.engine.messages import EngineFinish, Submit, TokenLogprob
 from service.engine.request import Sequence
 from service.engine.request_table import RequestTable
-from service.engine.scheduler import Scheduler
+from service.engine.scheduler import MAX_INSPECTED, Scheduler
 from service.engine.step_pace import StepPace
-from service.engine.step_plan import Chunk
+from service.engine.step_plan import Chunk, StepPlan
+from service.engine.trace_messages import Inspection
 
 NUM_BLOCKS = 12
 BLOCK_TOKENS = 4
@@ -70,11 +71,12 @@ class SchedulingMachine(RuleBasedStateMachine):
                 num_blocks=NUM_BLOCKS, block_tokens=BLOCK_TOKENS, digest=weak_digest
             )
         )
+        self.inspection_pace = InspectionPace(is_fixed=True)
         self.scheduler = Scheduler(
             max_running=MAX_RUNNING,
             tables=self.tables,
             pace=StepPace(max_step_tokens=MAX_STEP_TOKENS, is_fixed=True),
-            inspection_pace=InspectionPace(is_fixed=True),
+            inspection_pace=self.inspection_pace,
         )
         self.requests = RequestTable(self.scheduler, tables=self.tables, clock=lambda: self.now)
         self.next_id = 1
@@ -89,6 +91,8 @@ class SchedulingMachine(RuleBasedStateMachine):
         timeout_seconds=st.sampled_from([None, None, None, 0, 9]),
         salt=st.sampled_from([b"", b"", b"other"]),
         prompt_logprobs=st.sampled_from([False, False, True]),
+        inspected=st.sampled_from(["nothing", "nothing", "nothing", "made", "given"]),
+        first_position=st.integers(1, 42),
     )
     def submit(
         self,
@@ -98,7 +102,13 @@ class SchedulingMachine(RuleBasedStateMachine):
         timeout_seconds: int | None,
         salt: bytes,
         prompt_logprobs: bool,
+        inspected: str,
+        first_position: int,
     ) -> None:
+        inspect = None if inspected == "nothing" else Inspection(3)
+        if inspected == "given" and len(prompt_ids) > 1:
+            inspect = Inspection(3, first_position=min(first_position, len(prompt_ids) - 1))
+            max_tokens, num_choices, prompt_logprobs = 0, 1, False
         request = Submit(
             request_id=self.next_id,
             prompt_ids=prompt_ids,
@@ -108,6 +118,7 @@ class SchedulingMachine(RuleBasedStateMachine):
             salt=salt,
             end_token_ids=(END_TOKEN,),
             prompt_logprobs=prompt_logprobs,
+            inspect=inspect,
         )
         self.requests.submit(request)
         self.alive |= {(self.next_id, choice) for choice in range(num_choices)}
@@ -153,7 +164,12 @@ class SchedulingMachine(RuleBasedStateMachine):
         # H60, H61: there is no work that waits for ever, and the oldest always advances.
         assert bool(plan.chunks) == had_work
         active = [sequence for sequence in self.running() if not sequence.is_paused]
-        assert not active or active[0] in [chunk.sequence for chunk in plan.chunks]
+        planned = [chunk.sequence for chunk in plan.chunks]
+        # Those that are inspected wait for their turn beside others.
+        waits_for_turn = active and active[0].is_inspected
+        assert not active or waits_for_turn or active[0] in planned
+        assert sum(sequence.is_inspected for sequence in planned) <= MAX_INSPECTED
+        self.note_turns(plan)
         self.check_order(plan.started)
         assert sum(chunk.num_tokens for chunk in plan.chunks) <= MAX_STEP_TOKENS + MAX_RUNNING
         assert len({chunk.sequence.key for chunk in plan.chunks}) == len(plan.chunks)
@@ -163,6 +179,13 @@ class SchedulingMachine(RuleBasedStateMachine):
         for chunk in plan.chunks:
             self.conclude(chunk, draw_token)
         self.clear_blocks()
+
+    def note_turns(self, plan: StepPlan) -> None:
+        """What the engine tells the pace of inspections."""
+        if plan.num_inspected == 0:
+            self.inspection_pace.note_step(1.0)
+        elif plan.num_inspected < len(plan.chunks):
+            self.inspection_pace.note_turn(1.0)
 
     def running(self) -> list[Sequence]:
         """Sequences with blocks, the oldest first."""
@@ -178,7 +201,8 @@ class SchedulingMachine(RuleBasedStateMachine):
         }
         for newcomer in started:
             for other in self.scheduler.sequences():
-                if not (other.block_ids or other.is_paused or other.key in followers):
+                is_passed_over = other.is_paused or other.is_inspected
+                if not (other.block_ids or is_passed_over or other.key in followers):
                     assert other.arrival > newcomer.arrival
 
     def place(self, sequence: Sequence, position: int) -> int:
@@ -197,13 +221,18 @@ class SchedulingMachine(RuleBasedStateMachine):
         sequence = chunk.sequence
         self.scheduler.note_computed(chunk)
         assert chunk.is_last == (sequence.num_pending_tokens == 0)
-        if chunk.wants_all_logits:
+        if sequence.next_traced is not None and chunk.wants_all_logits:
+            assert chunk.start == sequence.next_traced - 1, "none is left out or comes twice"
+            end = min(chunk.start + chunk.num_tokens + 1, sequence.num_prompt_tokens)
+            sequence.note_traced(end - sequence.next_traced)
+        elif chunk.wants_all_logits:
             assert chunk.start <= len(sequence.prompt_logprobs or ()) - 1, "none is left out"
             num_tokens = min(chunk.num_tokens, sequence.num_prompt_tokens - chunk.start - 1)
             sequence.note_prompt_logprobs(chunk.start + 1, [TokenLogprob(-1.0, 1, [])] * num_tokens)
         if not chunk.is_last:
             return
         assert not sequence.wants_prompt_logprobs
+        assert sequence.next_traced is None
         sequence.take_prompt_logprobs()
         if sequence.request_id in self.poisoned:
             self.end(sequence, is_poisoned=True)
