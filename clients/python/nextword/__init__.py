@@ -36,51 +36,118 @@ if TYPE_CHECKING:
         StatusError,
         UnavailableError,
     )
-    from nextword.request import SamplingParameters
+    from nextword.glass_box import GlassBox
+    from nextword.glass_box_answers import (
+        Attention,
+        AttentionMap,
+        Resampled,
+        TextEmbedding,
+        TextInspection,
+        TextScore,
+        TextToken,
+        TokenEmbedding,
+        TokenNeighbour,
+        TokenSurprise,
+    )
+    from nextword.inspections import (
+        CandidateInspection,
+        NgramInspection,
+        NgramLevel,
+        StageInspection,
+        TokenInspection,
+        TokenView,
+    )
+    from nextword.request import InspectionRequest, SamplingParameters
 
 __all__ = [
     "AddressError",
+    "Attention",
+    "AttentionMap",
     "AuthenticationError",
+    "CandidateInspection",
     "Choice",
     "Client",
     "ConnectionFailedError",
     "DeadlineExceededError",
     "Generation",
+    "GlassBox",
+    "InspectionRequest",
     "InvalidRequestError",
     "Model",
     "NextwordError",
+    "NgramInspection",
+    "NgramLevel",
     "NotFoundError",
     "NotPossibleError",
     "OverloadedError",
     "ProtocolError",
     "RefusedVersion",
+    "Resampled",
     "RivalToken",
     "SamplingParameters",
     "ServerFaultError",
+    "StageInspection",
     "StatusError",
     "Summary",
+    "TextEmbedding",
+    "TextInspection",
     "TextPiece",
+    "TextScore",
     "TextStream",
+    "TextToken",
     "Timings",
     "Token",
+    "TokenEmbedding",
+    "TokenInspection",
     "TokenLogprob",
+    "TokenNeighbour",
+    "TokenSurprise",
+    "TokenView",
     "UnavailableError",
     "Usage",
 ]
+
+_MODULES = {
+    "Client": "client",
+    "TextStream": "client",
+    "GlassBox": "glass_box",
+    "InspectionRequest": "request",
+    "SamplingParameters": "request",
+    **dict.fromkeys(
+        (
+            "CandidateInspection",
+            "NgramInspection",
+            "NgramLevel",
+            "StageInspection",
+            "TokenInspection",
+            "TokenView",
+        ),
+        "inspections",
+    ),
+    **dict.fromkeys(
+        (
+            "Attention",
+            "AttentionMap",
+            "Resampled",
+            "TextEmbedding",
+            "TextInspection",
+            "TextScore",
+            "TextToken",
+            "TokenEmbedding",
+            "TokenNeighbour",
+            "TokenSurprise",
+        ),
+        "glass_box_answers",
+    ),
+}
 
 
 def __getattr__(name: str) -> object:
     """Load a public name."""
     if name not in __all__:
         raise AttributeError(f"module 'nextword' has no attribute {name!r}")
-    match name:
-        case "Client" | "TextStream":
-            module = "nextword.client"
-        case "SamplingParameters":
-            module = "nextword.request"
-        case _:
-            module = "nextword.errors" if name.endswith("Error") else "nextword.answers"
-    return getattr(import_module(module), name)
+    module = _MODULES.get(name, "errors" if name.endswith("Error") else "answers")
+    return getattr(import_module(f"nextword.{module}"), name)
 
 
 def __dir__() -> list[str]:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from nextword.inspections import TokenInspection
 from nextword.request import SamplingParameters
 
 __all__ = [
@@ -112,6 +113,8 @@ class TextPiece:
         summary: What concerns the request; on the very last piece only.
         is_prompt: Whether it is the prompt, which an answer with `echo` begins with.
         logprobs: How likely each of the tokens was, where that was asked for.
+        inspections: How each of them was chosen, where that was asked for, and on the last piece
+            also the token that ended the text, where one did.
     """
 
     index: int
@@ -121,6 +124,7 @@ class TextPiece:
     summary: Summary | None = None
     is_prompt: bool = False
     logprobs: tuple[TokenLogprob, ...] = ()
+    inspections: tuple[TokenInspection, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +136,7 @@ class Choice:
     token_ids: tuple[int, ...]
     finish_reason: str
     logprobs: tuple[TokenLogprob, ...] = ()
+    inspections: tuple[TokenInspection, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

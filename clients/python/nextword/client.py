@@ -8,7 +8,9 @@ from typing import Protocol, Self
 from nextword.address import DEFAULT_REST_URL, Address, parse_address
 from nextword.answers import Choice, Generation, Model, Summary, TextPiece, Token
 from nextword.errors import ProtocolError
-from nextword.request import GenerationRequest, SamplingParameters
+from nextword.glass_box import GlassBox, GlassBoxCall
+from nextword.json_fields import JsonFields
+from nextword.request import GenerationRequest, InspectionRequest, SamplingParameters
 
 __all__ = ["Client", "TextStream"]
 
@@ -28,6 +30,8 @@ class Transport(Protocol):
 
     def get_model(self, model: str) -> Model: ...
 
+    def ask(self, call: GlassBoxCall, body: dict[str, object], *, seconds: float) -> JsonFields: ...
+
     def close(self) -> None: ...
 
 
@@ -38,6 +42,10 @@ class Client:
         url: ``http(s)://`` for REST, ``grpc(s)://`` for gRPC; an s for TLS.
         timeout_seconds: How long a call may take that generates nothing.
         api_key: What the server knows its clients by; None where it asks for no key.
+
+    Attributes:
+        url: The server's.
+        glass_box: Questions about how a model predicts.
 
     Raises:
         AddressError: The URL is none of a server.
@@ -54,6 +62,7 @@ class Client:
         address = parse_address(url)
         self._transport = _transport(address, timeout_seconds, api_key)
         self.url = address.url
+        self.glass_box = GlassBox(self._transport)
 
     def generate(
         self,
@@ -63,6 +72,7 @@ class Client:
         model: str | None = None,
         timeout_seconds: float = 600.0,
         parse_special_tokens: bool = False,
+        inspect: InspectionRequest | None = None,
     ) -> Generation:
         """Continue a text, and wait for the whole answer.
 
@@ -72,6 +82,7 @@ class Client:
             model: NAME or NAME@VERSION; None is the server's default model.
             timeout_seconds: When the server gives up.
             parse_special_tokens: Whether names of control tokens in the text are those tokens.
+            inspect: What to tell of how each token was chosen; None is nothing.
 
         Raises:
             NextwordError: Any of `nextword.errors`.
@@ -83,6 +94,7 @@ class Client:
                 model=model,
                 timeout_seconds=timeout_seconds,
                 parse_special_tokens=parse_special_tokens,
+                inspect=inspect,
             )
         )
 
@@ -94,6 +106,7 @@ class Client:
         model: str | None = None,
         timeout_seconds: float = 600.0,
         parse_special_tokens: bool = False,
+        inspect: InspectionRequest | None = None,
     ) -> "TextStream":
         """Continue a text piece by piece; arguments and errors are those of `generate`.
 
@@ -107,6 +120,7 @@ class Client:
                     model=model,
                     timeout_seconds=timeout_seconds,
                     parse_special_tokens=parse_special_tokens,
+                    inspect=inspect,
                 )
             )
         )
@@ -200,6 +214,7 @@ def _choice(index: int, pieces: Sequence[TextPiece]) -> Choice:
         token_ids=tuple(token_id for piece in pieces for token_id in piece.token_ids),
         finish_reason=pieces[-1].finish_reason or "",
         logprobs=tuple(entry for piece in pieces for entry in piece.logprobs),
+        inspections=tuple(entry for piece in pieces for entry in piece.inspections),
     )
 
 

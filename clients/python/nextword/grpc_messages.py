@@ -1,6 +1,6 @@
 """gRPC's messages to and from the client's values, and the details of its errors."""
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 
 import grpc
@@ -20,8 +20,12 @@ from nextword.answers import (
     Usage,
 )
 from nextword.errors import ErrorFacts, InvalidRequestError, StatusError, status_error, status_of
+from nextword.grpc_glass_box import message_fields
+from nextword.inspection_fields import read_inspection
+from nextword.inspections import TokenInspection
 from nextword.request import GenerationRequest, SamplingParameters
 from nextword.v1 import text_generation_pb2 as pb
+from nextword.v1.token_inspection_pb2 import TokenInspection as TokenInspectionMessage
 
 __all__ = [
     "DETAILS_KEY",
@@ -71,6 +75,10 @@ def fill_request(
             message.model = request.model
     if request.parse_special_tokens:
         message.parse_special_tokens = True
+    if request.inspect is not None:
+        with _values_fit("inspect", request.inspect):
+            message.inspect.candidates = request.inspect.candidates
+        message.inspect.logits = request.inspect.logits
     message.timeout_seconds = request.timeout_seconds
     _fill_parameters(message.parameters, request.parameters)
 
@@ -85,6 +93,7 @@ def read_piece(message: pb.StreamGenerateTextResponse) -> TextPiece:
         summary=_summary(message.summary) if message.HasField("summary") else None,
         is_prompt=message.is_prompt,
         logprobs=tuple(_logprob(entry) for entry in message.logprobs),
+        inspections=_inspections(message.inspections),
     )
 
 
@@ -97,6 +106,7 @@ def read_generation(message: pb.GenerateTextResponse) -> Generation:
             token_ids=tuple(choice.token_ids),
             finish_reason=read_finish_reason(choice.finish_reason) or "",
             logprobs=tuple(_logprob(entry) for entry in choice.logprobs),
+            inspections=_inspections(choice.inspections),
         )
         for choice in message.choices
     )
@@ -186,6 +196,10 @@ def _status(number: pb.ModelStatus.ValueType) -> str:
     if number not in pb.ModelStatus.values():
         return f"status_{number}"  # of a later server
     return pb.ModelStatus.Name(number).removeprefix("MODEL_STATUS_").lower()
+
+
+def _inspections(messages: Iterable[TokenInspectionMessage]) -> tuple[TokenInspection, ...]:
+    return tuple(read_inspection(message_fields(message)) for message in messages)
 
 
 def _kind(number: pb.ModelKind.ValueType) -> str:

@@ -15,7 +15,9 @@ from nextword.errors import (
     InvalidRequestError,
     NextwordError,
 )
+from nextword.glass_box import GlassBoxCall
 from nextword.grpc_channel import open_channel
+from nextword.grpc_glass_box import GrpcCalls, message_fields
 from nextword.grpc_messages import (
     DETAILS_KEY,
     fill_request,
@@ -25,6 +27,7 @@ from nextword.grpc_messages import (
     read_piece,
     read_token,
 )
+from nextword.json_fields import JsonFields
 from nextword.request import GRACE_SECONDS, GenerationRequest
 from nextword.v1 import text_generation_pb2 as pb
 from nextword.v1.text_generation_pb2_grpc import TextGenerationServiceStub
@@ -52,6 +55,7 @@ class GrpcTransport:
         self._metadata = tuple(authorization(api_key).items())
         self._channel = open_channel(address)
         self._stub = TextGenerationServiceStub(self._channel)
+        self._glass_box = GrpcCalls(self._channel)
 
     def generate(self, request: GenerationRequest) -> Generation:
         """The whole continuation in one answer."""
@@ -99,6 +103,14 @@ class GrpcTransport:
         """One model, with its card."""
         answer = self._call(self._stub.GetModel, pb.GetModelRequest(id=model))
         return read_model(answer.model, card=answer.card)
+
+    def ask(self, call: GlassBoxCall, body: dict[str, object], *, seconds: float) -> JsonFields:
+        """The answer to a question of the glass box."""
+        calls = self._glass_box
+        message = calls.request(call, body)
+        return message_fields(
+            self._call(calls.method(call), message, seconds=seconds + GRACE_SECONDS)
+        )
 
     def close(self) -> None:
         """Close the channel; calls that still run end."""

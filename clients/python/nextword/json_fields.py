@@ -81,6 +81,15 @@ class JsonFields:
                 raise _wrong(name, "a list of integers", value)
         return tuple(cast("list[int]", values))
 
+    def numbers(self, name: str) -> tuple[float, ...]:
+        """A list of numbers."""
+        return tuple(_number(name, value) for value in self._list(name))
+
+    def rows_of_numbers(self, name: str) -> tuple[tuple[float, ...], ...]:
+        """A list of lists of numbers."""
+        rows = [JsonFields({name: row}) for row in self._list(name)]
+        return tuple(row.numbers(name) for row in rows)
+
     def texts(self, name: str) -> tuple[str, ...]:
         """A list of strings."""
         values = self._list(name)

@@ -6,7 +6,13 @@ from dataclasses import dataclass, fields
 
 from nextword.errors import ErrorFacts, InvalidRequestError
 
-__all__ = ["GRACE_SECONDS", "GenerationRequest", "SamplingParameters"]
+__all__ = [
+    "GRACE_SECONDS",
+    "GenerationRequest",
+    "InspectionRequest",
+    "SamplingParameters",
+    "check_timeout",
+]
 
 # A deadline is the server's to tell; this long after it, a client gives up without its word.
 GRACE_SECONDS = 2.0
@@ -64,6 +70,19 @@ class SamplingParameters:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class InspectionRequest:
+    """How much an inspection tells.
+
+    Attributes:
+        candidates: Tokens to list for each position.
+        logits: Whether to give the raw logits of the whole vocabulary.
+    """
+
+    candidates: int = 10
+    logits: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationRequest:
     """One request for a continuation.
 
@@ -73,6 +92,7 @@ class GenerationRequest:
         model: NAME or NAME@VERSION; None is the server's default model.
         timeout_seconds: When the server gives up, and this client soon after it.
         parse_special_tokens: Whether names of control tokens in the text are those tokens.
+        inspect: What to tell of how each token was chosen; None is nothing.
     """
 
     prompt: str | Sequence[int]
@@ -80,6 +100,7 @@ class GenerationRequest:
     model: str | None = None
     timeout_seconds: float = 600.0
     parse_special_tokens: bool = False
+    inspect: InspectionRequest | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be waited for.
@@ -87,8 +108,17 @@ class GenerationRequest:
         Raises:
             InvalidRequestError: The timeout is no positive number.
         """
-        if not 0 < self.timeout_seconds < math.inf:
-            raise InvalidRequestError(
-                f"timeout_seconds must be above 0, got {self.timeout_seconds}",
-                facts=ErrorFacts(code="invalid_value", status=400, field="timeout_seconds"),
-            )
+        check_timeout(self.timeout_seconds)
+
+
+def check_timeout(seconds: float) -> None:
+    """Refuse a time that cannot be waited for.
+
+    Raises:
+        InvalidRequestError: It is no positive number.
+    """
+    if not 0 < seconds < math.inf:
+        raise InvalidRequestError(
+            f"timeout_seconds must be above 0, got {seconds}",
+            facts=ErrorFacts(code="invalid_value", status=400, field="timeout_seconds"),
+        )

@@ -1,7 +1,7 @@
 """REST's JSON to and from the client's values; knows no network library."""
 
-import math
 from collections.abc import Mapping
+from dataclasses import asdict
 
 from nextword.answers import (
     Choice,
@@ -18,14 +18,15 @@ from nextword.answers import (
 )
 from nextword.errors import (
     ErrorFacts,
-    InvalidRequestError,
     ProtocolError,
     StatusError,
     status_error,
     status_of,
 )
+from nextword.inspection_fields import read_inspections
 from nextword.json_fields import JsonFields, read_json_object
-from nextword.request import GenerationRequest, SamplingParameters
+from nextword.parameter_fields import parameter_body, read_parameters
+from nextword.request import GenerationRequest
 
 __all__ = [
     "raise_error_event",
@@ -45,31 +46,17 @@ def request_body(request: GenerationRequest, *, is_streamed: bool) -> dict[str, 
         InvalidRequestError: A number is none that JSON has.
     """
     prompt = request.prompt
-    body = request.parameters.given()
-    for name, value in body.items():
-        _check_finite(name, value)
-    for bias in (request.parameters.logit_bias or {}).values():
-        _check_finite("logit_bias", bias)
-    if request.parameters.logit_bias is not None:
-        # JSON has no other keys than strings.
-        biases = request.parameters.logit_bias.items()
-        body["logit_bias"] = {str(token_id): bias for token_id, bias in biases}
+    body = parameter_body(request.parameters)
     body |= {"prompt": prompt} if isinstance(prompt, str) else {"prompt_ids": list(prompt)}
     if request.model is not None:
         body["model"] = request.model
     if request.parse_special_tokens:
         body["parse_special_tokens"] = True
+    if request.inspect is not None:
+        body["inspect"] = asdict(request.inspect)
     if is_streamed:
         body["stream"] = True
     return body | {"timeout_seconds": request.timeout_seconds}
-
-
-def _check_finite(name: str, value: object) -> None:
-    if isinstance(value, float) and not math.isfinite(value):
-        raise InvalidRequestError(
-            f"{name} must be finite, got {value}",
-            facts=ErrorFacts(code="invalid_value", status=400, field=name),
-        )
 
 
 def read_piece(payload: bytes) -> TextPiece:
@@ -89,6 +76,7 @@ def read_piece(payload: bytes) -> TextPiece:
         summary=_summary(event) if event.has("usage") else None,
         is_prompt=event.optional_boolean("is_prompt") or False,
         logprobs=_logprobs(event),
+        inspections=read_inspections(event),
     )
 
 
@@ -116,6 +104,7 @@ def read_generation(body: bytes) -> Generation:
             token_ids=choice.integers("token_ids"),
             finish_reason=choice.text("finish_reason"),
             logprobs=_logprobs(choice),
+            inspections=read_inspections(choice),
         )
         for choice in answer.objects("choices")
     )
@@ -154,7 +143,7 @@ def read_model(model: JsonFields) -> Model:
         context_tokens=model.integer("context_tokens"),
         vocabulary_size=model.integer("vocabulary_size"),
         num_parameters=model.integer("num_parameters"),
-        default_parameters=_parameters(model.object("default_parameters")),
+        default_parameters=read_parameters(model.object("default_parameters")),
         status=model.text("status"),
         versions=model.texts("versions"),
         refused=tuple(
@@ -221,7 +210,7 @@ def _summary(values: JsonFields) -> Summary:
             completion_tokens=usage.integer("completion_tokens"),
             total_tokens=usage.integer("total_tokens"),
         ),
-        parameters=_parameters(values.object("parameters")),
+        parameters=read_parameters(values.object("parameters")),
         timings=Timings(
             queue_seconds=timings.number("queue_seconds"),
             first_token_seconds=timings.optional_number("first_token_seconds"),
@@ -252,26 +241,4 @@ def _logprobs(values: JsonFields) -> tuple[TokenLogprob, ...]:
             ),
         )
         for entry in values.objects("logprobs")
-    )
-
-
-def _parameters(values: JsonFields) -> SamplingParameters:
-    return SamplingParameters(
-        max_tokens=values.optional_integer("max_tokens"),
-        min_tokens=values.optional_integer("min_tokens"),
-        temperature=values.optional_number("temperature"),
-        top_k=values.optional_integer("top_k"),
-        top_p=values.optional_number("top_p"),
-        min_p=values.optional_number("min_p"),
-        repetition_penalty=values.optional_number("repetition_penalty"),
-        presence_penalty=values.optional_number("presence_penalty"),
-        frequency_penalty=values.optional_number("frequency_penalty"),
-        seed=values.optional_integer("seed"),
-        stop=values.texts("stop") if values.has("stop") else (),
-        stop_token_ids=values.integers("stop_token_ids") if values.has("stop_token_ids") else (),
-        n=values.optional_integer("n"),
-        logit_bias=values.biases("logit_bias") if values.has("logit_bias") else {},
-        logprobs=values.optional_integer("logprobs"),
-        echo=values.optional_boolean("echo"),
-        ignore_eos=values.optional_boolean("ignore_eos"),
     )

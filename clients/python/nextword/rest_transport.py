@@ -12,8 +12,9 @@ from nextword.answers import Generation, Model, TextPiece, Token
 from nextword.api_key import authorization
 from nextword.errors import ProtocolError
 from nextword.event_stream import EventReader
+from nextword.glass_box import GlassBoxCall
 from nextword.http_library import certificates, deadline_passed, translated
-from nextword.json_fields import read_json_object
+from nextword.json_fields import JsonFields, read_json_object
 from nextword.request import GRACE_SECONDS, GenerationRequest
 from nextword.rest_messages import (
     read_error,
@@ -103,6 +104,11 @@ class RestTransport:
         """One model, with its card."""
         path = f"/v1/models/{quote(model, safe='@')}"
         return read_model(read_json_object(self._send("GET", path)))
+
+    def ask(self, call: GlassBoxCall, body: dict[str, object], *, seconds: float) -> JsonFields:
+        """The answer to a question of the glass box."""
+        answer = self._send("POST", call.path, body=body, seconds=seconds + GRACE_SECONDS)
+        return read_json_object(answer)
 
     def close(self) -> None:
         """Close the connections; streams that still run end."""

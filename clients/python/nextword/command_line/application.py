@@ -13,6 +13,7 @@ from nextword.command_line.bench import bench
 from nextword.command_line.exit_codes import ExitCode, describe, exit_code_of
 from nextword.command_line.generate import generate
 from nextword.command_line.health import health
+from nextword.command_line.inspection import inspect
 from nextword.command_line.models import models
 from nextword.command_line.tokens import tokens
 from nextword.errors import NextwordError
@@ -50,7 +51,7 @@ def _ends_with_its_reader(command: Command) -> Command:
     return guarded
 
 
-_COMMANDS: tuple[Command, ...] = (generate, tokens, models, health, bench)
+_COMMANDS: tuple[Command, ...] = (generate, inspect, tokens, models, health, bench)
 for _command in _COMMANDS:
     _application.command(epilog=_EPILOG)(_ends_with_its_reader(_command))
 

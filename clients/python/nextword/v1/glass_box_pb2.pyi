@@ -797,7 +797,7 @@ class ScoreTextRequest(_message.Message):
     """
     @_builtins.property
     def ids(self) -> _text_generation_pb2.TokenIds:
-        """Token ids, taken as they are: nothing is put before them."""
+        """Token ids."""
 
     def __init__(
         self,
@@ -889,7 +889,7 @@ class TextScore(_message.Message):
     nats_per_token: _builtins.float
     """Mean surprise of a token in nats: the loss that training reports."""
     perplexity: _builtins.float
-    """exp(nats_per_token): among how many equally likely tokens it seemed to choose."""
+    """exp(nats_per_token), at most exp(700): among how many equally likely tokens it seemed to choose."""
     bits_per_byte: _builtins.float
     """All surprise in bits over the text's bytes; comparable between models of any vocabulary."""
     total_bits: _builtins.float
