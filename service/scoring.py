@@ -6,9 +6,9 @@ Torch-free.
 """
 
 import math
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from service.bounded_threads import TEXTS
 from service.engine.messages import ModelKind, Submit, TokenLogprob
@@ -18,55 +18,20 @@ from service.glass_box_values import GivenText, ScoreRequest, TextScore, TokenSu
 from service.model_store import ModelFolder
 from service.prompts import read_text_ids
 from service.request_log import RequestRecord
+from service.score_windows import Window, score_windows
 from service.served_models import ServedModel, ServedModels
 from service.text_generator import in_time, loop_deadline_of
 from service.token_views import text_tokens
 
-__all__ = ["MAX_SCORED_TOKENS", "MAX_TOKEN_SURPRISES", "Window", "score_text", "windows"]
+__all__ = ["MAX_SCORED_TOKENS", "MAX_TOKEN_SURPRISES", "score_text"]
 
 MAX_SCORED_TOKENS = 2**18
 MAX_TOKEN_SURPRISES = 2**14
+# Ids of a text that wait for their window take as much memory as one token of a queued request,
+# which is planned as a number in two processes and in a message between them.
+WAITING_IDS_PER_TOKEN = 3
 # What exp() can still tell; worse than that a model has only NaN to offer.
 _MOST_NATS = 700.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Window:
-    """Consecutive tokens of a text that are scored by one request.
-
-    Attributes:
-        prompt_ids: What the model computes: tokens before those that are scored, then these but the
-            last.
-        num_before: How many of the former there are, at least one.
-        last_id: The last token that is scored.
-    """
-
-    prompt_ids: list[int]
-    num_before: int
-    last_id: int
-
-
-def windows(
-    token_ids: Sequence[int], *, start_id: int, context_tokens: int, num_before: int
-) -> Iterator[Window]:
-    """Cut a text into windows in which every token is scored exactly once.
-
-    With one token before them they stand side by side, so that a token sees those before it in its
-    window only; with as many as a model looks back, none sees less than all it could.
-
-    Args:
-        token_ids: The text.
-        start_id: What it follows.
-        context_tokens: Most tokens that a window computes.
-        num_before: Tokens before those that are scored, as far as there are any; at least one, and
-            fewer than a context holds unless that is one.
-    """
-    line = [start_id, *token_ids]
-    num_scored = context_tokens - num_before + 1
-    for first in range(1, len(line), num_scored):
-        begin = max(0, first - num_before)
-        end = min(len(line), first + num_scored) - 1
-        yield Window(prompt_ids=line[begin:end], num_before=first - begin, last_id=line[end])
 
 
 async def score_text(
@@ -103,6 +68,8 @@ async def score_text(
                 f"can be told of at most {MAX_TOKEN_SURPRISES} tokens, the text has "
                 f"{len(token_ids)}",
             )
+        for each in asked:
+            _check_cost("text" if given.ids is None else "ids", len(token_ids), each)
         num_bytes = await _num_bytes(given, token_ids, model.folder)
         record.num_prompt_tokens = len(token_ids)
         scores: list[TextScore] = []
@@ -153,6 +120,21 @@ async def _num_bytes(given: GivenText, token_ids: Sequence[int], folder: ModelFo
     return num_bytes
 
 
+def _cost_tokens(model: ServedModel, num_tokens: int) -> int:
+    """What a text takes: its window in the engine, or the rest of it that waits here."""
+    return max(min(num_tokens, model.context_tokens), num_tokens // WAITING_IDS_PER_TOKEN)
+
+
+def _check_cost(field: str, num_tokens: int, model: ServedModel) -> None:
+    cost, most = _cost_tokens(model, num_tokens), model.plan.max_tokens
+    if cost > most:
+        raise invalid_value(
+            field,
+            f"asks for too much: {num_tokens} tokens take the room of {cost} of a request, the "
+            f"server takes on {most} at once",
+        )
+
+
 async def _by_window(
     model: ServedModel,
     token_ids: Sequence[int],
@@ -165,9 +147,9 @@ async def _by_window(
     num_before = 1
     if model.kind is ModelKind.NGRAM and model.folder.ngram is not None:
         num_before = max(1, min(model.folder.ngram.order - 1, model.context_tokens - 1))
-    # One window at a time: what is admitted is never more than a context.
-    with model.admit(min(len(token_ids), model.context_tokens)) as client:
-        for window in windows(
+    # One window at a time is computed, and the rest of the text waits meanwhile.
+    with model.admit(_cost_tokens(model, len(token_ids))) as client:
+        for window in score_windows(
             token_ids,
             start_id=start_id,
             context_tokens=model.context_tokens,

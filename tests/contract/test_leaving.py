@@ -120,8 +120,8 @@ def run_server(*flags: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-def test_check_tries_the_model_and_tells_what_it_takes(artifact: Path) -> None:
-    done = run_server("--check", "--model", str(artifact), "--max-running", "2")
+def test_check_tries_the_models_and_tells_what_they_take(artifact_with_ngram: Path) -> None:
+    done = run_server("--check", "--model", str(artifact_with_ngram), "--max-running", "2")
     assert done.returncode == 0, done.stderr
     for words in (
         "tiny@1: verified, made 8 tokens",
@@ -130,6 +130,8 @@ def test_check_tries_the_model_and_tells_what_it_takes(artifact: Path) -> None:
         "memory    ",
         "KV tokens 8192",
         "context   4096",
+        "tiny:ngram@1: verified, made 8 tokens",
+        "n-grams   ",
     ):
         assert words in done.stdout
 

@@ -27,7 +27,8 @@ from service.glass_box_values import GivenText, ScoreRequest, TextScore, TimeLim
 from service.model_store import ModelFolder, read_folder
 from service.ngram_sibling import sibling_folder
 from service.request_log import RequestRecord
-from service.scoring import MAX_TOKEN_SURPRISES, score_text, windows
+from service.score_windows import score_windows
+from service.scoring import MAX_TOKEN_SURPRISES, score_text
 from service.served_models import ServedModels
 from service.token_stream import TokenBatch
 from training.evaluate import score_tokens
@@ -51,6 +52,13 @@ class Stream:
 
 
 @dataclass
+class Plan:
+    """What the server takes on at once."""
+
+    max_tokens: int
+
+
+@dataclass
 class Model:
     """What scoring needs of a served model and of its engine's client, around a real engine."""
 
@@ -58,6 +66,7 @@ class Model:
     folder: ModelFolder
     engine: Engine
     context_tokens: int = CONTEXT
+    plan: Plan = field(default_factory=lambda: Plan(max_tokens=10_000))
     admitted: list[int] = field(default_factory=list[int])
 
     @contextmanager
@@ -189,11 +198,12 @@ def test_the_surprises_of_the_tokens_add_up_to_the_score(models: Models) -> None
     assert ngram.bits_per_byte < 1.0 < network.bits_per_byte
 
 
-def test_no_more_than_a_context_is_admitted_at_once(models: Models) -> None:
+def test_what_is_admitted_is_a_window_and_what_the_text_takes_that_waits(models: Models) -> None:
     models.network.admitted.clear()
-    score(models, text=TEXT)
+    score(models, text=TEXT[:60])
     score(models, text="a")
-    assert models.network.admitted == [CONTEXT, 1]
+    score(models, ids=(70,) * 100)
+    assert models.network.admitted == [CONTEXT, 1, 33]
 
 
 @given(
@@ -207,7 +217,9 @@ def test_windows_score_every_token_once_after_what_stands_before_it(
     num_before = max(1, min(num_before, context - 1))
     line = [77, *token_ids]
     scored: list[int] = []
-    for window in windows(token_ids, start_id=77, context_tokens=context, num_before=num_before):
+    for window in score_windows(
+        token_ids, start_id=77, context_tokens=context, num_before=num_before
+    ):
         assert 1 <= len(window.prompt_ids) <= context
         text = [*window.prompt_ids, window.last_id]
         end = 1 + len(scored) + len(text) - window.num_before
@@ -229,6 +241,7 @@ def test_windows_score_every_token_once_after_what_stands_before_it(
         ({"ids": (-1,)}, "ids", "-1"),
         ({"ids": (END, END)}, "ids", "control tokens"),
         ({"ids": (1,) * (2**18 + 1)}, "ids", "at most 262144 tokens, got 262145"),
+        ({"ids": (1,) * 30_003}, "ids", "room of 10001 of a request, the server takes on 10000"),
         (
             {"ids": (1,) * (MAX_TOKEN_SURPRISES + 1), "token_surprises": True},
             "token_surprises",
