@@ -17,7 +17,7 @@ LINK = re.compile(r"\]\((?!https?://|mailto:|#)([^)#\s]+)[^)]*\)")
 INLINE_TARGET = re.compile(r"`make ([a-z-]+)`")
 GROUPS_OF_COMMANDS = {
     "nextword-train": ("evaluate",),
-    "nextword": ("generate", "tokens", "models", "health", "bench"),
+    "nextword": ("generate", "inspect", "tokens", "models", "health", "bench"),
 }
 
 

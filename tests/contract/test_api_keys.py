@@ -13,6 +13,7 @@ import pytest
 from fastapi.routing import APIRoute
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
+from nextword.v1 import glass_box_pb2
 from nextword.v1 import text_generation_pb2 as pb
 
 from service.glass_box import GlassBox
@@ -39,7 +40,10 @@ ALICE = "alices-key.0123456789_abcdef"
 BOB = "bobs-key-with-canary-72930165"
 SERVICE = "nextword.v1.TextGenerationService"
 METHODS = [
-    method.name for method in pb.DESCRIPTOR.services_by_name["TextGenerationService"].methods
+    f"{service.full_name}/{method.name}"
+    for file in (pb, glass_box_pb2)
+    for service in file.DESCRIPTOR.services_by_name.values()
+    for method in service.methods
 ]
 REFLECTION = "grpc.reflection.v1{}.ServerReflection/ServerReflectionInfo"
 BODY = {"prompt": "Once", "max_tokens": 3, "seed": 4}
@@ -193,14 +197,13 @@ def test_a_refusal_comes_before_the_body(keyed: Server) -> None:
 def test_every_method_asks_for_a_key_but_health(keyed: Server) -> None:
     """H10, H16: known, reflection's, unknown; before any message is understood."""
     refused = ("invalid_api_key", "UNAUTHENTICATED")
-    closed = [f"{SERVICE}/{name}" for name in METHODS]
-    closed += [REFLECTION.format(version) for version in ("", "alpha")]
+    closed = [*METHODS, *(REFLECTION.format(version) for version in ("", "alpha"))]
     closed += [
         f"{SERVICE}/Nothing",
         "grpc.health.v1.Health/Nothing",
         "/grpc.health.v1.Health/Check",
     ]
-    assert len(METHODS) == 6
+    assert len(METHODS) == 12
     for method in closed:
         assert call_of_garbage(keyed, method) == refused, method
         assert call_of_garbage(keyed, method, ALICE[:-1]) == refused, method

@@ -37,7 +37,7 @@ TOLD = "--glass-box off"
         ("auto", "::1", False, True),
         ("auto", "localhost", False, True),
         ("auto", "0.0.0.0", False, False),
-        ("auto", "192.168.1.5", False, False),
+        ("auto", "203.0.113.5", False, False),
         ("auto", "0.0.0.0", True, True),
         ("on", "0.0.0.0", False, True),
         ("off", "127.0.0.1", True, False),
