@@ -76,6 +76,12 @@ class BlockTables:
         sequence.block_ids += taken
         return True
 
+    def grow_ahead(self, sequence: Sequence, num_tokens: int) -> int:
+        """Try to give a running sequence blocks for so many tokens; how many its blocks hold."""
+        num_needed = self._allocator.num_blocks_for(num_tokens) - len(sequence.block_ids)
+        sequence.block_ids += self._allocator.allocate(max(0, num_needed)) or ()
+        return len(sequence.block_ids) * self._allocator.block_tokens
+
     def prove(self, sequence: Sequence) -> None:
         """Share the full blocks from now on: finite logits have come out of all computed tokens."""
         sequence.num_proven_tokens = sequence.num_computed_tokens

@@ -12,6 +12,7 @@ from service.engine.block_tables import BlockTables
 from service.engine.executor import Executor
 from service.engine.guarded_compute import ChunkResult, GuardedExecutor
 from service.engine.inspection_pace import InspectionPace
+from service.engine.looking_ahead import LookingAhead
 from service.engine.messages import (
     EngineFinish,
     ModelKind,
@@ -76,6 +77,9 @@ class Engine:
             inspection_pace=self._inspection_pace,
         )
         self._requests = RequestTable(self._scheduler, tables=self._tables, clock=clock)
+        self._ahead = LookingAhead(
+            executor, self._requests, self._scheduler, self._tables, self._pace
+        )
         self._step = 0
         self._num_mixed_steps = 0
         self._num_computed_prompt_tokens = 0
@@ -192,7 +196,7 @@ class Engine:
         self._clear_blocks()
         self._step += 1
         seconds = self._clock() - began
-        self._note_cost(plan, seconds)
+        self._note_cost(plan, self._ahead.ordinary_seconds(plan, seconds))
         self._num_computed_prompt_tokens += plan.num_prompt_tokens
         if plan.num_streams and plan.num_prompt_tokens:
             self._num_mixed_steps += 1
@@ -202,7 +206,7 @@ class Engine:
             started_ids=sorted({sequence.request_id for sequence in plan.started}),
             num_running=self.num_running,
             num_waiting=self.num_waiting,
-            num_tokens=plan.num_streams + plan.num_prompt_tokens,
+            num_tokens=plan.num_streams * self._ahead.num_steps + plan.num_prompt_tokens,
             seconds=seconds,
             num_free_blocks=self.num_free_blocks,
             num_blocks=self.num_blocks,
@@ -245,9 +249,10 @@ class Engine:
             self._executor.clear_blocks(block_ids)
 
     def _compute(self, plan: StepPlan) -> list[TokenOutput]:
-        results = self._guarded.compute(plan.chunks) if plan.chunks else []
+        rest = plan.chunks[self._ahead.start(plan) :]
+        results = self._guarded.compute(rest) if rest else []
         outputs = [self._advance(result) for result in results]
-        return [output for output in outputs if output is not None]
+        return [output for output in outputs if output is not None] + self._ahead.finish()
 
     def _advance(self, result: ChunkResult) -> TokenOutput | None:
         """Take what a chunk gave its sequence."""

@@ -1,60 +1,29 @@
-"""CUDA graphs: a step of single tokens is recorded once for its shape and then repeated whole.
+"""The executor for NVIDIA GPUs: kernels over block tables, and steps recorded in advance.
 
-A small network spends most of such a step on starting its several hundred kernels one by one; a
-graph starts them together. Any other step, with a piece of a prompt or an inspected row, is the
-eager executor's, over the same cache. Shape letters: N rows, V vocabulary.
+A step of single tokens is one CUDA graph, which also draws the tokens of plain requests, several in
+a row where the engine allows it; pieces of prompts are another; a step of a shape that was not
+recorded is started kernel by kernel; one with an inspected row is the eager executor's.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
-from torch import Tensor
 
-from model.decode_batch import DecodeBatch
-from model.kv_cache import CacheRow
 from model.transformer import Transformer
+from service.engine.cuda.kernels import Kernels
+from service.engine.cuda.network import PackedNetwork
+from service.engine.cuda.prompt_words import prompt_words
+from service.engine.cuda.recorded_prompts import RecordedPrompts
+from service.engine.cuda.recorded_step import RecordedStep, Recorder
+from service.engine.cuda.unrecorded_step import compute_unrecorded
+from service.engine.drawn_rows import DrawnRow
 from service.engine.eager_executor import DEFAULT_BLOCK_TOKENS, EagerExecutor
 from service.engine.executor import ChunkInput, ComputedStep, LogitsWanted, NotDeterministicError
 
-__all__ = ["GraphExecutor", "Recorder", "cuda_graph_recorder"]
+__all__ = ["GraphExecutor"]
 
-# Keys are gathered in whole tiles of so many.
-_TILE_TOKENS = 64
-# Gathered keys of a recorded step, per key-value head; bounds the memory that recordings pin. A
-# larger step is the eager executor's, which cuts it into parts.
-_MAX_KEYS = 64 * 1024
-
-Recorder = Callable[[Callable[[], None]], Callable[[], None]]
-
-
-def cuda_graph_recorder() -> Recorder:
-    """What records all that a function starts on the CUDA device, and starts it again as one."""
-    # No two recordings run at once, so that all can work in the same memory.
-    pool = torch.cuda.graph_pool_handle()
-
-    def record(run: Callable[[], None]) -> Callable[[], None]:
-        # What allocates or chooses at its first call must not do so in the recording.
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            run()
-        torch.cuda.current_stream().wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=pool):
-            run()
-        return graph.replay
-
-    return record
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Recorded:
-    """A step of one shape; ``repeat`` reads the batch and writes the logits."""
-
-    batch: DecodeBatch
-    logits_NV: Tensor
-    repeat: Callable[[], None]
+# Tokens of the recorded steps with pieces of prompts.
+_PROMPT_TOKENS = (1024, 512, 256, 128, 64, 32)
 
 
 class GraphExecutor:
@@ -62,12 +31,17 @@ class GraphExecutor:
 
     Args:
         model: In evaluation mode, on its device.
-        num_blocks: Blocks of the cache, less one of its own for rows that a step does not use.
-        max_rows: Most sequences of a step; one is recorded for each power of two up to it.
-        context_tokens: Longest sequence; one is recorded for each power of two of tiles up to it.
+        num_blocks: Blocks of the cache.
+        max_rows: Most sequences of a step.
+        context_tokens: Longest sequence.
         block_tokens: Tokens of a block; divides 64.
-        deterministic: True is refused: a row's neighbours decide how it is padded.
+        deterministic: True is refused: products of other numbers of rows round differently.
+        kernels: What computes between the matrix products.
         recorder: Makes a step repeatable.
+
+    Attributes:
+        max_steps_ahead: Most tokens of a row that ``draw_ahead`` draws.
+        least_prompt_tokens: Tokens of prompts that take hardly longer than one.
 
     Raises:
         NotDeterministicError: ``deterministic`` is true.
@@ -75,6 +49,8 @@ class GraphExecutor:
 
     name = "cuda-graphs"
     is_deterministic = False
+    max_steps_ahead = 16
+    least_prompt_tokens = 256
 
     def __init__(
         self,
@@ -85,6 +61,7 @@ class GraphExecutor:
         context_tokens: int,
         block_tokens: int = DEFAULT_BLOCK_TOKENS,
         deterministic: bool | None = None,
+        kernels: Kernels,
         recorder: Recorder,
     ) -> None:
         if deterministic:
@@ -92,18 +69,43 @@ class GraphExecutor:
                 "deterministic mode is not to be had with the executor cuda-graphs; "
                 "the executor eager has it in f32"
             )
-        self._model = model
         self._eager = EagerExecutor(
-            model, num_blocks=num_blocks + 1, block_tokens=block_tokens, deterministic=False
+            model, num_blocks=num_blocks, block_tokens=block_tokens, deterministic=False
         )
-        longest_context = model.config.max_position_embeddings
-        self._recorded = {
-            (num_rows, num_keys): self._record(num_rows, num_keys, recorder)
+        self._model = model
+        self._kernels = kernels
+        self._network = PackedNetwork(model, kernels)
+        self._context_tokens = min(context_tokens, model.config.max_position_embeddings)
+        counts = _row_counts(max_rows)
+        scratch = kernels.draw_scratch(
+            counts[-1], model.config.vocab_size, device=model.output_weight.device
+        )
+        with torch.inference_mode():
             # The largest first: the others find room in what it has freed.
-            for num_rows in reversed(_powers_of_two(max_rows))
-            for num_keys in reversed(_key_counts(min(context_tokens, longest_context)))
-            if num_rows * num_keys <= _MAX_KEYS
-        }
+            self._recorded_prompts = [
+                RecordedPrompts(
+                    self._network,
+                    kernels,
+                    self._eager.kv_cache,
+                    num_tokens=num_tokens,
+                    context_tokens=self._context_tokens,
+                    recorder=recorder,
+                )
+                for num_tokens in _PROMPT_TOKENS
+            ]
+            self._recorded = {
+                num_rows: RecordedStep(
+                    self._network,
+                    kernels,
+                    self._eager.kv_cache,
+                    num_rows=num_rows,
+                    context_tokens=self._context_tokens,
+                    max_steps=self.max_steps_ahead,
+                    scratch=scratch,
+                    recorder=recorder,
+                )
+                for num_rows in reversed(counts)
+            }
 
     @property
     def network(self) -> Transformer:
@@ -113,7 +115,7 @@ class GraphExecutor:
     @property
     def num_blocks(self) -> int:
         """Blocks of the cache, numbered from 0."""
-        return self._eager.num_blocks - 1
+        return self._eager.num_blocks
 
     @property
     def block_tokens(self) -> int:
@@ -125,68 +127,78 @@ class GraphExecutor:
         """Memory of the cache."""
         return self._eager.kv_cache_bytes
 
+    @torch.inference_mode()
     def compute(self, chunks: Sequence[ChunkInput]) -> ComputedStep:
         """Compute some chunks, at most one of each sequence, in one step.
 
         Raises:
             ValueError: A chunk does not fit its blocks or the model's context.
         """
+        longest = max(chunk.start + len(chunk.token_ids) for chunk in chunks)
+        if longest > self._context_tokens:
+            raise ValueError(f"a row has at most {self._context_tokens} tokens, got {longest}")
+        if any(chunk.is_inspected for chunk in chunks):
+            return self._eager.compute(chunks)
         recorded = self._recorded_for(chunks)
-        return self._eager.compute(chunks) if recorded is None else _repeat(recorded, chunks)
+        if recorded is None:
+            return self._compute_prompts(chunks)
+        rows = [
+            DrawnRow(
+                token_id=chunk.token_ids[0],
+                start=chunk.start,
+                last=chunk.start,
+                block_ids=chunk.block_ids,
+            )
+            for chunk in chunks
+        ]
+        return ComputedStep(
+            logits_RV=recorded.logits(rows),
+            rows=[slice(place, place + 1) for place in range(len(chunks))],
+            inspected={},
+        )
+
+    @torch.inference_mode()
+    def draw_ahead(self, rows: Sequence[DrawnRow], *, num_steps: int) -> Iterator[list[int]]:
+        """Compute and draw up to ``num_steps`` tokens of each row; step by step the drawn ids.
+
+        An id of NOT_COMPUTED or FAILED of `drawn_rows.py` says why a row has none in that step.
+
+        Raises:
+            ValueError: A row does not fit its blocks or the model's context.
+        """
+        recorded = self._recorded[_first_at_least(len(rows), self._recorded)]
+        return recorded.draw(rows, num_steps=num_steps)
 
     def clear_blocks(self, block_ids: Sequence[int]) -> None:
         """Forget what some blocks hold, NaN included."""
         self._eager.clear_blocks(block_ids)
 
-    def _recorded_for(self, chunks: Sequence[ChunkInput]) -> _Recorded | None:
-        if any(len(c.token_ids) != 1 or c.is_inspected for c in chunks):
+    def _compute_prompts(self, chunks: Sequence[ChunkInput]) -> ComputedStep:
+        words = prompt_words(
+            chunks,
+            block_tokens=self.block_tokens,
+            num_blocks=self.num_blocks,
+            tile=self._kernels.TILE_QUERIES,
+        )
+        for recorded in reversed(self._recorded_prompts):
+            if recorded.fits(words):
+                return recorded.compute(words)
+        return compute_unrecorded(self._network, self._kernels, self._eager.kv_cache, words)
+
+    def _recorded_for(self, chunks: Sequence[ChunkInput]) -> RecordedStep | None:
+        for chunk in chunks:
+            if len(chunk.token_ids) != 1 or chunk.logits is LogitsWanted.NONE:
+                return None
+        if len(chunks) > max(self._recorded):
             return None
-        if any(chunk.logits is LogitsWanted.NONE for chunk in chunks):
-            return None
-        num_tiles = max(chunk.start // _TILE_TOKENS + 1 for chunk in chunks)
-        key = (_power_of_two(len(chunks)), _power_of_two(num_tiles) * _TILE_TOKENS)
-        return self._recorded.get(key)
-
-    @torch.inference_mode()
-    def _record(self, num_rows: int, num_keys: int, recorder: Recorder) -> _Recorded:
-        longest = min(num_keys, self._model.config.max_position_embeddings)
-        batch = DecodeBatch(self._eager.kv_cache, num_rows=num_rows, max_tokens=longest)
-        batch.fill([], [])
-        vocab_size, device = self._model.config.vocab_size, self._model.output_weight.device
-        logits_NV = torch.zeros(num_rows, vocab_size, device=device)
-
-        def run() -> None:
-            hidden_NC = self._model.hidden_states(batch.token_ids_N[None], cached=batch)[0]
-            logits_NV.copy_(self._model.logits(hidden_NC))
-
-        return _Recorded(batch=batch, logits_NV=logits_NV, repeat=recorder(run))
+        return self._recorded[_first_at_least(len(chunks), self._recorded)]
 
 
-@torch.inference_mode()
-def _repeat(recorded: _Recorded, chunks: Sequence[ChunkInput]) -> ComputedStep:
-    recorded.batch.fill(
-        [chunk.token_ids[0] for chunk in chunks],
-        [CacheRow(block_ids=chunk.block_ids, start=chunk.start, num_new=1) for chunk in chunks],
-    )
-    recorded.repeat()
-    return ComputedStep(
-        # A copy: the next step writes over the original.
-        logits_RV=recorded.logits_NV[: len(chunks)].clone(),
-        rows=[slice(place, place + 1) for place in range(len(chunks))],
-        inspected={},
-    )
+def _row_counts(largest: int) -> list[int]:
+    """Powers of two and what lies half-way between them, up to the first that is enough."""
+    counts = sorted({1 << power for power in range(20)} | {3 << power for power in range(20)})
+    return [count for count in counts if count < largest] + [_first_at_least(largest, counts)]
 
 
-def _power_of_two(number: int) -> int:
-    """The smallest that is at least as large."""
-    return 1 << (number - 1).bit_length()
-
-
-def _powers_of_two(largest: int) -> list[int]:
-    """All up to the smallest that is at least ``largest``."""
-    return [1 << exponent for exponent in range((largest - 1).bit_length() + 1)]
-
-
-def _key_counts(context_tokens: int) -> list[int]:
-    num_tiles = -(-context_tokens // _TILE_TOKENS)
-    return [tiles * _TILE_TOKENS for tiles in _powers_of_two(num_tiles)]
+def _first_at_least(number: int, counts: Iterable[int]) -> int:
+    return min(count for count in counts if count >= number)

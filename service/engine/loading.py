@@ -1,5 +1,7 @@
 """From a folder and some settings to an engine that has computed its first tokens."""
 
+import importlib.util
+import logging
 import os
 import resource
 import time
@@ -10,11 +12,13 @@ import torch
 from model.config import ConfigError
 from model.transformer import Transformer
 from model.weights import WeightsError, load_transformer
+from service.engine.cuda.kernels import Kernels
+from service.engine.cuda.recorded_step import cuda_graph_recorder
 from service.engine.device import DeviceError, resolve_device, resolve_dtype
 from service.engine.eager_executor import DEFAULT_BLOCK_TOKENS, EagerExecutor
 from service.engine.engine import MAX_STEP_TOKENS, Engine
 from service.engine.executor import Executor, NotDeterministicError
-from service.engine.graph_executor import GraphExecutor, cuda_graph_recorder
+from service.engine.graph_executor import GraphExecutor
 from service.engine.guarded_compute import is_out_of_memory
 from service.engine.messages import Load, Loaded, Submit
 
@@ -22,6 +26,10 @@ __all__ = ["LoadError", "build_engine", "resident_bytes"]
 
 EXECUTORS = ("auto", "eager", "cuda-graphs")
 WARM_UP_TOKENS = 32
+# A tile of keys and values of wider heads does not fit the memory that a program has.
+MOST_HEAD_WIDTH = 128
+
+_logger = logging.getLogger(__name__)
 
 
 class LoadError(Exception):
@@ -81,18 +89,42 @@ def _build_engine(load: Load) -> tuple[Engine, Loaded]:
 
 def _executor(load: Load, model: Transformer, context_tokens: int) -> Executor:
     num_blocks = _num_blocks(load, context_tokens)
-    if load.executor != GraphExecutor.name:
+    obstacle = _obstacle_to_graphs(model)
+    if load.executor == GraphExecutor.name and obstacle is not None:
+        raise LoadError(f"the executor {GraphExecutor.name} needs {obstacle}")
+    is_chosen = load.executor == "auto" and not load.deterministic and obstacle is None
+    if load.executor != GraphExecutor.name and not is_chosen:
+        if load.executor == "auto" and model.output_weight.is_cuda:
+            reason = obstacle or "no deterministic mode"
+            _logger.info("the executor is eager: %s needs %s", GraphExecutor.name, reason)
         return EagerExecutor(model, num_blocks=num_blocks, deterministic=load.deterministic)
-    if not model.output_weight.is_cuda:
-        raise LoadError("the executor cuda-graphs needs a CUDA device, and the device is cpu")
     return GraphExecutor(
         model,
         num_blocks=num_blocks,
         max_rows=load.max_running,
         context_tokens=context_tokens,
         deterministic=load.deterministic,
+        kernels=_triton_kernels(),
         recorder=cuda_graph_recorder(),
     )
+
+
+def _obstacle_to_graphs(model: Transformer) -> str | None:
+    """What the executor for GPUs would need besides what is here."""
+    if not model.output_weight.is_cuda:
+        return f"a CUDA device, and the device is {model.output_weight.device}"
+    if importlib.util.find_spec("triton") is None:
+        return "Triton, which comes with PyTorch's CUDA builds for Linux"
+    if model.config.head_dim > MOST_HEAD_WIDTH:
+        return f"a head_dim of at most {MOST_HEAD_WIDTH}, got {model.config.head_dim}"
+    return None
+
+
+def _triton_kernels() -> Kernels:
+    # Not at the head of the file: Triton is not where there is no GPU.
+    from service.engine.cuda import triton_kernels
+
+    return triton_kernels
 
 
 def _num_blocks(load: Load, context_tokens: int) -> int:

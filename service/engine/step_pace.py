@@ -24,6 +24,10 @@ class StepPace:
     Args:
         max_step_tokens: Tokens of one step at most.
         is_fixed: Whether the measured times are ignored.
+
+    Attributes:
+        least_prompt_tokens: What a step may compute in any case; more where a few hundred tokens
+            take hardly longer than one.
     """
 
     def __init__(self, *, max_step_tokens: int, is_fixed: bool) -> None:
@@ -32,6 +36,7 @@ class StepPace:
                 f"max_step_tokens must be at least {MIN_PROMPT_TOKENS}, got {max_step_tokens}"
             )
         self.max_step_tokens = max_step_tokens
+        self.least_prompt_tokens = MIN_PROMPT_TOKENS
         self._is_fixed = is_fixed
         self._stream_seconds: float | None = None
         self._prompt_token_seconds: float | None = None
@@ -49,14 +54,14 @@ class StepPace:
         most = max(MIN_PROMPT_TOKENS, self.max_step_tokens - num_streams)
         fixed = FIXED_PROMPT_TOKENS_BESIDE_STREAMS if num_streams else FIXED_PROMPT_TOKENS_ALONE
         if self._is_fixed or self._prompt_token_seconds is None:
-            return min(most, fixed)
+            return min(most, max(fixed, self.least_prompt_tokens))
         seconds = STEP_SECONDS_ALONE
         if num_streams:
             if self._stream_seconds is None:
-                return min(most, fixed)
+                return min(most, max(fixed, self.least_prompt_tokens))
             seconds = PROMPT_SHARE_BESIDE_STREAMS * self._stream_seconds
         tokens = int(seconds / self._prompt_token_seconds)
-        return max(MIN_PROMPT_TOKENS, min(most, tokens))
+        return max(MIN_PROMPT_TOKENS, min(most, max(tokens, self.least_prompt_tokens)))
 
     def note(self, *, num_streams: int, num_prompt_tokens: int, seconds: float) -> None:
         """Learn from a step that was computed."""

@@ -1,0 +1,1 @@
+"""What computes on an NVIDIA GPU: kernels in Triton, the network made of them, drawing."""

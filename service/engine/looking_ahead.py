@@ -1,0 +1,193 @@
+"""Several tokens of each stream in one step, where the executor draws them itself.
+
+The host then has its work once for all of them, and does most of it while the device computes the
+next; where pieces of prompts are in the step too, it prepares those. It is for plain streams: who
+wants more of a token than its id, or changes its logits, makes the step an ordinary one.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+
+from service.engine.block_tables import BlockTables
+from service.engine.drawn_rows import FAILED, NOT_COMPUTED, DrawnRow, DrawsAhead
+from service.engine.executor import Executor
+from service.engine.messages import EngineFinish, TokenOutput
+from service.engine.request import Sequence
+from service.engine.request_table import RequestTable
+from service.engine.sampler import is_greedy
+from service.engine.scheduler import Scheduler
+from service.engine.step_pace import StepPace
+from service.engine.step_plan import Chunk, StepPlan
+
+__all__ = ["LookingAhead"]
+
+_logger = logging.getLogger(__name__)
+
+# What arrives meanwhile waits for the end of the step.
+SECONDS_AHEAD = 0.020
+# First tokens of the prompts wait for the streams.
+SECONDS_BESIDE_PROMPTS = 0.004
+# Weight of the newest step in the running mean.
+NEWEST = 0.2
+
+
+class LookingAhead:
+    """Computes the streams of a step that way, if the executor can.
+
+    Args:
+        executor: Computes the engine's steps.
+        requests: Loses the sequences that end.
+        scheduler: Is told what was computed.
+        tables: Gives blocks for the tokens ahead.
+        pace: Is told how many tokens of prompts are cheap.
+        clock: Monotonic, in seconds.
+
+    Attributes:
+        num_steps: Tokens of each stream in the last step; 1 for an ordinary one.
+    """
+
+    def __init__(
+        self,
+        executor: Executor,
+        requests: RequestTable,
+        scheduler: Scheduler,
+        tables: BlockTables,
+        pace: StepPace,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.num_steps = 1
+        self._executor = executor if isinstance(executor, DrawsAhead) else None
+        self._requests = requests
+        self._scheduler = scheduler
+        self._tables = tables
+        self._clock = clock
+        self._seconds: float | None = None
+        self._started: tuple[list[Sequence], Iterator[list[int]], float | None] | None = None
+        if self._executor is not None:
+            pace.least_prompt_tokens = self._executor.least_prompt_tokens
+
+    def start(self, plan: StepPlan) -> int:
+        """Start the streams of a step; how many of its first chunks need nothing else.
+
+        What of the step is left is computed before ``finish`` is called.
+        """
+        self.num_steps = 1
+        if self._executor is None or plan.num_inspected or not plan.num_streams:
+            return 0
+        sequences = [chunk.sequence for chunk in plan.chunks[: plan.num_streams]]
+        if not all(_is_plain(sequence) for sequence in sequences):
+            return 0
+        most = max(_num_left(sequence) for sequence in sequences)
+        is_alone = plan.num_prompt_tokens == 0
+        in_time = self._steps_in(SECONDS_AHEAD if is_alone else SECONDS_BESIDE_PROMPTS)
+        num_steps = min(most, self._executor.max_steps_ahead, in_time)
+        rows = [self._row(sequence, num_steps) for sequence in sequences]
+        began = self._clock() if is_alone else None
+        try:
+            drawn = self._executor.draw_ahead(rows, num_steps=num_steps)
+        except Exception as error:
+            # The ordinary step finds out whose fault it is.
+            _logger.warning("looking ahead failed: %s", type(error).__name__)
+            return 0
+        self.num_steps = num_steps
+        self._started = sequences, drawn, began
+        return plan.num_streams
+
+    def finish(self) -> list[TokenOutput]:
+        """Take what the streams that were started gave."""
+        if self._started is None:
+            return []
+        sequences, drawn, began = self._started
+        self._started = None
+        outputs = self._take(sequences, drawn)
+        if began is not None:
+            seconds = (self._clock() - began) / self.num_steps
+            before = seconds if self._seconds is None else self._seconds
+            self._seconds = before + NEWEST * (seconds - before)
+        return outputs
+
+    def ordinary_seconds(self, plan: StepPlan, seconds: float) -> float:
+        """What a step would have taken with one token of each stream."""
+        if plan.num_prompt_tokens == 0 or self._seconds is None:
+            return seconds / self.num_steps
+        return max(0.0, seconds - (self.num_steps - 1) * self._seconds)
+
+    def _steps_in(self, seconds: float) -> int:
+        return 1 if self._seconds is None else max(1, int(seconds / self._seconds))
+
+    def _row(self, sequence: Sequence, num_steps: int) -> DrawnRow:
+        request, start = sequence.request, sequence.num_computed_tokens
+        last = start + min(num_steps, _num_left(sequence)) - 1
+        # Without blocks for all of them it stops earlier.
+        last = min(last, self._tables.grow_ahead(sequence, last + 1) - 1)
+        is_sampled = not is_greedy(sequence)
+        return DrawnRow(
+            token_id=sequence.token_ids[start],
+            start=start,
+            last=last,
+            block_ids=sequence.block_ids,
+            temperature=request.temperature if is_sampled else 1.0,
+            top_k=request.top_k if is_sampled else 1,
+            top_p=request.top_p,
+            min_p=request.min_p,
+            seed=request.seed,
+            sample=sequence.choice,
+        )
+
+    def _take(self, sequences: list[Sequence], drawn: Iterator[list[int]]) -> list[TokenOutput]:
+        """Continue the sequences by what was drawn, while the device computes the next step."""
+        befores = [len(sequence.token_ids) for sequence in sequences]
+        num_drawn = [0] * len(sequences)
+        finishes: list[EngineFinish | None] = [None] * len(sequences)
+        for ids in drawn:
+            for place, token_id in enumerate(ids):
+                if token_id == NOT_COMPUTED or finishes[place] is not None:
+                    continue
+                if token_id == FAILED:
+                    finishes[place] = EngineFinish.NUMERICAL_ERROR
+                    continue
+                num_drawn[place] += 1
+                finishes[place] = sequences[place].append(token_id)
+        return [
+            self._output(sequence, before, number, finish)
+            for sequence, before, number, finish in zip(
+                sequences, befores, num_drawn, finishes, strict=True
+            )
+        ]
+
+    def _output(
+        self, sequence: Sequence, num_before: int, num_drawn: int, finish: EngineFinish | None
+    ) -> TokenOutput:
+        token_ids = sequence.token_ids[num_before:]
+        if num_drawn:
+            start = sequence.num_computed_tokens
+            self._scheduler.note_computed(Chunk(sequence, start, num_drawn, is_last=True))
+            self._scheduler.note_proven(sequence)
+        if finish is EngineFinish.NUMERICAL_ERROR:
+            _logger.error("request %d ends: its logits define no token", sequence.request_id)
+            self._requests.drop(sequence, is_poisoned=True)
+        elif finish is not None:
+            self._requests.drop(sequence)
+        return TokenOutput(sequence.request_id, sequence.choice, token_ids, finish)
+
+
+def _num_left(sequence: Sequence) -> int:
+    return sequence.request.max_tokens - sequence.num_output_tokens
+
+
+def _is_plain(sequence: Sequence) -> bool:
+    """Whether ids are all that is wanted, drawn from the logits as they are."""
+    request = sequence.request
+    return (
+        request.max_tokens > 0
+        and request.logprobs is None
+        and sequence.prompt_logprobs is None
+        and request.repetition_penalty == 1.0
+        and request.presence_penalty == 0.0
+        and request.frequency_penalty == 0.0
+        and not request.logit_bias
+        and not sequence.is_inspected
+        and not sequence.banned_ids
+    )
