@@ -4,15 +4,21 @@ Each scenario has a positive control: a careless way of doing the same that thes
 """
 
 import json
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TypedDict, cast
+from typing import TypeAlias, TypedDict, cast
 
 import pytest
 
-_SCRIPT = Path(__file__).with_name("strike_everywhere.py")
+from tests.training.nursery import Nursery
+
+_FOLDER = Path(__file__).parent
+# As `python FOLDER/strike_everywhere.py` would run it.
+_PROGRAM = f"""
+import runpy, sys
+sys.path.insert(0, {str(_FOLDER)!r})
+runpy.run_path({str(_FOLDER / "strike_everywhere.py")!r}, run_name="__main__")
+"""
 _MIN_OPERATIONS = 8
 
 
@@ -24,28 +30,31 @@ class Outcome(TypedDict):
     problems: list[str]
 
 
-def _strike_everywhere(scenario: str, folder: Path, *faults: str) -> dict[str, Outcome]:
-    process = subprocess.run(
-        [sys.executable, _SCRIPT, scenario, folder, *faults],
-        check=False,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert process.returncode == 0, process.stderr
-    outcomes = cast("dict[str, Outcome]", json.loads(process.stdout))
-    assert set(outcomes) == set(faults)
-    return outcomes
+StrikeEverywhere: TypeAlias = "Callable[..., dict[str, Outcome]]"
+
+
+@pytest.fixture
+def strike_everywhere(nursery: Nursery, tmp_path: Path) -> StrikeEverywhere:
+    """Runs strike_everywhere.py with a scenario and faults."""
+
+    def strike(scenario: str, *faults: str) -> dict[str, Outcome]:
+        ended = nursery.run(_PROGRAM, [scenario, str(tmp_path), *faults])
+        assert ended.status == 0, ended.error
+        outcomes = cast("dict[str, Outcome]", json.loads(ended.output))
+        assert set(outcomes) == set(faults)
+        return outcomes
+
+    return strike
 
 
 @pytest.mark.parametrize(
     "scenario", ["checkpoint", "first checkpoint", "publication", "settings", "set aside"]
 )
 def test_whatever_happens_at_any_operation_the_old_or_the_new_is_there_complete(
-    scenario: str, tmp_path: Path
+    scenario: str, strike_everywhere: StrikeEverywhere
 ) -> None:
     faults = ("kill", "power cut", "power cut after names", "I/O error", "full disk")
-    outcomes = _strike_everywhere(scenario, tmp_path, *faults)
+    outcomes = strike_everywhere(scenario, *faults)
     for fault, outcome in outcomes.items():
         assert outcome["problems"] == [], fault
         assert outcome["num_operations"] >= _MIN_OPERATIONS
@@ -58,15 +67,15 @@ def test_whatever_happens_at_any_operation_the_old_or_the_new_is_there_complete(
         assert set(outcomes["I/O error"]["ends"]) == {"survived"}
 
 
-def test_the_check_finds_a_save_that_is_not_atomic(tmp_path: Path) -> None:
-    assert _strike_everywhere("careless checkpoint", tmp_path, "kill")["kill"]["problems"]
+def test_the_check_finds_a_save_that_is_not_atomic(strike_everywhere: StrikeEverywhere) -> None:
+    assert strike_everywhere("careless checkpoint", "kill")["kill"]["problems"]
 
 
-def test_the_check_finds_a_publication_in_place(tmp_path: Path) -> None:
-    assert _strike_everywhere("careless publication", tmp_path, "kill")["kill"]["problems"]
+def test_the_check_finds_a_publication_in_place(strike_everywhere: StrikeEverywhere) -> None:
+    assert strike_everywhere("careless publication", "kill")["kill"]["problems"]
 
 
-def test_the_check_finds_a_save_that_does_not_flush(tmp_path: Path) -> None:
+def test_the_check_finds_a_save_that_does_not_flush(strike_everywhere: StrikeEverywhere) -> None:
     faults = ("power cut", "power cut after names")
-    outcomes = _strike_everywhere("unflushed checkpoint", tmp_path, *faults)
+    outcomes = strike_everywhere("unflushed checkpoint", *faults)
     assert all(outcomes[fault]["problems"] for fault in faults)

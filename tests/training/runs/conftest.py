@@ -1,16 +1,17 @@
 """Whole training runs on a made-up text, small enough for a few seconds each."""
 
-import os
 import random
-import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeAlias
 
 import pytest
 
+from tests.training.nursery import Ended, Nursery
 from training.command_line import main
+from training.report.drawing import Chart
+from training.report.markup import Markup
+from training.report.palette import Palette
 
 Train: TypeAlias = Callable[..., Path]
 
@@ -52,6 +53,25 @@ def made_up_text(seed: int, num_sentences: int) -> str:
     return "\n".join(sentence.capitalize() for sentence in sentences) + "\n"
 
 
+@pytest.fixture(autouse=True, scope="module")
+def quick_pictures() -> Iterator[None]:
+    """Drawing takes three quarters of a tiny run; what is drawn is looked at in report/.
+
+    Runs in processes of their own draw for real.
+    """
+
+    def inline(chart: Chart) -> Markup:
+        return Markup(chart.name)
+
+    def png(chart: Chart, palette: Palette) -> bytes:
+        return chart.name.encode()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("training.report.page.inline_svg", inline)
+        patch.setattr("training.report.writer.png", png)
+        yield
+
+
 @pytest.fixture(scope="session")
 def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file of about 40 kB."""
@@ -79,20 +99,11 @@ def finished(train: Train, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def start(text: Path) -> Callable[..., "subprocess.Popen[str]"]:
-    """Starts the command in a process of its own, or a Python program that runs it."""
+def run_apart(nursery: Nursery, text: Path) -> Callable[..., Ended]:
+    """Runs a program, which runs the command, in a process of its own."""
 
-    def popen(
-        out: Path, *flags: str, program: str | None = None, **changed: object
-    ) -> "subprocess.Popen[str]":
-        run = ["-m", "training"] if program is None else ["-c", program]
+    def run(out: Path, *flags: str, program: str, **changed: object) -> Ended:
         source = ["--corpus", str(text), "--out", str(out)]
-        return subprocess.Popen(
-            [sys.executable, *run, *source, *options_of(**changed), *flags],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-        )
+        return nursery.run(program, [*source, *options_of(**changed), *flags])
 
-    return popen
+    return run

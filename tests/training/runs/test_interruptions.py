@@ -4,20 +4,20 @@ import json
 import re
 import shutil
 import signal
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from model.artifact import read_artifact
+from tests.training.nursery import Ended
 from training.checkpoint import CheckpointStore
 from training.command_line import main
 from training.run_log.events import Step
 from training.run_log.log import read_history
 
 Train = Callable[..., Path]
-Start = Callable[..., "subprocess.Popen[str]"]
+RunApart = Callable[..., Ended]
 
 # Sends this process a signal when a function has been called so many times.
 SIGNALLED = """
@@ -45,18 +45,19 @@ def steps(out: Path) -> list[Step]:
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
-def test_first_signal_finishes_saves_and_publishes(name: str, start: Start, tmp_path: Path) -> None:
+def test_first_signal_finishes_saves_and_publishes(
+    name: str, run_apart: RunApart, tmp_path: Path
+) -> None:
     out = tmp_path / "tiny"
     # While gradients are computed, where a run spends its time.
     program = SIGNALLED.format(
         module="computation", owner="Computation", method="_loss", calls={21}, name=name
     )
-    process = start(out, "--steps", "5000", program=program, run__checkpoint_minutes=10)
-    output, error = process.communicate(timeout=60)
-    assert process.returncode == 0, error
-    assert "stopping: finishes the step, saves and publishes" in error
+    ended = run_apart(out, "--steps", "5000", program=program, run__checkpoint_minutes=10)
+    assert ended.status == 0, ended.error
+    assert "stopping: finishes the step, saves and publishes" in ended.error
     version = out / "1"
-    assert f"serve it: nextword-serve --model {version}" in output
+    assert f"serve it: nextword-serve --model {version}" in ended.output
     assert read_artifact(version, verify=True).config.num_hidden_layers == 2
     checkpoint = CheckpointStore(out / "run" / "checkpoints").latest()
     assert checkpoint is not None
@@ -64,15 +65,16 @@ def test_first_signal_finishes_saves_and_publishes(name: str, start: Start, tmp_
     assert checkpoint.step == steps(out)[-1].step == 11
 
 
-def test_second_signal_stops_at_once_and_loses_no_checkpoint(start: Start, tmp_path: Path) -> None:
+def test_second_signal_stops_at_once_and_loses_no_checkpoint(
+    run_apart: RunApart, tmp_path: Path
+) -> None:
     out = tmp_path / "tiny"
     program = SIGNALLED.format(
         module="computation", owner="Computation", method="_loss", calls={21, 22}, name="SIGTERM"
     )
-    process = start(out, "--steps", "5000", program=program)
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == 128 + signal.SIGTERM
-    assert output == ""
+    ended = run_apart(out, "--steps", "5000", program=program)
+    assert ended.status == 128 + signal.SIGTERM
+    assert ended.output == ""
     assert not (out / "1").exists()
     checkpoint = CheckpointStore(out / "run" / "checkpoints").latest()
     assert checkpoint is not None
@@ -88,14 +90,13 @@ def test_second_signal_stops_at_once_and_loses_no_checkpoint(start: Start, tmp_p
     ],
 )
 def test_signal_before_training_leaves_nothing(
-    module: str, owner: str, method: str, name: str, code: int, start: Start, tmp_path: Path
+    module: str, owner: str, method: str, name: str, code: int, run_apart: RunApart, tmp_path: Path
 ) -> None:
     program = SIGNALLED.format(module=module, owner=owner, method=method, calls={1}, name=name)
-    process = start(tmp_path / "tiny", "--steps", "5", program=program)
-    _, error = process.communicate(timeout=60)
-    assert process.returncode == code, error
-    assert error.splitlines()[-1] == "nextword-train: stopped; nothing was published"
-    assert "Traceback" not in error
+    ended = run_apart(tmp_path / "tiny", "--steps", "5", program=program)
+    assert ended.status == code, ended.error
+    assert ended.error.splitlines()[-1] == "nextword-train: stopped; nothing was published"
+    assert "Traceback" not in ended.error
     assert list(tmp_path.iterdir()) == []
 
 
@@ -127,7 +128,7 @@ def test_nan_stops_the_run_keeps_the_best_and_a_smaller_rate_goes_on(
 
 
 def test_second_trainer_is_refused_while_the_first_goes_on(
-    start: Start, train: Train, tmp_path: Path
+    run_apart: RunApart, tmp_path: Path
 ) -> None:
     out = tmp_path / "tiny"
     # The first run starts a second one on its own folder in the middle of training.
@@ -147,11 +148,10 @@ Optimizer.step = step
 from training.command_line import main
 main(sys.argv[1:])
 """
-    process = start(out, "--steps", "6", program=program)
-    output, error = process.communicate(timeout=90)
-    assert process.returncode == 0, error
-    assert "second: 2 nextword-train: " in output
-    assert "in use by process" in output
+    ended = run_apart(out, "--steps", "6", program=program)
+    assert ended.status == 0, ended.error
+    assert "second: 2 nextword-train: " in ended.output
+    assert "in use by process" in ended.output
     assert (out / "1").is_dir()
 
 

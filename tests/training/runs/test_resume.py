@@ -2,20 +2,20 @@
 
 import random
 import shutil
-import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 import torch
 
+from tests.training.nursery import Ended
 from training.checkpoint import CheckpointStore
 from training.dataset import TrainingWindows
 from training.run_log.events import Evaluation, Step
 from training.run_log.log import read_history
 
 Train = Callable[..., Path]
-Start = Callable[..., "subprocess.Popen[str]"]
+RunApart = Callable[..., Ended]
 
 NUM_STEPS = 24
 # Kills the process for good at a point of the run that the argument counts to.
@@ -85,7 +85,7 @@ def test_resumes_bit_identically_from_any_checkpoint(
 
 @pytest.mark.timeout(100)
 def test_a_run_killed_again_and_again_ends_as_if_never_interrupted(
-    finished: Path, start: Start, train: Train, tmp_path: Path
+    finished: Path, run_apart: RunApart, train: Train, tmp_path: Path
 ) -> None:
     rng = random.Random(7)
     out = tmp_path / "tiny"
@@ -97,9 +97,7 @@ def test_a_run_killed_again_and_again_ends_as_if_never_interrupted(
     for module, owner, method, count in strikes:
         program = KILLED.format(module=module, owner=owner, method=method, count=count)
         flags = ["--resume"] if out.exists() else []
-        process = start(out, "--steps", "24", *flags, program=program)
-        process.communicate(timeout=60)
-        assert process.returncode == -9
+        assert run_apart(out, "--steps", "24", *flags, program=program).status == -9
     train(out, "--steps", "24", "--resume")
     assert differing(finished, out) == []
 
