@@ -12,6 +12,7 @@ import pytest
 from hypothesis import settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
+from xdist.workermanage import WorkerController
 
 from campaigns.live.server_process import ServerProcess, running_server
 
@@ -25,6 +26,26 @@ REASONS_ACCEPTED_IN_CI = (
     "npm is not installed",
     "needs a mount namespace of its own",
     "no Docker engine can be started here",
+)
+
+# The files that take longest, the longest first: one that a worker begins last, it ends alone.
+DEAREST = (
+    "tests/training/runs/test_resume.py",
+    "tests/contract/test_swaps.py",
+    "tests/contract/test_faults_and_leaks.py",
+    "tests/training/runs/test_interruptions.py",
+    "tests/training/test_crash_safety.py",
+    "tests/training/runs/test_parallel.py",
+    "tests/training/runs/test_command_line.py",
+    "tests/deploy/test_watched_service.py",
+    "tests/training/report/test_page.py",
+    "tests/contract/test_drains.py",
+    "tests/contract/test_rest_openapi.py",
+    "tests/contract/test_parity.py",
+    "tests/contract/test_life_of_a_server.py",
+    "tests/deploy/test_kubernetes_server.py",
+    "tests/contract/test_leaving.py",
+    "tests/contract/test_openai_client.py",
 )
 
 settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True)
@@ -119,15 +140,26 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 
 
 class _Scheduling(LoadFileScheduling):
-    """Files are shared out among the workers whole; the room of one engine is a single file."""
+    """Files are shared out among the workers whole, the dearest first, then those of most tests.
+
+    The room of one engine is a single file.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
         room = "tests/docker/"
         return room if nodeid.startswith(room) else super()._split_scope(nodeid)
 
+    def _assign_work_unit(self, node: WorkerController) -> None:
+        places = {file: place for place, file in enumerate(DEAREST)}
+        dearest = min(self.workqueue, key=lambda file: places.get(file, len(places)))
+        self.workqueue.move_to_end(dearest, last=False)
+        super()._assign_work_unit(node)
+
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling | None:
     """Keep the containers of two workers from measuring each other."""
+    if missing := [file for file in DEAREST if not (REPOSITORY / file).is_file()]:
+        raise pytest.UsageError(f"tests/conftest.py: DEAREST names what is not there: {missing}")
     is_by_file = config.getoption("dist") == "loadfile"
     return _Scheduling(config, log) if is_by_file else None
