@@ -8,7 +8,7 @@ __all__ = ["InspectionPace"]
 # Of the time that steps take without inspections.
 SHARE_OF_STEPS = 0.08
 # In deterministic mode the clock has no say in what is computed together.
-FIXED_STEPS_BETWEEN_TURNS = 8
+FIXED_STEPS_BETWEEN_TURNS = 12
 
 
 class InspectionPace:
