@@ -360,7 +360,8 @@ Global___NgramInspection: _TypeAlias = NgramInspection  # noqa: Y015
 @_typing.final
 class NgramLevel(_message.Message):
     """What one length of context contributed to a token's probability: probability = backoff *
-    (probability of the level before) + (1 - backoff) * discounted_count / discounted_total.
+    (probability of the level before) + (1 - backoff) * discounted_count / discounted_total. For
+    order 1, which has no context, the model stores the probability itself and no counts.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
