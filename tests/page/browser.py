@@ -45,12 +45,9 @@ class Browser:
         return self.get(element_id).text
 
     def texts(self, selector: str) -> list[str]:
-        """The text of each element that a selector finds, as it is in the page."""
-        return [
-            # Selenium's type names every kind of property; this one is a string.
-            element.get_property("textContent")  # type: ignore[misc]
-            for element in self.all(selector)
-        ]
+        """The text of each element that a selector finds, as it is in the page at one moment."""
+        source = "return Array.from(document.querySelectorAll(arguments[0]), (e) => e.textContent)"
+        return cast("list[str]", self.script(source, selector))
 
     def all(self, selector: str) -> list[WebElement]:
         """Every element that a selector finds."""
@@ -66,8 +63,16 @@ class Browser:
         )
 
     def press_start(self) -> None:
-        """Control and Enter in the prompt."""
-        self.get("prompt").send_keys(Keys.CONTROL, Keys.ENTER)
+        """The one key: Enter in the prompt."""
+        self.get("prompt").send_keys(Keys.ENTER)
+
+    def choose(self, index: int) -> None:
+        """Click a token of the continuation."""
+        self.all("#tokens .token")[index].click()
+
+    def show_panel(self, name: str) -> None:
+        """Open a panel by its tab: choice, attention, neighbours or ngram."""
+        self.get(f"tab-{name}").click()
 
     def generate(self) -> None:
         """Start, and wait until it ended in whatever way."""
@@ -94,6 +99,10 @@ class Browser:
             f"(async (...given) => {{ {source} }})(...arguments).then(done, e => done(String(e)))"
         )
         return cast("Any", self.chromium).execute_async_script(wrapped, *arguments)
+
+    def evaluate(self, source: str) -> None:
+        """Run a script of a library in the page, past its policy, which allows no such script."""
+        self._command("Runtime.evaluate", {"expression": source})
 
     def wait(self, is_so: Callable[[], bool]) -> None:
         """Wait until something is so."""

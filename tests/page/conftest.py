@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from selenium import webdriver
@@ -14,6 +15,7 @@ from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 
 from tests.page.browser import Browser
+from tests.page.bundled_text import PROMPT, SETTINGS, ask, write
 from tests.page.scripted_server import ScriptedServer
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -35,13 +37,28 @@ FLAGS = (
 )
 
 
-@pytest.fixture(scope="session")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    """One browser for all tests, with a profile of its own; skipped where none is installed."""
+def find_browser() -> tuple[str, str]:
+    """The paths of Chromium and of its driver.
+
+    Raises:
+        FileNotFoundError: One of them is not installed.
+    """
     program = next((found for name in BROWSERS if (found := shutil.which(name))), None)
     driver = shutil.which("chromedriver")
     if program is None or driver is None:
-        pytest.skip("no Chromium with its driver: apt-get install chromium chromium-driver")
+        raise FileNotFoundError(
+            "no Chromium with its driver: apt-get install chromium chromium-driver"
+        )
+    return program, driver
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    """One browser for all tests, with a profile of its own; skipped where none is installed."""
+    try:
+        program, driver = find_browser()
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
     options = Options()
     options.binary_location = program
     for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('browser')}"):
@@ -110,3 +127,17 @@ def address() -> Iterator[str]:
     finally:
         process.terminate()
         process.communicate(timeout=60)
+
+
+@pytest.fixture(scope="session")
+def answer(address: str) -> dict[str, Any]:
+    """What the API says to the request that the fixture ``text`` makes the page send."""
+    body = {"prompt": PROMPT, **SETTINGS, "inspect": {"candidates": 10}}
+    return ask(address, "/v1/generate", body)
+
+
+@pytest.fixture
+def text(browser: Browser, address: str, answer: dict[str, Any]) -> dict[str, Any]:
+    """A text of the bundled model on the page, and the API's answer to the same request."""
+    write(browser, address)
+    return answer

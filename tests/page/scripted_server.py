@@ -1,15 +1,15 @@
 """A server of the page whose API answers what a test scripted: outputs no real model would make.
 
 The page's own routes are the real ones; only /v1 is scripted, in the shapes of the native API.
+Tokens are those of scripted_tokens.py.
 """
 
 import json
-import math
 import socket
 import threading
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import cast
 
 import uvicorn
 from fastapi import FastAPI
@@ -17,13 +17,24 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from service.page.routes import page_router
+from tests.page.scripted_tokens import Event, tokenized
 
-Event: TypeAlias = dict[str, object]
 WAIT_SECONDS = 60
 
-DEFAULTS: Event = {"temperature": 0.8, "top_k": 50, "top_p": 1.0, "min_p": 0.0, "max_tokens": 256}
+DEFAULTS: Event = {
+    "temperature": 1.0,
+    "top_k": 0,
+    "top_p": 1.0,
+    "min_p": 0.0,
+    "max_tokens": 256,
+    "repetition_penalty": 1.0,
+    "presence_penalty": 0.0,
+    "frequency_penalty": 0.0,
+    "logit_bias": {},
+}
 MODEL: Event = {
     "id": "scripted",
+    "kind": "transformer",
     "version": "3",
     "is_default": True,
     "is_ready": True,
@@ -33,32 +44,11 @@ MODEL: Event = {
 }
 
 
-def token(content: bytes, *, number: int = 7, likelihood: float = 0.25, rank: int = 1) -> Event:
-    """One token's report, without rivals."""
-    return {
-        "id": number,
-        "text": content.decode("utf-8", "replace"),
-        "bytes": list(content),
-        "logprob": math.log(likelihood),
-        "rank": rank,
-        "top": [],
-    }
-
-
-def report(content: bytes, rivals: Sequence[bytes] = (), *, likelihood: float = 0.25) -> Event:
-    """A chosen token, which is the first of its rivals unless they are given."""
-    chosen = token(content, likelihood=likelihood)
-    others = [
-        token(rival, number=100 + place, likelihood=likelihood / (place + 2))
-        for place, rival in enumerate(rivals)
-    ]
-    return {**chosen, "top": [chosen, *others]}
-
-
-def event(text: str, *reports: Event) -> Event:
+def event(text: str, *inspections: Event) -> Event:
     """One event of a stream."""
-    ids = [each["id"] for each in reports]
-    return {"index": 0, "text": text, "token_ids": ids, "logprobs": list(reports)}
+    views = [cast("Event", each["token"]) for each in inspections if not each["ends_text"]]
+    ids = [each["id"] for each in views]
+    return {"index": 0, "text": text, "token_ids": ids, "inspections": list(inspections)}
 
 
 def ending(num_tokens: int, *, seed: int = 1234) -> Event:
@@ -88,7 +78,7 @@ class ScriptedServer:
         is_ended: Whether the stream ends with [DONE].
         refusal: Answered instead of a stream: a status and an error body.
         key: What every call of the API must show, None where nobody is asked.
-        bodies: The requests so far.
+        bodies: The requests to generate so far.
         num_refused: Calls that did not show the key.
     """
 
@@ -114,7 +104,25 @@ class ScriptedServer:
         if self.refusal is not None:
             status, body = self.refusal
             return JSONResponse(body, status_code=status, headers={"x-request-id": "request-7"})
-        return StreamingResponse(self._stream(), media_type="text/event-stream")
+        return StreamingResponse(self._stream(request), media_type="text/event-stream")
+
+    async def inspect(self, request: Request) -> Response:
+        """POST /v1/inspect: what the stream already told, whatever the position."""
+        if (refused := self._refuse(request)) is not None:
+            return refused
+        asked = json.loads(await request.body())
+        told = [each for event in self.events for each in self._placed(event, 0)]
+        (found,) = [each for each in told if self._token_id(each) == asked["ids"][asked["start"]]][
+            :1
+        ]
+        return JSONResponse({"inspections": [{**found, "position": asked["start"]}], "tokens": []})
+
+    async def tokenize(self, request: Request) -> Response:
+        """POST /v1/tokenize."""
+        if (refused := self._refuse(request)) is not None:
+            return refused
+        tokens = tokenized(json.loads(await request.body())["text"])
+        return JSONResponse({"count": len(tokens), "tokens": tokens})
 
     def _refuse(self, request: Request) -> Response | None:
         if self.key is None or request.headers.get("authorization") == f"Bearer {self.key}":
@@ -129,12 +137,28 @@ class ScriptedServer:
             return refused
         return JSONResponse({"object": "list", "data": [MODEL]})
 
-    async def _stream(self) -> AsyncGenerator[str]:
+    async def _stream(self, request: Request) -> AsyncGenerator[str]:
         yield ": ping\n\n"
+        asked = self.bodies[-1]
+        ids = asked.get("prompt_ids")
+        prompt = cast("list[object]", ids) if ids else tokenized(str(asked["prompt"]))
+        position = len(prompt)
         for each in self.events:
-            yield f"data: {json.dumps(each)}\n\n"
+            placed = self._placed(each, position)
+            position += len(placed)
+            shown = {**each, "inspections": placed} if placed else each
+            yield f"data: {json.dumps(shown)}\n\n"
         if self.is_ended:
             yield "data: [DONE]\n\n"
+
+    @staticmethod
+    def _placed(each: Event, position: int) -> list[Event]:
+        told = cast("list[Event]", each.get("inspections", []))
+        return [{**one, "position": position + place} for place, one in enumerate(told)]
+
+    @staticmethod
+    def _token_id(told: Event) -> object:
+        return cast("Event", told["token"])["id"]
 
     def run(self) -> "uvicorn.Server":
         """Start serving in a thread of its own."""
@@ -142,6 +166,8 @@ class ScriptedServer:
         app.include_router(page_router())
         app.add_api_route("/v1/models", self.models, response_model=None)
         app.add_api_route("/v1/generate", self.generate, methods=["POST"], response_model=None)
+        app.add_api_route("/v1/inspect", self.inspect, methods=["POST"], response_model=None)
+        app.add_api_route("/v1/tokenize", self.tokenize, methods=["POST"], response_model=None)
         listener = socket.create_server(("127.0.0.1", 0))
         self.address = f"http://127.0.0.1:{listener.getsockname()[1]}"
         server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off"))

@@ -6,7 +6,8 @@ A scripted server says what no real model would; the page and its policy are the
 import random
 
 from tests.page.browser import Browser
-from tests.page.scripted_server import ScriptedServer, ending, event, report
+from tests.page.scripted_server import ScriptedServer, ending, event
+from tests.page.scripted_tokens import Event, inspection
 
 MARKUP = (
     "<img src=x onerror=\"document.title='run'\">",
@@ -21,7 +22,9 @@ RIGHT_TO_LEFT_OVERRIDE = "\u202e"
 
 def show(browser: Browser, server: ScriptedServer, *pieces: tuple[str, list[bytes]]) -> None:
     """Generate a continuation of pieces, each a text and the tokens that came with it."""
-    events = [event(text, *(report(token, [b" x"]) for token in tokens)) for text, tokens in pieces]
+    events = [
+        event(text, *(inspection(token, [b" x"]) for token in tokens)) for text, tokens in pieces
+    ]
     server.script(*events, ending(sum(len(tokens) for _, tokens in pieces)))
     browser.open(server.address)
     browser.generate()
@@ -32,7 +35,7 @@ def test_markup_of_a_model_or_a_prompt_stays_text(
 ) -> None:
     browser.open(scripted.address)
     for text in MARKUP:
-        scripted.script(event(text, report(text.encode(), [text.encode()])), ending(1))
+        scripted.script(event(text, inspection(text.encode(), [text.encode()])), ending(1))
         browser.fill("prompt", text)
         browser.generate()
         assert browser.texts("#tokens .token") == [text]
@@ -40,13 +43,14 @@ def test_markup_of_a_model_or_a_prompt_stays_text(
         assert text in browser.texts("#spoken")[0]
         # Spaces have become marks here.
         assert text.replace(" ", "") in browser.texts(".bar-name")[0]
-        assert not browser.all("#output img, #output script, #output svg, .bars img, .bars svg")
+        assert not browser.all("#sheet img, #sheet script, #sheet svg, .bars img, .bars svg")
+        assert not browser.all(".line script, .line image, .choice img, .choice svg")
         assert browser.chromium.title == "Nextword"
 
 
 def test_a_message_of_an_error_stays_text(browser: Browser, scripted: ScriptedServer) -> None:
     error = {"message": MARKUP[0], "type": "t", "param": MARKUP[1], "code": MARKUP[2]}
-    scripted.script(event(" so", report(b" so")), {"error": error})
+    scripted.script(event(" so", inspection(b" so")), {"error": error})
     browser.open(scripted.address)
     browser.generate()
     assert MARKUP[0] in browser.texts("#error")[0]
@@ -107,22 +111,28 @@ def test_any_bytes_in_any_pieces_show_the_text_of_the_stream(
     source = random.Random(seed)
     browser.open(scripted.address)
     alphabet = [b"a", b" ", b"\xc3", b"\xa9", b"\xf0\x9f", b"\x98\x80", b"\xff", "\u4f60".encode()]
-    cases: list[list[dict[str, object]]] = []
+    cases: list[list[Event]] = []
     for _ in range(150):
         tokens = [b"".join(source.choices(alphabet, k=source.randint(1, 3))) for _ in range(6)]
         text = b"".join(tokens).decode("utf-8", "replace")
         cuts = sorted(source.choices(range(len(text) + 1), k=2))
         parts = (text[: cuts[0]], text[cuts[0] : cuts[1]], text[cuts[1] :])
         # Every token comes no later than its first character.
-        cases.append([event(parts[0], *map(report, tokens)), event(parts[1]), event(parts[2])])
+        cases.append([event(parts[0], *map(inspection, tokens)), event(parts[1]), event(parts[2])])
     shown = browser.await_script(
         """
-        const { Continuation } = await import("/page/continuation.js");
+        const { Passage } = await import("/page/passage.js");
+        const { Strip } = await import("/page/strip.js");
         return given[0].map((events) => {
-          const list = document.createElement("span");
-          const continuation = new Continuation(list, () => {});
-          for (const event of events) continuation.add(event);
-          return list.textContent;
+          const sheet = document.createElement("div");
+          const [lead, tokens] = ["span", "span"].map((tag) => document.createElement(tag));
+          sheet.append(lead, tokens);
+          const passage = new Passage({ model: "m", settings: null });
+          const strip = new Strip({ lead, tokens }, () => {});
+          for (const { inspections, text } of events) {
+            strip.add(inspections.map((record) => passage.add(record)), text);
+          }
+          return tokens.textContent;
         });
         """,
         cases,

@@ -1,4 +1,4 @@
-// The server's public API, as any other program would call it: /v1/models and /v1/generate.
+// The server's public API, as any other program would call it.
 
 import { keyHeaders } from "./key.js";
 
@@ -24,6 +24,21 @@ export class ApiError extends Error {
 export async function listModels(signal) {
   const response = await reach("/v1/models", { signal, headers: { accept: "application/json" } });
   return (await response.json()).data;
+}
+
+/**
+ * The answer to one message.
+ * @param {string} path As "/v1/inspect".
+ * @param {string} body JSON.
+ */
+export async function ask(path, body, signal) {
+  const response = await reach(path, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body,
+    signal,
+  });
+  return response.json();
 }
 
 /**

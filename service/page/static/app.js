@@ -1,126 +1,136 @@
-// The page: a prompt goes out, tokens come in. Everything it knows, it asks the public API.
+// The page: a prompt goes out, tokens come in, and each shows how it was chosen. Everything the
+// page knows, it asks the public API.
 
-import { ApiError, generate } from "./api.js";
-import { Continuation } from "./continuation.js";
-import { Controls } from "./controls.js";
-import { curlCommand } from "./curl.js";
+import { AttentionArcs } from "./attention_arcs.js";
+import { AttentionPanel } from "./attention_panel.js";
+import { Branches } from "./branches.js";
+import { ChoicePanel, NUM_CANDIDATES } from "./choice_panel.js";
+import { CopyDialog } from "./copy_dialog.js";
 import { Figures } from "./figures.js";
+import { Inspector } from "./inspector.js";
+import { jsonOf } from "./json.js";
 import { KeyField, isKeyHeld } from "./key.js";
 import { ModelPicker } from "./models.js";
-import { fillRunning } from "./readable.js";
-import { NUM_RIVALS, showRivals } from "./rivals.js";
+import { NeighboursPanel } from "./neighbours_panel.js";
+import { NgramPanel } from "./ngram_panel.js";
+import { Passage } from "./passage.js";
+import { Pipeline } from "./pipeline.js";
+import { Problem } from "./problem.js";
+import { Run } from "./run.js";
+import { Settings } from "./settings.js";
+import { SideBySide } from "./side_by_side.js";
 import { Spoken } from "./spoken.js";
-
-const MAX_LEAD_CHARACTERS = 400;
+import { Strip } from "./strip.js";
+import { takeRequestFields } from "./write.js";
 
 const byId = (id) => document.getElementById(id);
-const controls = new Controls(byId("controls"), showBrief);
-const figures = new Figures(byId("figures"), (seed) => controls.set("seed", seed));
+const settings = new Settings(() => choice.refresh());
+const pipeline = new Pipeline(byId("stages"), settings);
+takeRequestFields(byId("request-fields"), settings);
+const choice = new ChoicePanel(byId("choice-body"), {
+  pipeline, settings, onBranch: startBranch, onError: showError,
+});
+const arcs = new AttentionArcs(byId("sheet"));
+const neighbours = new NeighboursPanel(byId("neighbours"), showError);
+const inspector = new Inspector(byId("inspector"), {
+  choice,
+  attention: new AttentionPanel(byId("attention"), {
+    onWeights: (token, weights) => arcs.show(strip, token, weights),
+    onError: showError,
+  }),
+  neighbours,
+  ngram: new NgramPanel(byId("ngram"), showError),
+});
+const figures = new Figures(byId("figures"), (seed) => settings.set("seed", seed));
 const spoken = new Spoken(byId("spoken"));
+const problem = new Problem(byId("error"));
+const comparison = new SideBySide(byId("side-by-side"), byId("comparison"), {
+  onSelect: (position) => strip.selectAt(position),
+  onError: showError,
+});
+const branches = new Branches(byId("branches"), showPassage);
 const picker = new ModelPicker(byId("model"), byId("model-facts"), {
   onChange(model) {
-    controls.useModel(model);
-    showBrief();
+    settings.useModel(model);
+    neighbours.useModel(model.id);
   },
-  onError(error) {
-    if (error === null) clearError();
-    else showError(error);
-  },
+  onError: (error) => (error === null ? clearError() : showError(error)),
 });
-
 const keyField = new KeyField(byId("key-form"), () => {
   clearError();
   showLinks(!isKeyHeld());
   picker.refresh();
 });
+const copyDialog = new CopyDialog(byId("copy-dialog"), () => ({
+  origin: location.origin,
+  host: location.hostname,
+  fields: requestFields([["prompt", JSON.stringify(byId("prompt").value)]]),
+  hasKey: isKeyHeld(),
+}));
 
+let strip = null;
 let running = null;
 
-/** One generation from its request to its end. */
-class Run {
-  #abort = new AbortController();
-  #pending = [];
-  #isScheduled = false;
-  #continuation;
-  #body;
-  #seed;
-
-  /**
-   * @param {string} body What is sent.
-   * @param {string | null} seed As it was typed: JSON's numbers would lose digits beyond 2^53.
-   */
-  constructor(body, seed) {
-    this.#body = body;
-    this.#seed = seed;
-    this.#continuation = new Continuation(byId("tokens"), (token) => {
-      showRivals(byId("rivals-body"), token);
-      byId("rivals").classList.add("has-token");
-    });
-  }
-
-  cancel() {
-    this.#abort.abort();
-  }
-
-  async start() {
-    figures.begin();
-    spoken.say("Waiting for the first token.");
-    let last = null;
-    try {
-      for await (const event of generate(this.#body, this.#abort.signal)) {
-        if (running !== this) return;
-        last = event;
-        this.#take(event);
-      }
-      this.#flush();
-      figures.finish(last, this.#seed ?? String(last.parameters.seed));
-      spoken.end(figures.outcome);
-    } catch (error) {
-      this.#flush();
-      if (running !== this) return;
-      if (error.name === "AbortError") {
-        figures.cancel();
-        spoken.end("Cancelled.");
-      } else {
-        figures.fail();
-        showError(error);
-      }
-    } finally {
-      if (running === this) endRun();
-    }
-  }
-
-  // Tokens can come faster than a screen is drawn: each frame shows all that came since the last.
-  #take(event) {
-    this.#pending.push(event);
-    if (this.#isScheduled) return;
-    this.#isScheduled = true;
-    const flush = () => this.#flush();
-    if (document.hidden) setTimeout(flush, 100);
-    else requestAnimationFrame(flush);
-  }
-
-  #flush() {
-    this.#isScheduled = false;
-    if (running !== this) return;
-    for (const event of this.#pending.splice(0)) {
-      this.#continuation.add(event);
-      spoken.add(event.text);
-    }
-    figures.count(this.#continuation.length);
-  }
+/** Continue the prompt. */
+function startRun() {
+  const prompt = byId("prompt").value;
+  const passage = newPassage();
+  branches.begin(passage);
+  showText(passage);
+  strip.showPrompt(prompt);
+  run(passage, [["prompt", JSON.stringify(prompt)]], prompt);
 }
 
-function startRun() {
-  running?.cancel();
+/** Go on from the middle of a text with another token than its own. */
+function startBranch(token, view) {
+  const passage = newPassage(token.passage.model);
+  passage.setPrompt(token.passage.branch(token.position, view));
+  branches.add(passage, { position: token.position, view });
+  showText(passage);
+  run(passage, [["prompt_ids", JSON.stringify(passage.ids)]], null);
+}
+
+function run(passage, input, prompt) {
+  running?.leave();
   clearError();
-  showLead(byId("prompt").value);
+  inspector.close();
   byId("intro").hidden = true;
   byId("result").hidden = false;
   byId("result").classList.add("is-running");
   byId("cancel").disabled = false;
-  byId("rivals").classList.remove("is-open");
-  running = new Run(requestBody(), controls.typed("seed"));
+  figures.begin();
+  spoken.say("Waiting for the first token.");
+  const body = jsonOf({ inspect: { candidates: NUM_CANDIDATES } }, requestFields(input));
+  const typedSeed = settings.typed("seed");
+  running = new Run(passage, { body, prompt }, {
+    onTokens(tokens, text) {
+      passage.text += text;
+      strip.add(tokens, text);
+      spoken.add(text);
+      figures.count(strip.length);
+    },
+    onPrompt() {
+      strip.showLead(passage.prompt);
+      if (inspector.token !== null) inspector.show(inspector.token);
+    },
+    onEnd(event) {
+      // JSON's numbers would lose digits beyond 2^53; the server's own seeds stay below.
+      passage.seed = typedSeed ?? String(event.parameters.seed);
+      figures.finish(event, passage.seed);
+      comparison.show(passage);
+      spoken.end(figures.outcome);
+    },
+    onCancel() {
+      figures.cancel();
+      comparison.show(passage);
+      spoken.end("Cancelled.");
+    },
+    onError(error) {
+      figures.fail();
+      showError(error);
+    },
+    onDone: endRun,
+  });
   running.start();
 }
 
@@ -133,64 +143,58 @@ function endRun() {
   picker.refresh();
 }
 
-/** The JSON that is sent, and that the curl command shows. */
-function requestBody() {
-  const fields = [
-    ...(picker.chosen === "" ? [] : [["model", JSON.stringify(picker.chosen)]]),
-    ["prompt", JSON.stringify(byId("prompt").value)],
-    ...controls.entries(),
-    ["logprobs", String(NUM_RIVALS)],
-    ["stream", "true"],
-  ];
-  return `{${fields.map(([name, value]) => `"${name}": ${value}`).join(", ")}}`;
+/** A text with the settings as they are now; what is no number counts as the default. */
+function newPassage(model = picker.chosen) {
+  const passage = new Passage({ model, settings: settings.snapshot() });
+  passage.seed = settings.typed("seed");
+  return passage;
 }
 
-function showLead(prompt) {
-  const characters = Array.from(prompt.slice(-2 * MAX_LEAD_CHARACTERS));
-  const shown = characters.slice(-MAX_LEAD_CHARACTERS).join("");
-  const lead = byId("lead");
-  lead.replaceChildren();
-  fillRunning(lead, (shown.length < prompt.length ? "\u2026" : "") + shown);
+function showText(passage) {
+  inspector.clear();
+  comparison.show(null);
+  strip = new Strip({ lead: byId("lead"), tokens: byId("tokens") }, (token) => inspector.show(token));
+  if (passage.isWhole) strip.showLead(passage.prompt);
+}
+
+/** Go back to a text of before. */
+function showPassage(passage) {
+  if (running?.passage === passage) return;
+  running?.leave();
+  if (running !== null) {
+    figures.cancel();
+    endRun();
+  }
+  branches.mark(passage);
+  showText(passage);
+  strip.add(passage.tokens, passage.text);
+  comparison.show(passage);
+}
+
+/** What is sent beside the inspection, as names and JSON. */
+function requestFields(input) {
+  return [
+    ...(picker.chosen === "" ? [] : [["model", JSON.stringify(picker.chosen)]]),
+    ...input,
+    ...settings.entries(),
+    ["stream", "true"],
+  ];
 }
 
 function showError(error) {
-  if (!(error instanceof ApiError)) throw error;
-  const place = byId("error");
-  place.replaceChildren();
-  const message = document.createElement("p");
-  // Who has not been asked yet has done nothing wrong.
-  const isFirstAsked = error.isAboutKey && !isKeyHeld();
-  message.textContent = isFirstAsked ? "This server asks for an API key." : sentence(error.message);
-  place.append(message);
-  const notes = [];
-  if (error.retryAfter) notes.push(`try again in ${error.retryAfter} s`);
-  if (error.field) notes.push(`field ${error.field}`);
-  if (error.code) notes.push(error.code);
-  if (error.requestId && error.status >= 500) notes.push(`request ${error.requestId}`);
-  if (notes.length > 0) {
-    const note = document.createElement("p");
-    note.className = "hint";
-    note.textContent = notes.join(" \u00b7 ");
-    place.append(note);
-  }
-  place.hidden = false;
+  problem.show(error, { isFirstAsked: error.isAboutKey && !isKeyHeld() });
   if (error.isAboutKey) {
     showLinks(false);
     keyField.ask();
   }
-  if (controls.markError(error.field)) byId("settings").open = true;
+  if (settings.markError(error.field)) inspector.open();
   byId("prompt").setAttribute("aria-invalid", String(error.field === "prompt"));
 }
 
 function clearError() {
-  byId("error").hidden = true;
-  byId("error").replaceChildren();
-  controls.markError(null);
+  problem.clear();
+  settings.markError(null);
   byId("prompt").setAttribute("aria-invalid", "false");
-}
-
-function sentence(text) {
-  return /[.!?]$/.test(text) ? text : `${text}.`;
 }
 
 // Where a key is asked for, so it is by what the links lead to, and a link cannot show it.
@@ -198,50 +202,32 @@ function showLinks(areShown) {
   byId("links").hidden = !areShown;
 }
 
-function showBrief() {
-  byId("settings-brief").textContent = controls.brief();
-}
-
-async function copyCurl() {
-  const command = curlCommand(location.origin, requestBody(), { hasKey: isKeyHeld() });
-  try {
-    await navigator.clipboard.writeText(command);
-    const button = byId("copy");
-    button.textContent = "Copied";
-    spoken.say("The command is copied.");
-    setTimeout(() => (button.textContent = "Copy as curl"), 2000);
-  } catch {
-    // Browsers give the clipboard to secure pages only: show what is to be copied instead.
-    byId("curl-command").value = command;
-    byId("curl").showModal();
-    byId("curl-command").select();
-  }
-}
-
 byId("form").addEventListener("submit", (event) => {
   event.preventDefault();
   startRun();
 });
+byId("prompt").addEventListener("keydown", (event) => {
+  // Where keys are glass, Enter makes a new line, as people there expect.
+  const isPlain = event.key === "Enter" && !event.shiftKey && !event.altKey && !event.isComposing;
+  if (!isPlain || (matchMedia("(pointer: coarse)").matches && !event.ctrlKey)) return;
+  event.preventDefault();
+  startRun();
+});
 document.addEventListener("keydown", (event) => {
-  if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !event.isComposing) {
-    event.preventDefault();
-    startRun();
-  } else if (event.key === "Escape" && byId("rivals").classList.contains("is-open")) {
-    byId("rivals").classList.remove("is-open");
-  } else if (event.key === "Escape") {
-    running?.cancel();
-  }
+  if (event.key !== "Escape" || event.defaultPrevented) return;
+  if (inspector.isOpen) inspector.close();
+  else running?.cancel();
 });
 byId("cancel").addEventListener("click", () => running?.cancel());
-byId("copy").addEventListener("click", copyCurl);
-byId("tokens").addEventListener("click", (event) => {
-  if (event.target.closest(".token") === null) return;
-  byId("rivals").classList.add("is-open");
+byId("copy").addEventListener("click", () => copyDialog.open());
+byId("show-settings").addEventListener("click", () => inspector.open());
+byId("inspector-close").addEventListener("click", () => inspector.close());
+byId("sheet").addEventListener("click", (event) => {
+  const token = event.target.closest(".token");
+  if (token === null) return;
+  inspector.open();
   // On a phone the panel now covers the lower part of the text.
-  event.target.closest(".token").scrollIntoView({ block: "nearest" });
+  token.scrollIntoView({ block: "nearest" });
 });
-byId("rivals-close").addEventListener("click", () => byId("rivals").classList.remove("is-open"));
-if (/Mac|iPhone|iPad/.test(navigator.platform)) byId("start-key").textContent = "\u2318";
-byId("settings").open = matchMedia("(min-width: 60rem)").matches;
 showLinks(!isKeyHeld());
 picker.refresh();

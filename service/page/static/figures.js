@@ -82,7 +82,7 @@ export class Figures {
     const shown = entry("Seed", seed);
     const button = document.createElement("button");
     Object.assign(button, { type: "button", className: "quiet", textContent: "Use again" });
-    button.setAttribute("aria-label", `Use seed ${seed} again`);
+    button.setAttribute("aria-label", `Use again: seed ${seed}`);
     button.addEventListener("click", () => this.#onSeed(seed));
     shown.lastChild.append(" ", button);
     return shown;

@@ -61,7 +61,7 @@ export class ModelPicker {
     if (model === undefined) return;
     const facts = [
       `version ${model.version}`,
-      `${size(model.num_parameters)} parameters`,
+      `${size(model.num_parameters)} ${model.kind === "ngram" ? "n-grams" : "parameters"}`,
       `${model.context_tokens.toLocaleString("en")} tokens of context`,
     ];
     if (!model.is_ready) facts.push("not ready yet");

@@ -6,6 +6,11 @@ const strictDecoder = new TextDecoder("utf-8", { fatal: true });
 // Controls, and what changes the direction or joins of its neighbours without being seen.
 const UNSEEN = /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/u;
 
+/** A number of things, with its thousands apart. */
+export function countOf(number, thing) {
+  return `${number.toLocaleString("en")} ${thing}${number === 1 ? "" : "s"}`;
+}
+
 /** Bytes in hex, as "e2 80". */
 export function hexOf(bytes) {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(" ");
@@ -68,9 +73,10 @@ export function spokenName(token) {
   return text.startsWith(" ") ? `${words}, after a space` : words;
 }
 
-/** A probability from its logarithm, in as many digits as mean something. */
-export function percent(logprob) {
-  const value = Math.exp(logprob) * 100;
+/** A probability in as many digits as mean something. */
+export function percent(probability) {
+  const value = probability * 100;
+  if (value === 0) return "0 %";
   if (value >= 99.95) return "100 %";
   if (value >= 9.95) return `${value.toFixed(1)} %`;
   if (value >= 0.0995) return `${value.toFixed(2)} %`;
@@ -103,4 +109,17 @@ function fill(element, text, markOf) {
 
 function codePoint(character) {
   return `U+${character.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`;
+}
+
+/** A token as a short text in which everything can be seen, for a drawing. */
+export function visibleText(token) {
+  const text = wholeText(token.bytes);
+  if (token.bytes.length === 0) return token.text || `#${token.id}`;
+  if (text === null) return hexOf(token.bytes);
+  return Array.from(text, (character) => {
+    if (character === " ") return "\u2423";
+    if (character === "\n") return "\u23ce";
+    if (character === "\t") return "\u21e5";
+    return UNSEEN.test(character) ? codePoint(character) : character;
+  }).join("");
 }
