@@ -14,6 +14,7 @@ from service.main import main
 from service.model_store import ModelFolder
 from service.parameters import EffectiveParameters
 from service.token_stream import TokenBatch
+from service.trace_views import ByteSpans
 
 
 def poison_detokenizer() -> None:
@@ -22,9 +23,13 @@ def poison_detokenizer() -> None:
     num_taken: dict[ChoiceText, int] = {}
 
     def altered_build(
-        self: ChoiceText, choice: int, folder: ModelFolder, parameters: EffectiveParameters
+        self: ChoiceText,
+        choice: int,
+        folder: ModelFolder,
+        parameters: EffectiveParameters,
+        spans: ByteSpans | None = None,
     ) -> None:
-        build(self, choice, folder, parameters)
+        build(self, choice, folder, parameters, spans)
         if parameters.seed == Poison.DETOKENIZER:
             num_taken[self] = 0
 
