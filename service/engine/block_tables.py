@@ -38,6 +38,11 @@ class BlockTables:
         return self._allocator.num_free
 
     @property
+    def block_tokens(self) -> int:
+        """Tokens of one block."""
+        return self._allocator.block_tokens
+
+    @property
     def num_tokens(self) -> int:
         """Tokens that the whole cache holds."""
         return self._allocator.num_blocks * self._allocator.block_tokens

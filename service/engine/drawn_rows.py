@@ -67,3 +67,7 @@ class DrawsAhead(Protocol):
             ValueError: A row does not fit its blocks or the model's context.
         """
         ...
+
+    def draw_on(self, *, num_steps: int) -> Iterator[list[int]]:
+        """Start some steps more for the rows of the last call, which go on where they are."""
+        ...

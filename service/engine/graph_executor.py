@@ -75,6 +75,7 @@ class GraphExecutor:
         self._model = model
         self._kernels = kernels
         self._network = PackedNetwork(model, kernels)
+        self._drawing: RecordedStep | None = None
         self._context_tokens = min(context_tokens, model.config.max_position_embeddings)
         counts = _row_counts(max_rows)
         scratch = kernels.draw_scratch(
@@ -166,8 +167,14 @@ class GraphExecutor:
         Raises:
             ValueError: A row does not fit its blocks or the model's context.
         """
-        recorded = self._recorded[_first_at_least(len(rows), self._recorded)]
-        return recorded.draw(rows, num_steps=num_steps)
+        self._drawing = self._recorded[_first_at_least(len(rows), self._recorded)]
+        return self._drawing.draw(rows, num_steps=num_steps)
+
+    @torch.inference_mode()
+    def draw_on(self, *, num_steps: int) -> Iterator[list[int]]:
+        """Start some steps more for the rows of the last call, which go on where they are."""
+        assert self._drawing is not None
+        return self._drawing.draw_on(num_steps=num_steps)
 
     def clear_blocks(self, block_ids: Sequence[int]) -> None:
         """Forget what some blocks hold, NaN included."""

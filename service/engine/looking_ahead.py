@@ -8,6 +8,7 @@ wants more of a token than its id, or changes its logits, makes the step an ordi
 import logging
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 from service.engine.block_tables import BlockTables
 from service.engine.drawn_rows import FAILED, NOT_COMPUTED, DrawnRow, DrawsAhead
@@ -24,12 +25,39 @@ __all__ = ["LookingAhead"]
 
 _logger = logging.getLogger(__name__)
 
-# What arrives meanwhile waits for the end of the step.
-SECONDS_AHEAD = 0.020
+# What arrives meanwhile waits for the end of the step, and of one that is queued.
+SECONDS_AHEAD = 0.012
+# Such steps that the device can make before the host must tell it more.
+RUNS_AHEAD = 8
 # First tokens of the prompts wait for the streams.
 SECONDS_BESIDE_PROMPTS = 0.004
 # Weight of the newest step in the running mean.
 NEWEST = 0.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Run:
+    """Tokens that the device draws for some sequences.
+
+    Attributes:
+        sequences: Of each row.
+        is_wanted: Whether its tokens are still its sequence's next ones.
+        starts: Position of the first token that is computed.
+        lasts: Position of the last one that the row may compute, in this run and those after it.
+        drawn: Of each step the drawn ids.
+        num_steps: Steps.
+        began: When it was started.
+        is_alone: Whether nothing else was computed with it.
+    """
+
+    sequences: list[Sequence]
+    is_wanted: list[bool]
+    starts: list[int]
+    lasts: list[int]
+    drawn: Iterator[list[int]]
+    num_steps: int
+    began: float
+    is_alone: bool
 
 
 class LookingAhead:
@@ -64,7 +92,8 @@ class LookingAhead:
         self._tables = tables
         self._clock = clock
         self._seconds: float | None = None
-        self._started: tuple[list[Sequence], Iterator[list[int]], float | None] | None = None
+        self._started: _Run | None = None
+        self._queued: _Run | None = None
         if self._executor is not None:
             pace.least_prompt_tokens = self._executor.least_prompt_tokens
 
@@ -74,39 +103,95 @@ class LookingAhead:
         What of the step is left is computed before ``finish`` is called.
         """
         self.num_steps = 1
+        queued, self._queued = self._queued, None
         if self._executor is None or plan.num_inspected or not plan.num_streams:
             return 0
         sequences = [chunk.sequence for chunk in plan.chunks[: plan.num_streams]]
         if not all(_is_plain(sequence) for sequence in sequences):
+            # What was queued is computed once more.
             return 0
-        most = max(_num_left(sequence) for sequence in sequences)
         is_alone = plan.num_prompt_tokens == 0
+        if queued is not None and self._take_up(queued, sequences, is_alone=is_alone):
+            return plan.num_streams
+        most = max(_num_left(sequence) for sequence in sequences)
         in_time = self._steps_in(SECONDS_AHEAD if is_alone else SECONDS_BESIDE_PROMPTS)
         num_steps = min(most, self._executor.max_steps_ahead, in_time)
-        rows = [self._row(sequence, num_steps) for sequence in sequences]
-        began = self._clock() if is_alone else None
+        horizon = num_steps
+        if is_alone and not self._scheduler.num_waiting:
+            # Not more than half of the blocks that nobody else waits for.
+            free_tokens = self._tables.num_free * self._tables.block_tokens // 2
+            horizon = max(horizon, min(RUNS_AHEAD * num_steps, free_tokens // len(sequences)))
+        rows = [self._row(sequence, horizon) for sequence in sequences]
+        began = self._clock()
         try:
             drawn = self._executor.draw_ahead(rows, num_steps=num_steps)
         except Exception as error:
             # The ordinary step finds out whose fault it is.
             _logger.warning("looking ahead failed: %s", type(error).__name__)
             return 0
+        self._started = _Run(
+            sequences=sequences,
+            is_wanted=[True] * len(rows),
+            starts=[row.start for row in rows],
+            lasts=[row.last for row in rows],
+            drawn=drawn,
+            num_steps=num_steps,
+            began=began,
+            is_alone=is_alone,
+        )
         self.num_steps = num_steps
-        self._started = sequences, drawn, began
         return plan.num_streams
 
     def finish(self) -> list[TokenOutput]:
-        """Take what the streams that were started gave."""
-        if self._started is None:
+        """Take what the streams that were started gave, and let the device go on meanwhile."""
+        run, self._started = self._started, None
+        if run is None:
             return []
-        sequences, drawn, began = self._started
-        self._started = None
-        outputs = self._take(sequences, drawn)
-        if began is not None:
-            seconds = (self._clock() - began) / self.num_steps
+        befores = [len(sequence.token_ids) for sequence in run.sequences]
+        num_drawn, finishes = _append(run)
+        if run.is_alone:
+            seconds = (self._clock() - run.began) / run.num_steps
             before = seconds if self._seconds is None else self._seconds
             self._seconds = before + NEWEST * (seconds - before)
-        return outputs
+            if not any(finishes) and all(num_drawn) and not self._scheduler.num_waiting:
+                self._queue(run, num_drawn)
+        return [
+            self._output(sequence, befores[place], num_drawn[place], finishes[place])
+            for place, sequence in enumerate(run.sequences)
+            if run.is_wanted[place]
+        ]
+
+    def _take_up(self, queued: _Run, sequences: list[Sequence], *, is_alone: bool) -> bool:
+        """Make of a queued run the step's, without those who are not in the step any more.
+
+        Whoever is new to the step waits for the next.
+        """
+        planned = set(map(id, sequences))
+        is_wanted = [
+            id(sequence) in planned and sequence.num_computed_tokens == start
+            for sequence, start in zip(queued.sequences, queued.starts, strict=True)
+        ]
+        if not any(is_wanted):
+            return False
+        is_alone = is_alone and all(is_wanted)
+        self.num_steps = queued.num_steps
+        self._started = replace(queued, is_wanted=is_wanted, is_alone=is_alone)
+        return True
+
+    def _queue(self, run: _Run, num_drawn: list[int]) -> None:
+        """Start the tokens after those of a run, before the host has told anybody about these."""
+        assert self._executor is not None
+        starts = [
+            sequence.num_computed_tokens + number
+            for sequence, number in zip(run.sequences, num_drawn, strict=True)
+        ]
+        covered = min(last - start for last, start in zip(run.lasts, starts, strict=True)) + 1
+        num_steps = min(covered, self._executor.max_steps_ahead, self._steps_in(SECONDS_AHEAD))
+        if num_steps > 0:
+            drawn = self._executor.draw_on(num_steps=num_steps)
+            self._queued = replace(
+                run, starts=starts, drawn=drawn, num_steps=num_steps, began=self._clock()
+            )
 
     def ordinary_seconds(self, plan: StepPlan, seconds: float) -> float:
         """What a step would have taken with one token of each stream."""
@@ -117,9 +202,9 @@ class LookingAhead:
     def _steps_in(self, seconds: float) -> int:
         return 1 if self._seconds is None else max(1, int(seconds / self._seconds))
 
-    def _row(self, sequence: Sequence, num_steps: int) -> DrawnRow:
+    def _row(self, sequence: Sequence, num_tokens: int) -> DrawnRow:
         request, start = sequence.request, sequence.num_computed_tokens
-        last = start + min(num_steps, _num_left(sequence)) - 1
+        last = start + min(num_tokens, _num_left(sequence)) - 1
         # Without blocks for all of them it stops earlier.
         last = min(last, self._tables.grow_ahead(sequence, last + 1) - 1)
         is_sampled = not is_greedy(sequence)
@@ -136,27 +221,6 @@ class LookingAhead:
             sample=sequence.choice,
         )
 
-    def _take(self, sequences: list[Sequence], drawn: Iterator[list[int]]) -> list[TokenOutput]:
-        """Continue the sequences by what was drawn, while the device computes the next step."""
-        befores = [len(sequence.token_ids) for sequence in sequences]
-        num_drawn = [0] * len(sequences)
-        finishes: list[EngineFinish | None] = [None] * len(sequences)
-        for ids in drawn:
-            for place, token_id in enumerate(ids):
-                if token_id == NOT_COMPUTED or finishes[place] is not None:
-                    continue
-                if token_id == FAILED:
-                    finishes[place] = EngineFinish.NUMERICAL_ERROR
-                    continue
-                num_drawn[place] += 1
-                finishes[place] = sequences[place].append(token_id)
-        return [
-            self._output(sequence, before, number, finish)
-            for sequence, before, number, finish in zip(
-                sequences, befores, num_drawn, finishes, strict=True
-            )
-        ]
-
     def _output(
         self, sequence: Sequence, num_before: int, num_drawn: int, finish: EngineFinish | None
     ) -> TokenOutput:
@@ -171,6 +235,28 @@ class LookingAhead:
         elif finish is not None:
             self._requests.drop(sequence)
         return TokenOutput(sequence.request_id, sequence.choice, token_ids, finish)
+
+
+def _append(run: _Run) -> tuple[list[int], list[EngineFinish | None]]:
+    """Continue the sequences by what is drawn, while the device computes the next step.
+
+    Returns:
+        How many tokens were drawn for each, and why it ends.
+    """
+    num_drawn = [0] * len(run.sequences)
+    finishes: list[EngineFinish | None] = [None] * len(run.sequences)
+    for ids in run.drawn:
+        for place, token_id in enumerate(ids):
+            if token_id == NOT_COMPUTED or finishes[place] is not None:
+                continue
+            if not run.is_wanted[place]:
+                continue
+            if token_id == FAILED:
+                finishes[place] = EngineFinish.NUMERICAL_ERROR
+                continue
+            num_drawn[place] += 1
+            finishes[place] = run.sequences[place].append(token_id)
+    return num_drawn, finishes
 
 
 def _num_left(sequence: Sequence) -> int:

@@ -79,6 +79,7 @@ class RecordedStep:
         )
         self._state.fill([DrawnRow(token_id=0, start=0, last=-1, block_ids=[0])])
         self._logits_NV = torch.empty(0)
+        self._num_drawn = 0
         self._drawn_N = torch.zeros(num_rows, dtype=torch.int32, device=device)
         is_cuda = device.type == "cuda"
         self._heard_SN = torch.zeros(max_steps, num_rows, dtype=torch.int32, pin_memory=is_cuda)
@@ -114,10 +115,15 @@ class RecordedStep:
             ValueError: A row is too long, or its table too short.
         """
         self._fill(rows)
-        heard_SN = self._heard_SN[:, : len(rows)]
+        self._num_drawn = len(rows)
+        return self.draw_on(num_steps=num_steps)
+
+    def draw_on(self, *, num_steps: int) -> Iterator[list[int]]:
+        """The same for the rows of the last ``draw``, from where they are."""
+        heard_SN = self._heard_SN[:, : self._num_drawn]
         for step in range(num_steps):
             self._repeat()
-            heard_SN[step].copy_(self._drawn_N[: len(rows)], non_blocking=True)
+            heard_SN[step].copy_(self._drawn_N[: self._num_drawn], non_blocking=True)
             if self._events:
                 self._events[step].record()
         return self._heard(heard_SN[:num_steps])

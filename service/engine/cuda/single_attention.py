@@ -16,7 +16,7 @@ from service.engine.cuda.token_places import TokenPlaces
 
 __all__ = ["attend_single_tokens"]
 
-_TILE_KEYS = 64
+_TILE_KEYS = 32
 # Programs that keep the device busy while each waits for memory.
 _WANTED_PROGRAMS = 264
 _MOST_PARTS = 32
@@ -173,8 +173,8 @@ def attend_single_tokens(
         GROUP_BLOCK=max(16, triton.next_power_of_2(heads // kv_heads)),
         WIDTH_BLOCK=max(16, triton.next_power_of_2(width)),
         TILE=_TILE_KEYS,
-        num_warps=4,
-        num_stages=2,
+        num_warps=2,
+        num_stages=3,
     )
     if not is_whole:
         _join_parts[(tokens * heads,)](
