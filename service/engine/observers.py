@@ -101,9 +101,9 @@ class PoolingObserver:
         Raises:
             NumericalError: The hidden states cancel each other out: there is no direction.
         """
-        # The length of the mean and of the sum have one direction.
+        # The mean and the sum have one direction.
         sum_C = self._sum_C.double()
-        length = sum_C.norm()
+        length = float(sum_C.square().sum().sqrt())
         if not length > 0.0:
             raise NumericalError("the mean of the hidden states is zero")
         return PooledVector(packed(sum_C / length))

@@ -6,6 +6,7 @@ the token stands. Shape letters: V vocabulary, R rows of a slice, C hidden width
 
 import math
 from collections.abc import Iterator
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -33,7 +34,7 @@ class TokenVectors:
         self._question = question
         self._embedding_VC = embedding_VC
         self._vector_C = embedding_VC[question.token_id].double()
-        self._norm = float(self._vector_C.norm())
+        self._norm = float(self._vector_C.square().sum().sqrt())
 
     def slices(self) -> Iterator[Tensor]:
         """Cosines with the vectors of consecutive tokens, from 0 on; -inf for a vector of 0."""
@@ -43,7 +44,7 @@ class TokenVectors:
         for first in range(0, self._question.num_ids, num_rows):
             last = min(first + num_rows, self._question.num_ids)
             part_RC = self._embedding_VC[first:last].double()
-            norms_R = part_RC.norm(dim=1)
+            norms_R = part_RC.square().sum(1).sqrt()
             cosines_R = (part_RC @ self._vector_C) / (norms_R * self._norm)
             yield cosines_R.masked_fill_(norms_R == 0.0, -math.inf)
 
@@ -57,6 +58,8 @@ class TokenVectors:
                 cosines_V[self._question.token_id] = -math.inf
             sorted_V, ids_V = cosines_V.sort(descending=True, stable=True)
             nearest = slice(self._question.num_neighbours)
-            pairs = zip(ids_V[nearest].tolist(), sorted_V[nearest].tolist(), strict=True)
+            ids = cast("list[int]", ids_V[nearest].tolist())
+            cosines = cast("list[float]", sorted_V[nearest].tolist())
+            pairs = zip(ids, cosines, strict=True)
             neighbours = [(place, cosine) for place, cosine in pairs if cosine > -math.inf]
         return TokenVector(vector=packed(self._vector_C), norm=self._norm, neighbours=neighbours)

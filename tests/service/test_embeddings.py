@@ -31,7 +31,7 @@ from service.open_questions import OpenQuestions
 from tests.service.engine_runs import VOCABULARY, new_engine, new_model
 
 WIDTH = 48
-TEXT = [(5 * place * place + place) % VOCABULARY for place in range(100)]
+TEXT = [(5 * place * place + place) % VOCABULARY for place in range(70)]
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +120,7 @@ def test_a_vector_without_a_direction_has_no_neighbours(engine: Engine) -> None:
     assert (answer.norm, answer.neighbours) == (0.0, [])
 
 
-@settings(max_examples=5)
+@settings(max_examples=4)
 @given(data=st.data())
 def test_a_text_has_one_vector_however_it_is_cut_and_whoever_is_beside_it(
     model: Transformer, engine: Engine, crowded: Engine, data: st.DataObject
@@ -130,13 +130,13 @@ def test_a_text_has_one_vector_however_it_is_cut_and_whoever_is_beside_it(
     with torch.inference_mode():
         hidden_TC = model.hidden_states(torch.tensor([ids]))[0]
     mean_C = hidden_TC.double().mean(0)
-    expected = (mean_C / mean_C.norm()).numpy()
+    expected = (mean_C / mean_C.square().sum().sqrt()).numpy()
     (alone,) = answers(engine, PooledQuestion(ids))
     assert isinstance(alone, PooledVector)
     vector = np.frombuffer(alone.vector, "<f4")
     assert np.abs(vector - expected).max() < 1e-5
     assert float(np.linalg.norm(vector.astype(np.float64))) == pytest.approx(1.0, abs=1e-6)
-    beside = Submit(request_id=99, prompt_ids=ids[::-1], max_tokens=data.draw(st.integers(1, 9)))
+    beside = Submit(request_id=99, prompt_ids=ids[::-1], max_tokens=data.draw(st.integers(1, 5)))
     crowded.submit(beside)
     assert answers(crowded, PooledQuestion(ids), PooledQuestion(TEXT[:30]))[0] == alone
 
