@@ -1,10 +1,11 @@
-"""transformers' own continuous batching on the same shape, if transformers is installed."""
+"""transformers' own continuous batching beside ours, if transformers is installed."""
 
 import importlib.util
 import time
 
 import torch
-from gpu_models import shape
+from gpu_models import random_model, shape
+from gpu_rates import server_with, stream_rate
 
 __all__ = ["rival_rate"]
 
@@ -12,7 +13,9 @@ NUM_REQUESTS, PROMPT_TOKENS, NEW_TOKENS = 128, 32, 128
 
 
 def rival_rate() -> dict[str, object] | None:
-    """Tokens per second of 128 requests for 128 tokens each; None without transformers."""
+    """Tokens per second of 128 requests for 128 tokens each, from the first request to the last
+    token, its and ours; None without transformers.
+    """
     if importlib.util.find_spec("transformers") is None:
         return None
     import transformers
@@ -39,8 +42,15 @@ def rival_rate() -> dict[str, object] | None:
     answers = model.generate_batch(inputs=prompts, generation_config=settings)
     seconds = time.perf_counter() - began
     num_tokens = sum(len(answer.generated_tokens) for answer in answers.values())
+    del model
+    torch.cuda.empty_cache()
+    server = server_with(random_model("1.1 B"), max_running=NUM_REQUESTS, context_tokens=512)
+    lengths = {"prompt_tokens": PROMPT_TOKENS, "new_tokens": NEW_TOKENS}
+    ours = sorted(stream_rate(server, NUM_REQUESTS, **lengths)[1] for _ in range(5))[2]
     return {
         "version": transformers.__version__,
         "tokens": num_tokens,
         "tokens/s": num_tokens / seconds,
+        "ours, tokens/s": ours,
+        "ratio": ours * seconds / num_tokens,
     }
