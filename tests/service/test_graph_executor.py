@@ -221,6 +221,33 @@ def test_a_request_of_which_logits_are_nan_ends_alone(model: Transformer) -> Non
     assert len(heard.tokens[1, 0]) == 40
 
 
+def test_who_joins_or_leaves_while_the_device_goes_on_changes_nobodys_tokens(
+    model: Transformer,
+) -> None:
+    def tokens(executor: Executor, *, has_disturbance: bool) -> dict[tuple[int, int], list[int]]:
+        engine, heard = Engine(executor, max_running=5), Heard()
+        for number in range(3):
+            prompt_ids = [number + 1] * 9
+            engine.submit(
+                Submit(request_id=number, prompt_ids=prompt_ids, max_tokens=30, seed=number)
+            )
+        for number in range(100):
+            if has_disturbance and number == 6:
+                engine.cancel(0)
+                engine.set_paused(1, is_paused=True)
+            if has_disturbance and number == 8:
+                engine.submit(Submit(request_id=3, prompt_ids=[5] * 20, max_tokens=9, seed=3))
+                engine.set_paused(1, is_paused=False)
+            heard.take(engine.step().outputs)
+            engine.check_conservation()
+        assert engine.is_empty
+        return {key: ids for key, ids in heard.tokens.items() if key[0] in (1, 2)}
+
+    expected = tokens(eager(model), has_disturbance=False)
+    assert tokens(graphs(model, CountingRecorder()), has_disturbance=True) == expected
+    assert [len(ids) for ids in expected.values()] == [30, 30]
+
+
 def test_scarce_blocks_shorten_the_look_ahead(model: Transformer) -> None:
     def tokens(num_blocks: int) -> dict[tuple[int, int], list[int]]:
         executor = GraphExecutor(
