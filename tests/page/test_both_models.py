@@ -59,7 +59,7 @@ def test_both_models_stand_side_by_side_on_the_same_text(
     assert heats == pytest.approx([min(1, each / 12) for each in bits])
     assert math.isclose(sum(bits[: len(ids)]), scores[0]["total_bits"], rel_tol=1e-6)
     browser.choose(INDEX)
-    browser.wait(lambda: len(browser.all(".stretch")) > 10)
+    browser.wait(lambda: len(browser.all("rect.stretch")) > 12)
     browser.picture(picture_folder / "glass-box.png")
     browser.all(".column.is-ngram .warm")[INDEX + 3].click()
     selected = browser.script(

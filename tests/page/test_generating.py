@@ -77,8 +77,13 @@ def test_an_error_is_the_apis_message_at_its_field(browser: Browser, address: st
     browser.generate()
     assert "top_k must be an integer" in browser.text("error")
     assert browser.get("temperature").get_attribute("aria-invalid") == "false"
+    browser.fill("top_k", "")
+    browser.fill("prompt", "far too long " * 2**15)
+    browser.generate()
+    assert "at most 512 tokens" in browser.text("error")
+    assert browser.get("prompt").get_attribute("aria-invalid") == "true"
     complaints = browser.complaints()
-    assert len(complaints) == 2
+    assert len(complaints) == 3
     assert all("400 (Bad Request)" in each for each in complaints)
 
 

@@ -49,7 +49,7 @@ def test_the_choice_is_the_one_that_was_recorded(
         100 * drawn["probabilities"][-1], rel=0.02
     )
     # The point lies on the chosen token's stretch of the line.
-    browser.wait(lambda: len(browser.all(".stretch")) > 10)
+    browser.wait(lambda: len(browser.all("rect.stretch")) > 12)
     inside = browser.script(
         "const [point, box] = ['.point', 'rect.stretch.is-drawn'].map((s) => "
         "document.querySelector(s).getBoundingClientRect());"
@@ -116,7 +116,7 @@ def test_other_settings_are_computed_as_the_api_resamples(
 
 def test_a_slider_shows_what_it_would_have_drawn(browser: Browser, text: dict[str, Any]) -> None:
     browser.choose(INDEX)
-    browser.wait(lambda: len(browser.all(".stretch")) > 10)
+    browser.wait(lambda: len(browser.all("rect.stretch")) > 12)
     assert not browser.all(".what-if")
     browser.get("top_k").send_keys(Keys.CONTROL, "a", Keys.NULL, "3")
     browser.wait(lambda: len(browser.all(".what-if")) == 1)

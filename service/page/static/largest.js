@@ -21,12 +21,3 @@ export function largestMask(values, count) {
   });
 }
 
-/** Ids from the likeliest on, of equal ones the lower first. */
-export function likeliestIds(values, count) {
-  const mask = largestMask(values, Math.min(count, values.length));
-  const ids = [];
-  mask.forEach((isAmong, id) => {
-    if (isAmong) ids.push(id);
-  });
-  return ids.sort((a, b) => values[b] - values[a] || a - b);
-}

@@ -83,6 +83,7 @@ export class NgramPanel {
     this.#place.replaceChildren(
       windowLine(ngram.window, token.view),
       ladder(ngram, token.view),
+      make("p", "hint", "What a context passes on, the next shorter one shares out."),
       beside(token, candidates),
     );
   }
@@ -137,11 +138,12 @@ function levelText(level, view) {
   if (!level.is_known_context) return "not known: one token fewer decides";
   const name = visibleText(view);
   if (level.order === 1) return `how frequent ${name} is by itself`;
-  const among = `among ${countOf(level.num_continuations, "token")} known after it`;
+  const known = countOf(level.num_continuations, "token");
   const own = level.discounted_count > 0
-    ? `${name} counts ${round(level.discounted_count)} of ${round(level.discounted_total)}`
-    : `${name} is not`;
-  return `${own}, ${among}; ${percent(level.backoff)} is left to the shorter one`;
+    ? `${name} counts ${round(level.discounted_count)} of ${round(level.discounted_total)}, ` +
+      `of ${known} known here`
+    : `${name} is not among the ${known} known here`;
+  return `${own}; passes on ${percent(level.backoff)}`;
 }
 
 function beside(token, candidates) {

@@ -52,7 +52,9 @@ export class Strip {
 
   /** Show a prompt before its tokens are known. */
   showPrompt(text) {
-    const shown = Array.from(text).slice(-4 * MAX_LEAD_TOKENS).join("");
+    // First a cheap cut: a prompt may be a megabyte, and may still be refused.
+    const end = Array.from(text.slice(-8 * MAX_LEAD_TOKENS));
+    const shown = end.slice(-4 * MAX_LEAD_TOKENS).join("");
     this.#lead.replaceChildren();
     const plain = make("span", "is-given");
     plain.setAttribute("role", "presentation");
