@@ -9,7 +9,7 @@ const LEFT = 1;
 const TOP = 26;
 const HEIGHT = 30;
 const MIN_SHARE = 0.0008;
-const LETTER = 7.4;
+const LETTER = 6.8;
 
 /**
  * The drawing.
