@@ -4,6 +4,7 @@ Sizes and blocks of the executor are tried over these where there is no GPU; whe
 the real kernels are held against them.
 """
 
+from collections.abc import Callable
 from typing import cast
 
 import torch
@@ -18,6 +19,24 @@ from service.engine.request import Sequence
 from service.engine.sampler import Choice, sample
 
 TILE_QUERIES = 8
+
+
+class CountingRecorder:
+    """Repeats by running again, and counts."""
+
+    def __init__(self) -> None:
+        self.num_recorded = 0
+        self.num_repeated = 0
+
+    def __call__(self, run: Callable[[], None]) -> Callable[[], None]:
+        self.num_recorded += 1
+        run()
+
+        def repeat() -> None:
+            self.num_repeated += 1
+            run()
+
+        return repeat
 
 
 def add_and_normalize(

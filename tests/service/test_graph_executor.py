@@ -5,7 +5,6 @@ blocks are tried on any machine; the real ones are tried where there is an NVIDI
 """
 
 import importlib
-from collections.abc import Callable
 from dataclasses import replace
 from typing import cast
 
@@ -23,27 +22,10 @@ from service.engine.graph_executor import GraphExecutor
 from service.engine.messages import EngineFinish, Submit
 from tests.service import plain_kernels
 from tests.service.engine_runs import CONTEXT, VOCABULARY, Heard, new_model
+from tests.service.plain_kernels import CountingRecorder
 
 NUM_BLOCKS = 60
 MAX_ROWS = 5
-
-
-class CountingRecorder:
-    """Repeats by running again, and counts."""
-
-    def __init__(self) -> None:
-        self.num_recorded = 0
-        self.num_repeated = 0
-
-    def __call__(self, run: Callable[[], None]) -> Callable[[], None]:
-        self.num_recorded += 1
-        run()
-
-        def repeat() -> None:
-            self.num_repeated += 1
-            run()
-
-        return repeat
 
 
 @pytest.fixture(scope="module")
