@@ -143,6 +143,7 @@ class Scheduler:
             for sequence in self._active()
             if sequence.num_pending_tokens == 1
             and sequence.observer is None
+            and not sequence.wants_prompt_logprobs
             and (has_turn or not sequence.is_inspected)
             and self._secure_blocks(sequence)
         ]

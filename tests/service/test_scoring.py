@@ -20,7 +20,7 @@ from model.ngram import NgramModel
 from model.weights import load_transformer
 from service.engine.engine import Engine
 from service.engine.loading import build_engine
-from service.engine.messages import Load, ModelKind, Submit
+from service.engine.messages import Load, ModelKind, Submit, TokenOutput
 from service.engine.ngram_loading import build_ngram_engine
 from service.errors import ErrorKind, RequestError
 from service.glass_box_values import GivenText, ScoreRequest, TextScore, TimeLimit
@@ -31,6 +31,7 @@ from service.score_windows import score_windows
 from service.scoring import MAX_TOKEN_SURPRISES, score_text
 from service.served_models import ServedModels
 from service.token_stream import TokenBatch
+from tests.service.remembering_executor import RememberingExecutor
 from training.evaluate import score_tokens
 from training.ngram.training import evaluate_ngram
 
@@ -204,6 +205,35 @@ def test_what_is_admitted_is_a_window_and_what_the_text_takes_that_waits(models:
     score(models, text="a")
     score(models, ids=(70,) * 100)
     assert models.network.admitted == [CONTEXT, 1, 33]
+
+
+@pytest.mark.parametrize("is_beside_a_stream", [False, True])
+def test_windows_of_any_length_are_told_in_whole(is_beside_a_stream: bool) -> None:
+    """Computed in pieces, of which the last may be a single token."""
+    engine = Engine(RememberingExecutor(num_blocks=400), max_running=8)
+    if is_beside_a_stream:
+        engine.submit(Submit(request_id=1, prompt_ids=[1], max_tokens=1000))
+        engine.step()
+    for size in (1, 15, 16, 17, 33, 63, 64, 65, 66, 67, 129):
+        engine.submit(
+            Submit(
+                request_id=1 + size,
+                prompt_ids=[2] * size,
+                max_tokens=0,
+                logprobs=0,
+                prompt_logprobs=True,
+                following_id=3,
+            )
+        )
+        told: TokenOutput | None = None
+        while told is None:
+            outputs = engine.step().outputs
+            told = next((each for each in outputs if each.request_id == 1 + size), None)
+        assert told.prompt_logprobs is not None
+        assert len(told.prompt_logprobs) == size + 1
+        assert told.prompt_logprobs[0] is None
+        assert None not in told.prompt_logprobs[1:]
+        engine.check_conservation()
 
 
 @given(
