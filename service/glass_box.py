@@ -9,6 +9,7 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 
 from service import inside_view, inspected_text, scoring
+from service.bounded_threads import TEXTS
 from service.choosing_parameters import resolve_choosing
 from service.errors import invalid_value
 from service.glass_box_fields import (
@@ -101,11 +102,12 @@ class GlassBox:
                 deadline=deadline,
                 record=record,
             )
+            tokens = await TEXTS.run(lambda: text_tokens(model.folder, ids))
             return TextInspection(
                 model=model.folder.name,
                 model_version=model.folder.version,
                 system_fingerprint=fingerprint,
-                tokens=text_tokens(model.folder, ids),
+                tokens=tokens,
                 inspections=inspections,
                 parameters=parameters,
             )
@@ -175,14 +177,16 @@ class GlassBox:
                 record=record,
             )
             config = model.folder.artifact.config
+            tokens = await TEXTS.run(lambda: text_tokens(model.folder, ids))
+            maps = await TEXTS.run(lambda: tuple(_maps(view)))
             return AttentionAnswer(
                 model=model.folder.name,
                 model_version=model.folder.version,
                 system_fingerprint=fingerprint,
-                tokens=text_tokens(model.folder, ids),
+                tokens=tokens,
                 start=start,
                 end=end,
-                maps=tuple(_maps(view)),
+                maps=maps,
                 num_layers=config.num_hidden_layers,
                 num_heads=config.num_attention_heads,
             )

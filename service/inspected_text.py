@@ -115,11 +115,13 @@ async def resample(
         settings=[sampling_settings(each, model.folder) for each in parameters],
         inspection=Inspection(inspect.candidates, inspect.logits),
     )
-    record.num_prompt_tokens = len(ids)
     with model.admit(1) as client:
         answer = await client.ask(question, deadline=deadline)
     assert isinstance(answer, ResampleTraces)
-    return tuple(
-        view_trace(trace, model.folder, ByteSpans(model.folder, ids).add(trace.token_id))
-        for trace in answer.traces
-    )
+    spans = ByteSpans(model.folder, ids)
+    inspections: list[TokenInspection] = []
+    for trace in answer.traces:
+        inspections.append(view_trace(trace, model.folder, spans.next(trace.token_id)))
+        # As above: others have their turn.
+        await asyncio.sleep(0)
+    return tuple(inspections)
