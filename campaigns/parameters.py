@@ -19,6 +19,7 @@ import httpx2
 from campaigns.callers.grpc_surfaces import grpc_surfaces
 from campaigns.callers.rest_surfaces import rest_surfaces
 from campaigns.callers.surfaces import SECONDS, Answer, Surface
+from campaigns.cases.glass_box_probes import glass_box_probes
 from campaigns.cases.parameter_probes import OTHER_MODEL, Probe, make_probes
 from campaigns.live.server_process import ServerProcess, running_server
 from campaigns.live.tiny_model import publish_tiny_model
@@ -66,7 +67,7 @@ def probe_parameters(
     findings = Findings()
     for surface in surfaces:
         for name in sorted(surface.parameters if only is None else surface.parameters & {only}):
-            own = [probe for probe in probes if probe.name == name and _can_say(surface, probe)]
+            own = [probe for probe in probes if probe.name == name and probe.can_be_said(surface)]
             if not own:
                 findings.unknown.append(f"{surface.name}: {name}")
             for probe in own:
@@ -75,10 +76,6 @@ def probe_parameters(
                 assert not FALLEN & {answer.code for answer in answers}, (surface.name, probe.name)
                 _note(findings, surface, probe, answers)
     return findings
-
-
-def _can_say(surface: Surface, probe: Probe) -> bool:
-    return all(surface.parameters.issuperset(body) for body in probe.bodies)
 
 
 def _note(findings: Findings, surface: Surface, probe: Probe, answers: Sequence[Answer]) -> None:
@@ -110,7 +107,12 @@ def _ask(server: ServerProcess, *, ignored: Path | None) -> tuple[int, int]:
     ):
         surfaces = [*rest_surfaces(http), *grpc_surfaces(channel)]
         found = http.post("/v1/tokenize", json={"text": LETTERS}).json()["tokens"]
-        probes = make_probes({each["text"]: each["id"] for each in found}, end_id=END_ID)
+        ids = {each["text"]: each["id"] for each in found}
+        size = http.get("/v1/models").json()["data"][0]["vocabulary_size"]
+        probes = [
+            *make_probes(ids, end_id=END_ID),
+            *glass_box_probes(ids, vocabulary_size=size),
+        ]
         if ignored is None:
             findings = probe_parameters(surfaces, probes)
             _report(surfaces, findings)
@@ -153,7 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--control", action="store_true", help="ignore parameters on purpose")
     chosen = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as root:
-        folder = publish_tiny_model(Path(root) / "tiny")
+        folder = publish_tiny_model(Path(root) / "tiny", has_ngram=True)
         ignored = Path(root) / "ignored"
         ignored.write_text("")
         module = (

@@ -7,9 +7,11 @@ that reads the parameter's name from a file at each request, so that one process
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from typing import cast
 
 from google.protobuf.message import Message
 
+from service.grpc_api import glass_box_requests
 from service.grpc_api.handlers import Context, Handlers
 from service.main import main
 from service.request_log import RequestRecord
@@ -18,6 +20,7 @@ from service.served_models import ServedModel, ServedModels
 
 __all__: list[str] = []
 
+Reader = Callable[..., object]
 Handler = Callable[[Handlers, Message, Context, RequestRecord], Awaitable[Message | None]]
 
 
@@ -37,15 +40,39 @@ def _ignore_over_grpc(ignored: Callable[[], str]) -> None:
         def handle_less(
             self: Handlers, message: Message, context: Context, record: RequestRecord
         ) -> Awaitable[Message | None]:
-            for part in (message, getattr(message, "parameters", None)):
-                if part is not None and ignored() in part.DESCRIPTOR.fields_by_name:
-                    part.ClearField(ignored())
+            _clear(message, ignored())
             return handle(self, message, context, record)
 
         return handle_less
 
     for name in ("generate_text", "stream_generate_text", "tokenize", "detokenize", "get_model"):
         setattr(Handlers, name, altered(getattr(Handlers, name)))
+
+    def altered_reader(read: Reader) -> Reader:
+        def read_less(message: Message, *, deadline: float | None) -> object:
+            _clear(message, ignored())
+            return read(message, deadline=deadline)
+
+        return read_less
+
+    for name in glass_box_requests.__all__:
+        setattr(glass_box_requests, name, altered_reader(getattr(glass_box_requests, name)))
+
+
+def _clear(message: Message, name: str) -> None:
+    """Take a parameter out of a message, wherever in it the parameter stands."""
+    outer, _, inner = name.rpartition(".")
+    if outer and outer in message.DESCRIPTOR.fields_by_name:
+        if message.HasField(outer):
+            _clear(getattr(message, outer), inner)
+        return
+    parts = [message]
+    group = message.DESCRIPTOR.fields_by_name.get("parameters")
+    if group is not None and not group.is_repeated:
+        parts.append(cast("Message", getattr(message, group.name)))
+    for part in parts:
+        if name in part.DESCRIPTOR.fields_by_name:
+            part.ClearField(name)
 
 
 def _ignore_in_paths(ignored: Callable[[], str]) -> None:

@@ -6,10 +6,11 @@ from typing import Any, cast
 
 import httpx2
 
-from campaigns.callers.surfaces import Answer, Body, Surface
+from campaigns.callers.surfaces import GLASS_BOX, Answer, Body, Surface
 
 __all__ = ["rest_surfaces"]
 
+FAMILIES = {path: family for family, (path, _) in GLASS_BOX.items()}
 # The page's own word for what makes a stream of an answer; a stream is a surface of its own.
 STREAM = "stream"
 # Events are no part of an answer in one; that of the usage is looked at unless it is in question.
@@ -36,7 +37,8 @@ def rest_surfaces(http: httpx2.Client) -> Iterator[Surface]:
                 always = {STREAM: True, **({USAGE: True} if USAGE in names else {})}
                 yield Surface(f"POST {path} (stream)", streamed, _poster(http, path, always=always))
             elif method == "post":
-                yield Surface(f"POST {path}", names, _poster(http, path))
+                family = FAMILIES.get(path, "")
+                yield Surface(f"POST {path}", names, _poster(http, path), family=family)
 
 
 def _names(operation: Mapping[str, Any]) -> frozenset[str]:
@@ -78,6 +80,7 @@ def _read(response: httpx2.Response) -> Answer:
 
 
 def _add(answer: Answer, part: Mapping[str, Any]) -> None:
+    answer.whole = dict(part)
     match part:
         case {"error": error}:
             answer.code, answer.fault = error["code"], error["param"]

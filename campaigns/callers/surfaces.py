@@ -4,9 +4,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-__all__ = ["SECONDS", "Answer", "Body", "Surface"]
+__all__ = ["GLASS_BOX", "SECONDS", "Answer", "Body", "Surface"]
 
 SECONDS = 60
+# The calls of the glass box: path of REST and method of gRPC.
+GLASS_BOX = {
+    "inspect": ("/v1/inspect", "InspectText"),
+    "resample": ("/v1/resample", "Resample"),
+    "attention": ("/v1/attention", "GetAttention"),
+    "embedding": ("/v1/embedding", "GetTokenEmbedding"),
+    "embed_text": ("/v1/embed-text", "EmbedText"),
+    "score": ("/v1/score", "ScoreText"),
+}
 
 # In the words of native REST; a dot leads into an object.
 Body: TypeAlias = Mapping[str, object]
@@ -28,6 +37,9 @@ class Answer:
         ignored: What the header x-ignored-parameters says.
         num_usages: Events that told a usage.
         is_usage_alone: Whether the last of them told nothing else.
+        num_candidates: Of each inspection of the first choice.
+        num_logits: The same for the bytes of logits.
+        whole: The answer of a call of the glass box, as it is.
     """
 
     code: str | None = None
@@ -42,6 +54,9 @@ class Answer:
     ignored: str = ""
     num_usages: int = 0
     is_usage_alone: bool = False
+    num_candidates: list[int] = field(default_factory=list[int])
+    num_logits: list[int] = field(default_factory=list[int])
+    whole: dict[str, Any] = field(default_factory=dict[str, Any])
 
     @property
     def text(self) -> str:
@@ -56,6 +71,9 @@ class Answer:
             self.reasons[index] = part["finish_reason"]
         if index:
             return
+        for each in part.get("inspections", ()):
+            self.num_candidates.append(len(each["candidates"]))
+            self.num_logits.append(len(each.get("logits", "")))
         match part.get("logprobs"):
             case {"top_logprobs": tops}:
                 self.num_rivals += [len(top or ()) for top in tops]
@@ -72,8 +90,10 @@ class Surface:
     Attributes:
         parameters: The names that it is declared to take.
         ask: Sends a body.
+        family: Which call of the glass box it is, empty for all others.
     """
 
     name: str
     parameters: frozenset[str]
     ask: Callable[[Body], Answer]
+    family: str = ""

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from campaigns.callers.surfaces import Answer, Body
+from campaigns.callers.surfaces import Answer, Body, Surface
 
 __all__ = ["OTHER_MODEL", "Probe", "make_probes"]
 
@@ -25,11 +25,18 @@ class Probe:
     Attributes:
         bodies: The requests, in order; a route that lacks one of their words cannot be asked.
         holds: Whether the answers to them are what the definition says.
+        family: The call of the glass box that it is for, empty for all other routes.
     """
 
     name: str
     bodies: tuple[Body, ...]
     holds: Callable[[Sequence[Answer]], bool]
+    family: str = ""
+
+    def can_be_said(self, surface: Surface) -> bool:
+        """Whether a surface is of its family and has all of its words."""
+        has_words = all(surface.parameters.issuperset(body) for body in self.bodies)
+        return surface.family == self.family and has_words
 
 
 def make_probes(ids: Mapping[str, int], *, end_id: int) -> list[Probe]:
@@ -146,6 +153,27 @@ def make_probes(ids: Mapping[str, int], *, end_id: int) -> list[Probe]:
                 given[0].num_rivals == []
                 and len(given[1].num_rivals) == MANY
                 and set(given[1].num_rivals) <= {2, 3}
+            ),
+        ),
+        Probe(
+            "inspect.candidates",
+            (only_a, {**only_a, "inspect.candidates": 3}),
+            # The token itself stands among them or beside them.
+            lambda given: (
+                given[0].num_candidates == []
+                and len(given[1].num_candidates) == MANY
+                and set(given[1].num_candidates) <= {3, 4}
+            ),
+        ),
+        Probe(
+            "inspect.logits",
+            (
+                {**only_a, "inspect.candidates": 1, "inspect.logits": False},
+                {**only_a, "inspect.candidates": 1, "inspect.logits": True},
+            ),
+            lambda given: (
+                [any(each.num_logits) for each in given] == [False, True]
+                and all(given[1].num_logits)
             ),
         ),
         Probe(
