@@ -7,6 +7,7 @@ answers requests, in its turn among them. Numbers stay packed as little-endian f
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from service.asking import ask
 from service.engine.messages import ModelKind
 from service.engine.questions import (
     AttentionQuestion,
@@ -131,8 +132,7 @@ async def attention(
         token_ids=list(token_ids[:end]), layers=layers, heads=heads, start=start
     )
     record.num_prompt_tokens = end
-    with model.admit(end) as client:
-        answer = await client.ask(question, deadline=deadline, salt=_salt(record))
+    answer = await ask(model, question, num_tokens=end, deadline=deadline, record=record)
     assert isinstance(answer, AttentionValues)
     return AttentionView(layers=layers, heads=heads, start=start, end=end, values=answer.values)
 
@@ -170,8 +170,7 @@ async def token_embedding(
         # Ids beyond only round the network's vocabulary up: they stand for no text.
         num_ids=min(model.folder.vocabulary_size, model.folder.tokenizer.vocab_size),
     )
-    with model.admit(1) as client:
-        answer = await client.ask(question, deadline=deadline, salt=_salt(record))
+    answer = await ask(model, question, num_tokens=1, deadline=deadline, record=record)
     assert isinstance(answer, TokenVector)
     return TokenVectorView(
         token_id=token_id,
@@ -199,10 +198,8 @@ async def embed_text(
     """
     _check_network(model, "embedding")
     record.num_prompt_tokens = len(token_ids)
-    with model.admit(len(token_ids)) as client:
-        answer = await client.ask(
-            PooledQuestion(list(token_ids)), deadline=deadline, salt=_salt(record)
-        )
+    question = PooledQuestion(list(token_ids))
+    answer = await ask(model, question, num_tokens=len(token_ids), deadline=deadline, record=record)
     assert isinstance(answer, PooledVector)
     return TextVectorView(vector=answer.vector, num_tokens=len(token_ids))
 
@@ -228,8 +225,3 @@ def _numbers(
     if len(set(given)) < len(given):
         raise invalid_value(field, "must name none twice")
     return given
-
-
-def _salt(record: RequestRecord) -> bytes:
-    # As for requests: how fast an answer comes must not tell what others have asked.
-    return b"" if record.api_key is None else record.api_key.digest

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import asdict
 
+from service.asking import ask
 from service.engine.messages import Submit
 from service.engine.questions import ResampleTraces
 from service.engine.trace_messages import Inspection, Resample
@@ -115,8 +116,7 @@ async def resample(
         settings=[sampling_settings(each, model.folder) for each in parameters],
         inspection=Inspection(inspect.candidates, inspect.logits),
     )
-    with model.admit(1) as client:
-        answer = await client.ask(question, deadline=deadline)
+    answer = await ask(model, question, num_tokens=1, deadline=deadline, record=record)
     assert isinstance(answer, ResampleTraces)
     spans = ByteSpans(model.folder, ids)
     inspections: list[TokenInspection] = []

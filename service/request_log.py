@@ -36,7 +36,7 @@ class RequestRecord:
         route: Route template or method name.
         model: Name of the model that serves it, None before one is found.
         api_key: Which key it came with, None where none is asked for.
-        started_at: When it entered the batch.
+        started_at: When it entered the batch, or the engine was asked what no batch computes.
         gaps: Between the deliveries of each of its texts; shared by the parts of a call.
         num_counted_tokens: Those of its completion that the metrics have already.
     """

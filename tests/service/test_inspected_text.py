@@ -1,4 +1,4 @@
-"""Choices made again, on their way from the engine: others have their turn."""
+"""Choices made again, on their way from the engine: others have their turn, and it is noted."""
 
 import asyncio
 from collections.abc import Generator
@@ -7,13 +7,20 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import cast
 
+import pytest
+from prometheus_client import generate_latest
+
+from service import inside_view
 from service.engine.given_text import resample as draw
-from service.engine.questions import ResampleTraces
+from service.engine.messages import ModelKind
+from service.engine.questions import PooledQuestion, PooledVector, ResampleTraces
 from service.engine.trace_messages import Resample
+from service.errors import ErrorKind, RequestError
 from service.inspected_text import resample
 from service.inspection import InspectionRequest, TokenInspection
+from service.metrics import Metrics
 from service.parameters import ModelDefaults, RequestedParameters, resolve_parameters
-from service.request_log import RequestRecord
+from service.request_log import RequestLog, RequestRecord
 from service.served_models import ServedModel
 
 VOCABULARY = 16
@@ -25,6 +32,8 @@ NUM_SETS = 16
 class Model:
     """What is asked of a served model and of its engine's client; choices are really made."""
 
+    failure: ErrorKind | None = None
+    kind: ModelKind = ModelKind.TRANSFORMER
     end_token_ids: tuple[int, ...] = ()
     read_ids: list[int] = field(default_factory=list[int])
 
@@ -44,7 +53,13 @@ class Model:
     def admit(self, num_tokens: int) -> Generator["Model"]:
         yield self
 
-    async def ask(self, body: object, *, deadline: float) -> ResampleTraces:
+    async def ask(
+        self, body: object, *, deadline: float, salt: bytes = b""
+    ) -> ResampleTraces | PooledVector:
+        if self.failure is not None:
+            raise RequestError(self.failure, "it failed")
+        if isinstance(body, PooledQuestion):
+            return PooledVector(bytes(4))
         assert isinstance(body, Resample)
         return ResampleTraces([trace for some in draw(body) for trace in some])
 
@@ -97,3 +112,28 @@ def test_others_have_their_turn_between_two_choices_and_the_text_is_read_once() 
         assert len(first) < NUM_SETS
 
     asyncio.run(body())
+
+
+def test_a_question_is_noted_as_begun_once_it_is_the_engines() -> None:
+    """It counts among the latencies, and one that fails then was not rejected; of what no model
+    reads no prompt is counted."""
+    metrics = Metrics()
+    log = RequestLog(metrics)
+
+    async def ask(model: Model, *, is_pooled: bool) -> None:
+        with log.request(protocol="rest", route="/v1/embed-text") as record:
+            record.model = "m"
+            if is_pooled:
+                served = cast("ServedModel", model)
+                await inside_view.embed_text(served, IDS, deadline=0.0, record=record)
+            else:
+                await resampled(model, record)
+            assert record.num_prompt_tokens == is_pooled * len(IDS)
+
+    for is_pooled in (True, False):
+        asyncio.run(ask(Model(), is_pooled=is_pooled))
+        with pytest.raises(RequestError):
+            asyncio.run(ask(Model(ErrorKind.NUMERICAL_ERROR), is_pooled=is_pooled))
+    told = generate_latest(metrics.registry).decode()
+    assert 'nextword_queue_seconds_count{model="m"} 2.0' in told
+    assert "nextword_requests_rejected_total{" not in told
