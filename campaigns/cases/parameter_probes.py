@@ -156,27 +156,6 @@ def make_probes(ids: Mapping[str, int], *, end_id: int) -> list[Probe]:
             ),
         ),
         Probe(
-            "inspect.candidates",
-            (only_a, {**only_a, "inspect.candidates": 3}),
-            # The token itself stands among them or beside them.
-            lambda given: (
-                given[0].num_candidates == []
-                and len(given[1].num_candidates) == MANY
-                and set(given[1].num_candidates) <= {3, 4}
-            ),
-        ),
-        Probe(
-            "inspect.logits",
-            (
-                {**only_a, "inspect.candidates": 1, "inspect.logits": False},
-                {**only_a, "inspect.candidates": 1, "inspect.logits": True},
-            ),
-            lambda given: (
-                [any(each.num_logits) for each in given] == [False, True]
-                and all(given[1].num_logits)
-            ),
-        ),
-        Probe(
             "echo",
             (only_a, {**only_a, "echo": True}),
             lambda given: [answer.text for answer in given] == ["a" * MANY, "x" + "a" * MANY],
