@@ -22,7 +22,6 @@ def resolve_choosing(
     defaults: ModelDefaults,
     *,
     vocabulary_size: int,
-    inside: str = "",
 ) -> EffectiveParameters:
     """Check what was set, and fill in the rest of the parameters that choose a token.
 
@@ -30,14 +29,13 @@ def resolve_choosing(
         requested: What the client set.
         defaults: What the model says.
         vocabulary_size: Every token id is below it.
-        inside: What stands before a field's name in errors.
 
     Raises:
         RequestError: A value is out of range, or a parameter is set that chooses no token.
     """
     for name in OTHER_PARAMETERS:
         if getattr(requested, name) is not None:
-            raise unsupported_parameter(f"{inside}{name}", "does not change how a token is chosen")
+            raise unsupported_parameter(name, "does not change how a token is chosen")
     return resolve_parameters(
         # Nothing is made, so that only min_tokens is bounded by it, and that by its own limit.
         replace(requested, max_tokens=_NO_LIMIT),

@@ -4,9 +4,17 @@ Messages are composed by us; the text of other people's exceptions goes to the l
 """
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 
-__all__ = ["ErrorKind", "RequestError", "invalid_value", "not_offered", "unsupported_parameter"]
+__all__ = [
+    "ErrorKind",
+    "RequestError",
+    "fields_inside",
+    "invalid_value",
+    "not_offered",
+    "unsupported_parameter",
+]
 
 
 class ErrorKind(enum.Enum):
@@ -138,6 +146,24 @@ def invalid_value(field: str, message: str) -> RequestError:
 def unsupported_parameter(field: str, message: str) -> RequestError:
     """The error of a field that is not offered."""
     return RequestError(ErrorKind.UNSUPPORTED_PARAMETER, f"{field} {message}", field=field)
+
+
+@contextmanager
+def fields_inside(place: str) -> Generator[None, None, None]:
+    """Where the block raises the error of a field, tell what holds the field.
+
+    Args:
+        place: What stands before the field's name, as in ``parameters[1].``.
+    """
+    try:
+        yield
+    except RequestError as error:
+        if error.field is None:
+            raise
+        # The message begins with the field.
+        raise RequestError(
+            error.kind, f"{place}{error.message}", field=f"{place}{error.field}"
+        ) from None
 
 
 def not_offered() -> RequestError:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from service import inside_view, inspected_text, scoring
 from service.bounded_threads import TEXTS
 from service.choosing_parameters import resolve_choosing
-from service.errors import invalid_value
+from service.errors import fields_inside, invalid_value
 from service.glass_box_fields import (
     check_logits,
     read_choice_index,
@@ -136,7 +136,10 @@ class GlassBox:
                 num_positions=len(request.parameters),
                 vocabulary_size=vocabulary_size,
             )
-            parameters = tuple(_resolve(each, model) for each in request.parameters)
+            parameters: list[EffectiveParameters] = []
+            for index, each in enumerate(request.parameters):
+                with fields_inside(f"parameters[{index}]."):
+                    parameters.append(_resolve(each, model))
             inspections = await inspected_text.resample(
                 model,
                 logits=request.logits,
@@ -152,7 +155,7 @@ class GlassBox:
                 model=model.folder.name,
                 model_version=model.folder.version,
                 inspections=inspections,
-                parameters=parameters,
+                parameters=tuple(parameters),
             )
 
     async def attention(self, request: AttentionRequest, record: RequestRecord) -> AttentionAnswer:

@@ -8,7 +8,7 @@ import binascii
 from collections.abc import Mapping
 from typing import cast
 
-from service.errors import invalid_value
+from service.errors import fields_inside, invalid_value
 from service.glass_box_values import (
     AttentionRequest,
     GivenText,
@@ -130,10 +130,11 @@ def _parameter_sets(value: object) -> tuple[RequestedParameters, ...]:
     if not isinstance(value, list):
         raise wrong_type("parameters", "a list of objects", value)
     sets: list[RequestedParameters] = []
-    for item in cast("list[object]", value):
+    for index, item in enumerate(cast("list[object]", value)):
         if not isinstance(item, dict):
-            raise wrong_type("parameters", "a list of objects", item)
+            raise wrong_type(f"parameters[{index}]", "an object", item)
         fields = JsonFields(cast("Mapping[str, object]", item))
-        sets.append(read_parameters(fields))
-        fields.finish(inside="parameters")
+        with fields_inside(f"parameters[{index}]."):
+            sets.append(read_parameters(fields))
+            fields.finish()
     return tuple(sets)

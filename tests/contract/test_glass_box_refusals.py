@@ -68,7 +68,13 @@ BAD: dict[str, tuple[str, dict[str, Any], str, str | None]] = {
         "resample",
         {"parameters": [{}, {"n": 2}]},
         "unsupported_parameter",
-        "n",
+        "parameters[1].n",
+    ),
+    "a way too hot": (
+        "resample",
+        {"parameters": [{}, {}, {"temperature": 101.0}]},
+        "invalid_value",
+        "parameters[2].temperature",
     ),
     "nothing before": ("resample", {"ids": []}, "invalid_value", "ids"),
     "layer 2": ("attention", {"layers": [2]}, "invalid_value", "layers"),
@@ -106,6 +112,7 @@ def test_bad_values_have_one_verdict(
     assert all(isinstance(each, Refusal) for each in refusals)
     rest, grpc = cast("list[Refusal]", refusals)
     assert (rest.code, rest.field) == (code, field)
+    assert rest.message.startswith(field or "")
     assert grpc == rest
 
 
@@ -129,7 +136,14 @@ def test_rest_names_what_only_rest_can_get_wrong(
 
 
 def test_what_is_no_base64_or_no_list_of_sets_is_refused(server: Server) -> None:
-    for change, field in (({"logits": "!"}, "logits"), ({"parameters": [5]}, "parameters")):
+    changes: list[tuple[dict[str, Any], str]] = [
+        ({"logits": "!"}, "logits"),
+        ({"parameters": 5}, "parameters"),
+        ({"parameters": [5]}, "parameters[0]"),
+        ({"parameters": [{}, {"top_k": "5"}]}, "parameters[1].top_k"),
+        ({"parameters": [{}, {"top": 5}]}, "parameters[1].top"),
+    ]
+    for change, field in changes:
         refusal = ask_rest(server, "resample", BASES["resample"] | change)
         assert isinstance(refusal, Refusal)
         assert refusal.field == field
