@@ -5,8 +5,7 @@ prefill, decoding and resuming are the same rule. First come, first served, also
 none is free the youngest sequence goes back to the queue and computes its tokens again later.
 """
 
-import bisect
-import operator
+import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -16,6 +15,7 @@ from service.engine.inspection_pace import InspectionPace
 from service.engine.request import Sequence
 from service.engine.step_pace import StepPace
 from service.engine.step_plan import MAX_TRACED_TOKENS, Chunk, StepPlan, prompt_chunk
+from service.engine.waiting_line import WaitingLine, check_arrivals, insert_by_arrival
 
 __all__ = ["Scheduler"]
 
@@ -25,7 +25,6 @@ MAX_INSPECTED = 2
 # each takes as long as the sampler takes for some sequences.
 INSPECTED_TOKENS_BESIDE_OTHERS = 16
 TRACED_TOKENS_BESIDE_OTHERS = 4
-_arrival = operator.attrgetter("arrival")
 
 
 class Scheduler:
@@ -63,8 +62,8 @@ class Scheduler:
         self._tables = tables
         self._pace = pace
         self._inspection_pace = inspection_pace
-        # Both in the order of arrival.
-        self._waiting: list[Sequence] = []
+        self._waiting = WaitingLine()
+        # In the order of arrival.
         self._running: list[Sequence] = []
 
     @property
@@ -82,7 +81,8 @@ class Scheduler:
     @property
     def has_work(self) -> bool:
         """Whether a step would compute anything."""
-        return any(not sequence.is_paused for sequence in (*self._running, *self._waiting))
+        both = itertools.chain(self._running, self._waiting)
+        return any(not sequence.is_paused for sequence in both)
 
     @property
     def serves_others(self) -> bool:
@@ -97,7 +97,7 @@ class Scheduler:
 
     def add(self, sequence: Sequence) -> None:
         """Put a sequence, with its followers, into the queue at the place of its arrival."""
-        bisect.insort(self._waiting, sequence, key=_arrival)
+        self._waiting.add(sequence)
 
     def remove(self, sequence: Sequence, *, is_poisoned: bool = False) -> None:
         """Drop a sequence wherever it is; its blocks are free at once.
@@ -196,9 +196,8 @@ class Scheduler:
         keys = {sequence.key for sequence in sequences}
         if len(keys) != len(sequences):
             raise ConservationError("a sequence is in two places")
-        for queue in (self._running, self._waiting):
-            if sorted(queue, key=_arrival) != queue:
-                raise ConservationError("a queue is out of order")
+        check_arrivals(self._running)
+        self._waiting.check_conservation()
         if any(not sequence.block_ids for sequence in self._running):
             raise ConservationError("a running sequence has no blocks")
         if len(sequences) - self.num_running != self.num_waiting:
@@ -238,26 +237,29 @@ class Scheduler:
         Only those that want more than tokens are passed over while enough of them are there.
         """
         started: list[Sequence] = []
-        for sequence in [waiting for waiting in self._waiting if not waiting.is_paused]:
-            active = self._active()
-            if len(active) >= self._max_running:
-                break
-            num_inspected = sum(each.is_inspected for each in active)
-            if sequence.is_inspected and num_inspected >= MAX_INSPECTED:
-                continue
-            while not (is_admitted := self._tables.take(sequence)):
-                # Whoever reads may have the blocks of those who do not.
-                if (paused := self._youngest_paused()) is None:
-                    break
-                self._preempt(paused)
-            if not is_admitted:
+        active = self._active()
+        num_active = len(active)
+        num_inspected = sum(sequence.is_inspected for sequence in active)
+        while num_active < self._max_running:
+            sequence = self._waiting.first(may_be_inspected=num_inspected < MAX_INSPECTED)
+            if sequence is None or not self._take_blocks(sequence):
                 break
             self._waiting.remove(sequence)
-            bisect.insort(self._running, sequence, key=_arrival)
+            insert_by_arrival(self._running, sequence)
+            num_active += 1
+            num_inspected += sequence.is_inspected
             if not sequence.was_started:
                 sequence.was_started = True
                 started.append(sequence)
         return started
+
+    def _take_blocks(self, sequence: Sequence) -> bool:
+        """Blocks for one that waits; whoever reads may have those of who does not."""
+        while not self._tables.take(sequence):
+            if (paused := self._youngest_paused()) is None:
+                return False
+            self._preempt(paused)
+        return True
 
     def _youngest_paused(self) -> Sequence | None:
         return next((sequence for sequence in reversed(self._running) if sequence.is_paused), None)

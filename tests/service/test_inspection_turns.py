@@ -1,7 +1,9 @@
 """Those who inspect have their turn beside those who stream, and not more than that."""
 
+import sys
 from collections import Counter
 from collections.abc import Sequence
+from types import FrameType
 
 import pytest
 
@@ -89,6 +91,35 @@ def test_more_of_them_wait_without_holding_up_those_behind_them() -> None:
         made += scene.steps(1)
     assert sum(made, Counter[int]()) == Counter(dict.fromkeys(inspected, 6) | {stream: 9})
     assert all(sum(step[each] for each in inspected) <= MAX_INSPECTED for step in made)
+
+
+def test_a_step_looks_at_none_of_those_who_wait_for_a_place() -> None:
+    """However many there are."""
+    looks: list[int] = []
+    for num_waiting in (0, 300):
+        scene = Scene()
+        scene.submit(inspect=None)
+        for _ in range(MAX_INSPECTED + num_waiting):
+            scene.submit(max_tokens=50, inspect=Inspection(5))
+        scene.steps(3)
+        looks.append(num_looks(scene.engine))
+    assert looks[0] == looks[1] > 0
+
+
+def num_looks(engine: Engine) -> int:
+    """How often a step asks a sequence whether it is inspected."""
+    calls: Counter[str] = Counter()
+
+    def note(frame: FrameType, event: str, argument: object) -> None:
+        calls[frame.f_code.co_name] += event == "call"
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        engine.step()
+    finally:
+        sys.setprofile(before)
+    return calls["is_inspected"]
 
 
 @pytest.mark.parametrize("first", [None, 1])
