@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from service.page.routes import page_router
-from tests.page.scripted_tokens import Event, tokenized
+from tests.page.scripted_tokens import Event, content_of, inspection, tokenized
 
 WAIT_SECONDS = 60
 
@@ -111,11 +111,12 @@ class ScriptedServer:
         if (refused := self._refuse(request)) is not None:
             return refused
         asked = json.loads(await request.body())
-        told = [each for event in self.events for each in self._placed(event, 0)]
-        (found,) = [each for each in told if self._token_id(each) == asked["ids"][asked["start"]]][
-            :1
-        ]
-        return JSONResponse({"inspections": [{**found, "position": asked["start"]}], "tokens": []})
+        wanted = asked["ids"][asked["start"]]
+        told = (each for event in self.events for each in self._placed(event, 0))
+        # A reader may rest on a token of the prompt, or of a script before this one.
+        found = next((each for each in told if self._token_id(each) == wanted), None)
+        record = found or inspection(content_of(wanted))
+        return JSONResponse({"inspections": [{**record, "position": asked["start"]}], "tokens": []})
 
     async def tokenize(self, request: Request) -> Response:
         """POST /v1/tokenize."""

@@ -26,6 +26,11 @@ def token_id(content: bytes) -> int:
     return _IDS.setdefault(content, len(_IDS) + 1)
 
 
+def content_of(token: int) -> bytes | None:
+    """The bytes of an id; None of the one that ends a text."""
+    return next((content for content, known in _IDS.items() if known == token), None)
+
+
 def view(content: bytes | None) -> Event:
     """A token as the API shows it; None is the one that ends a text."""
     if content is None:
