@@ -1,10 +1,12 @@
 """From a folder and some settings to an engine that has computed its first tokens."""
 
+import gc
 import importlib.util
 import logging
 import os
 import resource
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -22,12 +24,14 @@ from service.engine.graph_executor import GraphExecutor
 from service.engine.guarded_compute import is_out_of_memory
 from service.engine.messages import Load, Loaded, Submit
 
-__all__ = ["LoadError", "build_engine", "resident_bytes"]
+__all__ = ["LoadError", "build_engine", "graphs_or_eager", "named_graphs", "resident_bytes"]
 
 EXECUTORS = ("auto", "eager", "cuda-graphs")
 WARM_UP_TOKENS = 32
 # A tile of keys and values of wider heads does not fit the memory that a program has.
 MOST_HEAD_WIDTH = 128
+# Of a failure's text in a line of the log.
+MOST_CHARACTERS = 400
 
 _logger = logging.getLogger(__name__)
 
@@ -89,24 +93,89 @@ def _build_engine(load: Load) -> tuple[Engine, Loaded]:
 
 def _executor(load: Load, model: Transformer, context_tokens: int) -> Executor:
     num_blocks = _num_blocks(load, context_tokens)
-    obstacle = _obstacle_to_graphs(model)
-    if load.executor == GraphExecutor.name and obstacle is not None:
-        raise LoadError(f"the executor {GraphExecutor.name} needs {obstacle}")
-    is_chosen = load.executor == "auto" and not load.deterministic and obstacle is None
-    if load.executor != GraphExecutor.name and not is_chosen:
-        if load.executor == "auto" and model.output_weight.is_cuda:
-            reason = obstacle or "no deterministic mode"
-            _logger.info("the executor is eager: %s needs %s", GraphExecutor.name, reason)
+
+    def eager() -> Executor:
         return EagerExecutor(model, num_blocks=num_blocks, deterministic=load.deterministic)
-    return GraphExecutor(
-        model,
-        num_blocks=num_blocks,
-        max_rows=load.max_running,
-        context_tokens=context_tokens,
-        deterministic=load.deterministic,
-        kernels=_triton_kernels(),
-        recorder=cuda_graph_recorder(),
-    )
+
+    def graphs() -> Executor:
+        return GraphExecutor(
+            model,
+            num_blocks=num_blocks,
+            max_rows=load.max_running,
+            context_tokens=context_tokens,
+            deterministic=load.deterministic,
+            kernels=_triton_kernels(),
+            recorder=cuda_graph_recorder(),
+        )
+
+    if load.executor == EagerExecutor.name or not (
+        model.output_weight.is_cuda or load.executor == GraphExecutor.name
+    ):
+        return eager()
+    obstacle = _obstacle_to_graphs(model)
+    if load.executor == GraphExecutor.name:
+        return named_graphs(graphs, obstacle=obstacle)
+    if load.deterministic:
+        obstacle = "no deterministic mode"
+    return graphs_or_eager(graphs, eager, obstacle=obstacle)
+
+
+def named_graphs(graphs: Callable[[], Executor], *, obstacle: str | None) -> Executor:
+    """The executor for GPUs, which was asked for by its name.
+
+    Args:
+        graphs: Builds it.
+        obstacle: What is known beforehand to be missing for it.
+
+    Raises:
+        LoadError: It cannot be had; the text says why.
+        NotDeterministicError: Deterministic mode was asked for as well.
+    """
+    if obstacle is not None:
+        raise LoadError(f"the executor {GraphExecutor.name} needs {obstacle}")
+    try:
+        return graphs()
+    except NotDeterministicError:
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        raise LoadError(
+            f"the executor {GraphExecutor.name} cannot be built: {_in_one_line(error)}"
+        ) from error
+
+
+def graphs_or_eager(
+    graphs: Callable[[], Executor], eager: Callable[[], Executor], *, obstacle: str | None
+) -> Executor:
+    """The executor for GPUs if it can be had, else the eager one and a line of the log.
+
+    Args:
+        graphs: Builds the one. It may fail in many ways: Triton compiles here and now, for which
+            it needs a C compiler and a driver that it knows, and recordings need memory.
+        eager: Builds the other, after what was built of the one is gone.
+        obstacle: What is known beforehand to be missing.
+    """
+    if obstacle is None:
+        try:
+            return graphs()
+        except Exception as error:
+            failure = _in_one_line(error)
+        # Outside the handler: the traceback would keep the cache of the one in memory. So do
+        # recordings, whose functions and objects know each other.
+        gc.collect()
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
+        name = GraphExecutor.name
+        _logger.warning("the executor is eager: %s cannot be built: %s", name, failure)
+        return eager()
+    _logger.info("the executor is eager: %s needs %s", GraphExecutor.name, obstacle)
+    return eager()
+
+
+def _in_one_line(error: Exception) -> str:
+    # What a compiler says may be a page.
+    return " ".join(f"{type(error).__name__}: {error}".split())[:MOST_CHARACTERS]
 
 
 def _obstacle_to_graphs(model: Transformer) -> str | None:
