@@ -174,6 +174,30 @@ def test_resampling_is_what_generating_would_have_given(server: Server, callers:
         assert made.inspections == [resampled]
 
 
+def test_resampling_within_a_text_is_told_which_text_it_was(
+    server: Server, callers: Callers
+) -> None:
+    """The third token of the second choice, with all that looks at the continuation."""
+    parameters = {"seed": 5, "presence_penalty": 9.0, "min_tokens": 2, "temperature": 3.0}
+    usual = {"candidates": 257, "logits": True}
+    body = {"prompt_ids": [5, 6], "max_tokens": 3, "n": 2, "inspect": usual, **parameters}
+    choice = callers["rest_whole"](server, body).choices[1]
+    question = {
+        "logits": choice.inspections[2]["logits"],
+        "ids": [5, 6, *choice.token_ids[:2]],
+        "num_prompt_tokens": 2,
+        "choice_index": 1,
+        "parameters": [parameters],
+        "inspect": usual,
+    }
+    (told,) = ask_both(server, "resample", question)["inspections"]
+    assert told == choice.inspections[2]
+    for left_out in ("num_prompt_tokens", "choice_index"):
+        less = {name: value for name, value in question.items() if name != left_out}
+        (other,) = ask_both(server, "resample", less)["inspections"]
+        assert other != told
+
+
 def test_attention_is_a_distribution_over_what_came_before(server: Server) -> None:
     answer = ask_both(server, "attention", {"text": "the cat", "start": 3})
     assert (answer["num_layers"], answer["num_heads"]) == (2, 4)

@@ -5,7 +5,8 @@ Looks into a served model: how a word came to be chosen, what it attends to, wha
 similar, how well it predicts. REST has the same calls under the paths named below.
 
 Every call is about what its message says; nothing is kept between calls. Errors are those of
-text_generation.proto. A server that runs with --glass-box off answers UNIMPLEMENTED.
+text_generation.proto. A server that runs with --glass-box off answers UNIMPLEMENTED, and
+INVALID_ARGUMENT (UNSUPPORTED_PARAMETER) where text is generated with inspect.
 """
 
 from collections import abc as _abc
@@ -223,7 +224,10 @@ Global___InspectTextResponse: _TypeAlias = InspectTextResponse  # noqa: Y015
 
 @_typing.final
 class ResampleRequest(_message.Message):
-    """Asks what would be drawn from given logits; the model does not run."""
+    """Asks what would be drawn from given logits; the model does not run. It is what generating would
+    have drawn there if the ids, how many of them are the prompt, the choice and the seed are those
+    of the generated text.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

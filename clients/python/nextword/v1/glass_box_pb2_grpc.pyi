@@ -5,7 +5,8 @@ Looks into a served model: how a word came to be chosen, what it attends to, wha
 similar, how well it predicts. REST has the same calls under the paths named below.
 
 Every call is about what its message says; nothing is kept between calls. Errors are those of
-text_generation.proto. A server that runs with --glass-box off answers UNIMPLEMENTED.
+text_generation.proto. A server that runs with --glass-box off answers UNIMPLEMENTED, and
+INVALID_ARGUMENT (UNSUPPORTED_PARAMETER) where text is generated with inspect.
 """
 
 from collections import abc as _abc
