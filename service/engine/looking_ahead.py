@@ -187,11 +187,17 @@ class LookingAhead:
         ]
         covered = min(last - start for last, start in zip(run.lasts, starts, strict=True)) + 1
         num_steps = min(covered, self._executor.max_steps_ahead, self._steps_in(SECONDS_AHEAD))
-        if num_steps > 0:
+        if num_steps < 1:
+            return
+        try:
             drawn = self._executor.draw_on(num_steps=num_steps)
-            self._queued = replace(
-                run, starts=starts, drawn=drawn, num_steps=num_steps, began=self._clock()
-            )
+        except Exception as error:
+            # What this step drew is told all the same, and the next one starts anew.
+            _logger.warning("going on ahead failed: %s", type(error).__name__)
+            return
+        self._queued = replace(
+            run, starts=starts, drawn=drawn, num_steps=num_steps, began=self._clock()
+        )
 
     def ordinary_seconds(self, plan: StepPlan, seconds: float) -> float:
         """What a step would have taken with one token of each stream."""
