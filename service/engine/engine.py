@@ -196,7 +196,7 @@ class Engine:
         self._clear_blocks()
         self._step += 1
         seconds = self._clock() - began
-        self._note_cost(plan, self._ahead.ordinary_seconds(plan, seconds))
+        self._note_cost(plan, seconds)
         self._num_computed_prompt_tokens += plan.num_prompt_tokens
         if plan.num_streams and plan.num_prompt_tokens:
             self._num_mixed_steps += 1
@@ -230,7 +230,7 @@ class Engine:
             self._pace.note(
                 num_streams=plan.num_streams,
                 num_prompt_tokens=plan.num_prompt_tokens,
-                seconds=seconds,
+                seconds=self._ahead.ordinary_seconds(plan, seconds),
             )
             self._inspection_pace.note_step(seconds)
             self._question_pace.note_step(seconds)

@@ -2,11 +2,12 @@
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 
 import pytest
 
+from service.engine.drawn_rows import DrawnRow
 from service.engine.engine import Engine
 from service.engine.executor import ChunkInput
 from service.engine.inspection_pace import FIXED_STEPS_BETWEEN_TURNS, SHARE_OF_STEPS
@@ -22,13 +23,50 @@ from tests.service.remembering_executor import RememberingExecutor
 STREAM_SECONDS = 0.01
 
 
+class DrawingExecutor(RememberingExecutor):
+    """Draws several tokens of each stream itself, as an executor on a device does.
+
+    Attributes:
+        before_draw: Called before each of them.
+    """
+
+    max_steps_ahead = 8
+    least_prompt_tokens = 16
+
+    def __init__(self, *, num_blocks: int) -> None:
+        super().__init__(num_blocks=num_blocks)
+        self.before_draw: Callable[[], None] = lambda: None
+        self.num_rows = 0
+
+    def draw_ahead(self, rows: Sequence[DrawnRow], *, num_steps: int) -> Iterator[list[int]]:
+        self.num_rows = len(rows)
+        return self.draw_on(num_steps=num_steps)
+
+    def draw_on(self, *, num_steps: int) -> Iterator[list[int]]:
+        for _ in range(num_steps):
+            self.before_draw()
+            yield [1] * self.num_rows
+
+
 class Scene:
     """An engine whose steps take as long as is said: by default as long as what they compute."""
 
-    def __init__(self, *, is_deterministic: bool = True, num_blocks: int = 400) -> None:
+    def __init__(
+        self,
+        *,
+        is_deterministic: bool = True,
+        num_blocks: int = 400,
+        is_drawing: bool = False,
+        # Ten times as dear as a token of a stream.
+        explained_seconds: float = 0.1 * STREAM_SECONDS,
+    ) -> None:
         self.now = 0.0
         self.computed: Sequence[ChunkInput] = ()
-        executor = RememberingExecutor(num_blocks=num_blocks)
+        self.explained_seconds = explained_seconds
+        executor_class = DrawingExecutor if is_drawing else RememberingExecutor
+        executor = executor_class(num_blocks=num_blocks)
+        if isinstance(executor, DrawingExecutor):
+            executor.before_draw = self.draw
         executor.is_deterministic = is_deterministic
         executor.before_compute = self.compute
         self.engine = Engine(executor, max_running=8, clock=lambda: self.now)
@@ -36,9 +74,11 @@ class Scene:
 
     def compute(self, chunks: Sequence[ChunkInput]) -> None:
         self.computed = chunks
-        # Ten times as dear as a token of a stream.
         num_explained = sum(len(chunk.token_ids) for chunk in chunks if chunk.is_explained)
-        self.now += STREAM_SECONDS + 0.1 * STREAM_SECONDS * num_explained
+        self.now += STREAM_SECONDS + self.explained_seconds * num_explained
+
+    def draw(self) -> None:
+        self.now += STREAM_SECONDS
 
     def submit(self, *, size: int = 3, max_tokens: int = 400, inspect: Inspection | None) -> int:
         self.num_submitted += 1
@@ -153,6 +193,19 @@ def test_outside_deterministic_mode_streams_lose_a_share_of_their_time_at_most()
     seconds = scene.now - began
     assert seconds <= 150 * STREAM_SECONDS * (1 + 1.5 * SHARE_OF_STEPS)
     assert sum(step[4] for step in made) > 4
+
+
+def test_streams_that_are_drawn_ahead_make_up_for_inspections_by_all_of_their_time() -> None:
+    """A step of several tokens counts as several."""
+    scene = Scene(is_deterministic=False, is_drawing=True, explained_seconds=5 * STREAM_SECONDS)
+    stream = scene.submit(max_tokens=1500, inspect=None)
+    scene.steps(10)
+    inspected = scene.submit(inspect=Inspection(5))
+    began = scene.now
+    made = scene.steps(120)
+    assert max(step[stream] for step in made) > 1
+    share = sum(step[inspected] for step in made) * scene.explained_seconds / (scene.now - began)
+    assert 0.5 * SHARE_OF_STEPS < share < 1.2 * SHARE_OF_STEPS
 
 
 def test_what_is_asked_between_steps_has_its_own_share() -> None:
