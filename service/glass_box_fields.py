@@ -64,10 +64,10 @@ def read_choice_index(value: int | None) -> int:
 
 
 def check_logits(logits: bytes, *, vocabulary_size: int) -> None:
-    """Refuse what cannot be the logits of a vocabulary.
+    """Refuse what cannot be the logits of a vocabulary; minus infinity is what never comes.
 
     Raises:
-        RequestError: They are too few, too many, or no finite numbers.
+        RequestError: They are too few, too many, no numbers, or the largest of them is not finite.
     """
     if len(logits) != vocabulary_size * FLOAT_BYTES:
         raise invalid_value(
@@ -76,10 +76,10 @@ def check_logits(logits: bytes, *, vocabulary_size: int) -> None:
             f"model's {vocabulary_size} token ids; got {len(logits)}",
         )
     values = unpack_floats(logits)
-    if not all(map(math.isfinite, values)):
-        token_id = next(index for index, value in enumerate(values) if not math.isfinite(value))
+    largest = math.nan if any(map(math.isnan, values)) else max(values)
+    if not math.isfinite(largest):
         raise invalid_value(
-            "logits", f"must be finite numbers, got {values[token_id]} for id {token_id}"
+            "logits", f"must be numbers, the largest of them finite, got a largest of {largest}"
         )
 
 

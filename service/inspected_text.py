@@ -96,7 +96,8 @@ async def resample(
 
     Args:
         model: Held by the caller.
-        logits: f32 little-endian by token id, as many as the vocabulary has, all finite.
+        logits: f32 little-endian by token id, as many as the vocabulary has, without NaN,
+            the largest finite.
         ids: What stands before the token, at least one.
         num_prompt_tokens: How many of them are the prompt.
         choice_index: Which continuation of the prompt it is.

@@ -1,6 +1,8 @@
 """The glass box over both protocols: the same answers, the same refusals, whatever is asked."""
 
 import base64
+import math
+from array import array
 from typing import Any
 
 import httpx2
@@ -46,6 +48,15 @@ VALID: dict[str, tuple[str, dict[str, Any]]] = {
     "inspect a control token": (
         "inspect",
         {"text": "a<|endoftext|>b", "parse_special_tokens": True, "seed": 1},
+    ),
+    "resample what can hardly come": (
+        "resample",
+        {
+            "logits": base64.b64encode(array("f", [0.5] * 9 + [-math.inf] * 248)).decode(),
+            "ids": [5],
+            "parameters": [{"seed": 1}, {"seed": 1, "repetition_penalty": 2.0}],
+            "inspect": {"candidates": 20},
+        },
     ),
     "attention": ("attention", {"text": "the cat"}),
     "attention of a head": (

@@ -62,6 +62,18 @@ BAD: dict[str, tuple[str, dict[str, Any], str, str | None]] = {
         "invalid_value",
         "logits",
     ),
+    "infinite": (
+        "resample",
+        {"logits": base64.b64encode(array("f", [math.inf] + [0.0] * 256)).decode()},
+        "invalid_value",
+        "logits",
+    ),
+    "none that can come": (
+        "resample",
+        {"logits": base64.b64encode(array("f", [-math.inf] * 257)).decode()},
+        "invalid_value",
+        "logits",
+    ),
     "no parameters": ("resample", {"parameters": []}, "invalid_value", "parameters"),
     "17 ways": ("resample", {"parameters": [{}] * 17}, "invalid_value", "parameters"),
     "a way of no choice": (

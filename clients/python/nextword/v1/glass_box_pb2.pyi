@@ -242,7 +242,10 @@ class ResampleRequest(_message.Message):
     model: _builtins.str
     """NAME or NAME@VERSION of the model that the logits are of. Default: the server's default model."""
     logits: _builtins.bytes
-    """Raw logits by token id, 32-bit little-endian floats, as many as the vocabulary has; all finite."""
+    """Raw logits by token id, 32-bit little-endian floats, as many as the vocabulary has; minus
+    infinity may be among them, NaN may not, and the largest is finite. A request has at most a
+    mebibyte, which is a vocabulary of some 260000 tokens, and of some 190000 over REST.
+    """
     num_prompt_tokens: _builtins.int
     """How many of them are the prompt, from 0 to their number; the others are its continuation.
     Default: all of them.
