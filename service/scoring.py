@@ -22,6 +22,7 @@ from service.score_windows import Window, score_windows
 from service.served_models import ServedModel, ServedModels
 from service.text_generator import in_time, loop_deadline_of
 from service.token_views import text_tokens
+from service.trace_views import ByteSpans
 
 __all__ = ["MAX_SCORED_TOKENS", "MAX_TOKEN_SURPRISES", "score_text"]
 
@@ -114,7 +115,7 @@ async def _num_bytes(given: GivenText, token_ids: Sequence[int], folder: ModelFo
     """
     if given.text is not None:
         return len(given.text.encode("utf-8"))
-    num_bytes = await TEXTS.run(lambda: sum(len(folder.token_bytes(each)) for each in token_ids))
+    num_bytes = await TEXTS.run(lambda: ByteSpans(folder, token_ids).num_bytes)
     if num_bytes == 0:
         raise invalid_value("ids", "must stand for some text, but all of them are control tokens")
     return num_bytes

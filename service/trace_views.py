@@ -42,6 +42,11 @@ class ByteSpans:
         for token_id in token_ids:
             self.add(token_id)
 
+    @property
+    def num_bytes(self) -> int:
+        """Of all tokens so far."""
+        return self._end
+
     def add(self, token_id: int) -> tuple[int, int]:
         """Go on by one token; where its bytes begin and end."""
         start, self._end = self.next(token_id)
@@ -121,12 +126,13 @@ def _view_candidates(trace: TokenTrace, folder: ModelFolder) -> tuple[CandidateI
 def _view_candidate(columns: _Columns, place: int, folder: ModelFolder) -> CandidateInspection:
     num_candidates = len(columns.ids)
     probabilities = tuple(columns.probabilities[place::num_candidates])
-    changed = columns.changed_logits[place]
+    logit, changed = columns.logits[place], columns.changed_logits[place]
+    # A ban is minus infinity, unless the model itself gives the token nothing.
+    is_banned = changed == float("-inf") < logit
     return CandidateInspection(
         token=view_token(folder, columns.ids[place]),
-        logit=max(columns.logits[place], _LOWEST_LOGIT),
-        # A ban is minus infinity.
-        changed_logit=None if changed == float("-inf") else changed,
+        logit=max(logit, _LOWEST_LOGIT),
+        changed_logit=None if is_banned else max(changed, _LOWEST_LOGIT),
         probabilities=probabilities,
         removed_by=_removed_by(probabilities),
         line_start=columns.lines[place],

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from campaigns.live.tiny_model import publish_tiny_model
 from model.ngram import NgramModel
+from model.tokenizer import Tokenizer
 from model.weights import load_transformer
 from service.engine.engine import Engine
 from service.engine.loading import build_engine
@@ -197,6 +198,18 @@ def test_the_surprises_of_the_tokens_add_up_to_the_score(models: Models) -> None
     # The text is one that the n-gram model has nearly seen.
     network, ngram = score(models, text="the cat sat on the mat", side_by_side=True)
     assert ngram.bits_per_byte < 1.0 < network.bits_per_byte
+
+
+def test_the_first_space_of_ids_is_no_byte_of_their_text_where_it_is_notation(
+    models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A text and its ids have as many bits per byte."""
+    ids = tuple(models.network.folder.tokenizer.encode(" the cat"))
+    (plain,) = score(models, ids=ids)
+    monkeypatch.setattr(Tokenizer, "strips_leading_space", True)
+    (score_of_ids,) = score(models, ids=ids)
+    assert (plain.num_bytes, score_of_ids.num_bytes) == (len(" the cat"), len("the cat"))
+    assert score_of_ids.bits_per_byte == score_of_ids.total_bits / len("the cat")
 
 
 def test_what_is_admitted_is_a_window_and_what_the_text_takes_that_waits(models: Models) -> None:

@@ -124,8 +124,9 @@ def viewed(logits: Sequence[float], request: Submit) -> dict[int, SamplingStage 
     for candidate in view.candidates:
         can_come = candidate.removed_by is None and candidate.probabilities[0] > 0
         assert (candidate.line_end > candidate.line_start) == can_come
-        is_banned = candidate.removed_by is SamplingStage.BIAS or candidate.probabilities[0] == 0
+        is_banned = candidate.removed_by is SamplingStage.BIAS
         assert (candidate.changed_logit is None) == is_banned
+        assert candidate.changed_logit is None or candidate.changed_logit >= -9999.0
         assert candidate.logit >= -9999.0
     return {each.token.id: each.removed_by for each in view.candidates}
 
