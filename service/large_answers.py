@@ -7,8 +7,16 @@ from typing import TypeVar
 from service.bounded_threads import ANSWERS
 from service.errors import ErrorKind, RequestError
 from service.generation import TextPiece
+from service.glass_box_values import Resampled, TextInspection
+from service.inspection import TokenInspection
 
-__all__ = ["ANSWER_MEMORY", "SMALL_ANSWER_BYTES", "AnswerMemory", "build_answer"]
+__all__ = [
+    "ANSWER_MEMORY",
+    "SMALL_ANSWER_BYTES",
+    "AnswerMemory",
+    "build_answer",
+    "encode_answer",
+]
 
 # Tokens and reports that are written in a few milliseconds.
 INLINE_ITEMS = 2048
@@ -17,11 +25,14 @@ SMALL_ANSWER_BYTES = 64 * 1024
 # The tokens of three texts of a megabyte, read by clients that take their time.
 MAX_ANSWER_BYTES = 128 * 1024 * 1024
 
+# A candidate of an inspection as objects: its numbers, and its share of a list.
+BYTES_PER_CANDIDATE = 600
+
 AnswerT = TypeVar("AnswerT")
 
 
 class AnswerMemory:
-    """Bounds what finished answers take while their clients read them.
+    """Bounds what finished answers take until their clients have read them.
 
     Args:
         max_bytes: Most in all; one answer alone may be larger.
@@ -33,7 +44,7 @@ class AnswerMemory:
 
     @contextmanager
     def held(self, num_bytes: int) -> Generator[None, None, None]:
-        """Count an answer for as long as the block sends it; small ones do not count.
+        """Count an answer for as long as the block writes or sends it; small ones do not count.
 
         Raises:
             RequestError: The others leave no room for it.
@@ -63,16 +74,45 @@ async def build_answer(pieces: Iterable[TextPiece], build: Callable[[], AnswerT]
         pieces: What the answer consists of.
         build: Runs in another thread when they are many. It must not hold the interpreter for long
             at a stretch.
+
+    Raises:
+        RequestError: Other answers leave no room for what this one is made of.
     """
+    pieces = list(pieces)
     if sum(_num_items(piece) for piece in pieces) <= INLINE_ITEMS:
         return build()
-    return await ANSWERS.run(build)
+    return await _run(
+        build, _num_candidates(each for piece in pieces for each in piece.inspections)
+    )
+
+
+async def encode_answer(answer: object, encode: Callable[[], bytes]) -> bytes:
+    """What ``encode`` makes of an answer of the glass box, beside the event loop.
+
+    Args:
+        answer: What it is made of; inspections count until they are encoded.
+        encode: Must not hold the interpreter for long at a stretch.
+
+    Raises:
+        RequestError: Other answers leave no room for what this one is made of.
+    """
+    inspections = answer.inspections if isinstance(answer, TextInspection | Resampled) else ()
+    return await _run(encode, _num_candidates(inspections))
+
+
+async def _run(build: Callable[[], AnswerT], num_candidates: int) -> AnswerT:
+    # They are many times as large as what they become, and may wait for a thread.
+    with ANSWER_MEMORY.held(num_candidates * BYTES_PER_CANDIDATE):
+        return await ANSWERS.run(build)
+
+
+def _num_candidates(inspections: Iterable[TokenInspection]) -> int:
+    return sum(len(each.candidates) for each in inspections)
 
 
 def _num_items(piece: TextPiece) -> int:
     """Things to write for a piece; all its reports but a prompt's first have as many rivals."""
     num_rivals = len(piece.reports[-1].top) if piece.reports else 0
     # A candidate has a probability for each stage.
-    num_candidates = sum(len(each.candidates) for each in piece.inspections)
     num_reported = len(piece.reports) * (1 + num_rivals)
-    return 1 + len(piece.token_ids) + num_reported + 8 * num_candidates
+    return 1 + len(piece.token_ids) + num_reported + 8 * _num_candidates(piece.inspections)

@@ -2,12 +2,12 @@
 
 from nextword.v1 import glass_box_pb2 as pb
 
-from service.bounded_threads import ANSWERS
 from service.glass_box import GlassBox
 from service.grpc_api import glass_box_answers as answers
 from service.grpc_api import glass_box_requests as requests
 from service.grpc_api.calls import Calls, RpcHandler
 from service.grpc_api.handlers import Context, call_deadline
+from service.large_answers import encode_answer
 from service.request_log import RequestRecord
 
 __all__ = ["GLASS_BOX_SERVICE", "glass_box_methods"]
@@ -29,42 +29,42 @@ def glass_box_methods(box: GlassBox, calls: Calls) -> dict[str, RpcHandler]:
     ) -> bytes:
         request = requests.read_inspect_request(message, deadline=call_deadline(context))
         answer = await box.inspect_text(request, record)
-        return await ANSWERS.run(lambda: answers.encode_inspected(answer))
+        return await encode_answer(answer, lambda: answers.encode_inspected(answer))
 
     async def resample(
         message: pb.ResampleRequest, context: Context, record: RequestRecord
     ) -> bytes:
         request = requests.read_resample_request(message, deadline=call_deadline(context))
         answer = await box.resample(request, record)
-        return await ANSWERS.run(lambda: answers.encode_resampled(answer))
+        return await encode_answer(answer, lambda: answers.encode_resampled(answer))
 
     async def attention(
         message: pb.GetAttentionRequest, context: Context, record: RequestRecord
     ) -> bytes:
         request = requests.read_attention_request(message, deadline=call_deadline(context))
         answer = await box.attention(request, record)
-        return await ANSWERS.run(lambda: answers.encode_attention(answer))
+        return await encode_answer(answer, lambda: answers.encode_attention(answer))
 
     async def embedding(
         message: pb.GetTokenEmbeddingRequest, context: Context, record: RequestRecord
     ) -> bytes:
         request = requests.read_embedding_request(message, deadline=call_deadline(context))
         answer = await box.token_embedding(request, record)
-        return await ANSWERS.run(lambda: answers.encode_embedding(answer))
+        return await encode_answer(answer, lambda: answers.encode_embedding(answer))
 
     async def embed_text(
         message: pb.EmbedTextRequest, context: Context, record: RequestRecord
     ) -> bytes:
         request = requests.read_embed_request(message, deadline=call_deadline(context))
         answer = await box.embed_text(request, record)
-        return await ANSWERS.run(lambda: answers.encode_text_embedding(answer))
+        return await encode_answer(answer, lambda: answers.encode_text_embedding(answer))
 
     async def score_text(
         message: pb.ScoreTextRequest, context: Context, record: RequestRecord
     ) -> bytes:
         request = requests.read_score_request(message, deadline=call_deadline(context))
         answer = await box.score_text(request, record)
-        return await ANSWERS.run(lambda: answers.encode_scores(answer))
+        return await encode_answer(answer, lambda: answers.encode_scores(answer))
 
     return {
         "InspectText": calls.unary("InspectText", pb.InspectTextRequest, inspect_text),

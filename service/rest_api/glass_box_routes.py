@@ -10,9 +10,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from service.bounded_threads import ANSWERS
 from service.errors import ErrorKind, RequestError
 from service.glass_box import GlassBox
+from service.large_answers import encode_answer
 from service.request_ids import Exchange
 from service.request_log import RequestLog, RequestRecord
 from service.rest_api import glass_box_answers as answers
@@ -82,7 +82,7 @@ class _Call(Generic[RequestT, AnswerT]):
         fields.finish()
         answer = await self.ask(request, record)
         # Some are megabytes.
-        return await ANSWERS.run(lambda: msgspec.json.encode(self.write(answer)))
+        return await encode_answer(answer, lambda: msgspec.json.encode(self.write(answer)))
 
 
 class _CallResponse(Response, Generic[RequestT, AnswerT]):
