@@ -16,8 +16,9 @@ from packaging.version import Version
 APPLICATION = "pyproject.toml"
 CLIENT = "clients/python/pyproject.toml"
 
-# Import names whose distribution another one brings in on purpose, as part of its interface.
-BROUGHT_BY = {"starlette": "fastapi"}
+# Import names whose distribution another one brings in on purpose, as part of its interface; triton
+# comes with the builds of torch for NVIDIA GPUs only.
+BROUGHT_BY = {"starlette": "fastapi", "triton": "torch"}
 
 # Below a name that several distributions share, the one each part comes from.
 PARTS_OF_SHARED_NAMES = {
@@ -74,7 +75,11 @@ def test_every_imported_library_is_declared(
         if found.importer.split(".")[0] != package or top in ours | sys.stdlib_module_names:
             continue
         part = ".".join(found.imported.split(".")[:2])
-        owners = {BROUGHT_BY.get(top, canonicalize_name(name)) for name in distributions[top]}
+        owners = (
+            {BROUGHT_BY[top]}
+            if top in BROUGHT_BY
+            else {canonicalize_name(name) for name in distributions[top]}
+        )
         if part in PARTS_OF_SHARED_NAMES:
             owners = {PARTS_OF_SHARED_NAMES[part]}
         if not owners & names:
