@@ -24,7 +24,10 @@ assert sys.byteorder == "little"
 
 
 class TraceMismatchError(RuntimeError):
-    """The trace of a choice ends at another token: one of the two is wrong."""
+    """The trace of a choice ends at another token: one of the two is wrong.
+
+    Its message is logged, and has nothing of the text in it.
+    """
 
 
 def trace_chosen(
@@ -48,9 +51,7 @@ def trace_chosen(
     """
     trace = trace_sampling(logits_V, sequence)
     if trace.token_id != token_id:
-        raise TraceMismatchError(
-            f"the sampler chose token {token_id} and its trace token {trace.token_id}"
-        )
+        raise TraceMismatchError("the sampler chose another token than its trace")
     return _packed(trace, logits_V, sequence, token_id, inspection, explain)
 
 
@@ -121,9 +122,7 @@ def _check_drawn(trace: SamplingTrace, running_V: Tensor) -> None:
     start = end - int(trace.weights_V[trace.token_id])
     # Python's integers: the products have up to 96 bits.
     if not start << 32 <= total * trace.random_word < end << 32:
-        raise TraceMismatchError(
-            f"the random number {trace.random_word} does not choose token {trace.token_id}"
-        )
+        raise TraceMismatchError("the random number does not choose the token of its trace")
 
 
 def _candidates(logits_V: Tensor, num_likeliest: int, others: tuple[int, int]) -> Tensor:

@@ -1,6 +1,7 @@
 """What is told about a choice: exact, complete, and the choice itself."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,12 +9,14 @@ import torch
 
 from campaigns.cases.exact_sampling import exact_probabilities
 from campaigns.sampler import Case, make_cases
+from service.engine import token_trace
 from service.engine.logprobs import NumericalError
 from service.engine.messages import Submit
 from service.engine.request import Sequence
 from service.engine.sampler import Choice, sample
 from service.engine.sampling_trace import SamplingTrace, trace_sampling
-from service.engine.trace_messages import STAGE_NAMES
+from service.engine.token_trace import TraceMismatchError, trace_chosen
+from service.engine.trace_messages import STAGE_NAMES, Inspection
 
 CASES = make_cases(120, seed=7)
 
@@ -96,3 +99,25 @@ def test_what_cannot_be_sampled_cannot_be_traced() -> None:
         trace_sampling(torch.tensor([1.0, float("nan"), 2.0]), Sequence(request))
     with pytest.raises(ValueError, match=r"0\.\.2, got 3"):
         trace_sampling(torch.zeros(3), Sequence(request))
+
+
+def test_a_trace_that_is_not_of_the_choice_says_so_without_its_text(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """H114: the message is logged, and a token's id is a piece of somebody's text."""
+    logits_V = torch.zeros(64)
+    sequence = Sequence(Submit(request_id=1, prompt_ids=[1], max_tokens=2, seed=3))
+    true = trace_sampling(logits_V, sequence)
+    trace_chosen(logits_V, sequence, true.token_id, Inspection(2))
+    with pytest.raises(TraceMismatchError) as of_choice:
+        trace_chosen(logits_V, sequence, (true.token_id + 1) % 64, Inspection(2))
+    wrong = replace(true, random_word=(true.random_word + 2**31) % 2**32)
+
+    def trace_wrongly(logits_V: torch.Tensor, sequence: Sequence) -> SamplingTrace:
+        return wrong
+
+    monkeypatch.setattr(token_trace, "trace_sampling", trace_wrongly)
+    with pytest.raises(TraceMismatchError) as of_number:
+        trace_chosen(logits_V, sequence, true.token_id, Inspection(2))
+    for caught in (of_choice, of_number):
+        assert not any(letter.isdigit() for letter in str(caught.value))
