@@ -78,7 +78,7 @@ class Engine:
         )
         self._requests = RequestTable(self._scheduler, tables=self._tables, clock=clock)
         self._ahead = LookingAhead(
-            executor, self._requests, self._scheduler, self._tables, self._pace
+            executor, self._requests, self._scheduler, self._tables, self._pace, clock=clock
         )
         self._step = 0
         self._num_mixed_steps = 0
@@ -206,7 +206,7 @@ class Engine:
             started_ids=sorted({sequence.request_id for sequence in plan.started}),
             num_running=self.num_running,
             num_waiting=self.num_waiting,
-            num_tokens=plan.num_streams * self._ahead.num_steps + plan.num_prompt_tokens,
+            num_tokens=self._ahead.num_tokens(plan) + plan.num_prompt_tokens,
             seconds=seconds,
             num_free_blocks=self.num_free_blocks,
             num_blocks=self.num_blocks,

@@ -46,8 +46,8 @@ class _Run:
         lasts: Position of the last one that the row may compute, in this run and those after it.
         drawn: Of each step the drawn ids.
         num_steps: Steps.
-        began: When it was started.
-        is_alone: Whether nothing else was computed with it.
+        began: When it was started; None where its time is not that of its tokens alone.
+        may_go_on: Whether its step has neither other streams nor prompts.
     """
 
     sequences: list[Sequence]
@@ -56,8 +56,8 @@ class _Run:
     lasts: list[int]
     drawn: Iterator[list[int]]
     num_steps: int
-    began: float
-    is_alone: bool
+    began: float | None
+    may_go_on: bool
 
 
 class LookingAhead:
@@ -71,8 +71,6 @@ class LookingAhead:
         pace: Is told how many tokens of prompts are cheap.
         clock: Monotonic, in seconds.
 
-    Attributes:
-        num_steps: Tokens of each stream in the last step; 1 for an ordinary one.
     """
 
     def __init__(
@@ -85,11 +83,14 @@ class LookingAhead:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.num_steps = 1
+        self._num_steps = 1
+        self._num_drawn = 0
+        self._is_taken_up = False
         self._executor = executor if isinstance(executor, DrawsAhead) else None
         self._requests = requests
         self._scheduler = scheduler
         self._tables = tables
+        self._pace = pace
         self._clock = clock
         self._seconds: float | None = None
         self._started: _Run | None = None
@@ -102,7 +103,8 @@ class LookingAhead:
 
         What of the step is left is computed before ``finish`` is called.
         """
-        self.num_steps = 1
+        self._num_steps = 1
+        self._is_taken_up = False
         queued, self._queued = self._queued, None
         if self._executor is None or plan.num_inspected or not plan.num_streams:
             return 0
@@ -136,25 +138,29 @@ class LookingAhead:
             lasts=[row.last for row in rows],
             drawn=drawn,
             num_steps=num_steps,
-            began=began,
-            is_alone=is_alone,
+            # What was queued in vain is computed first.
+            began=began if is_alone and queued is None else None,
+            may_go_on=is_alone,
         )
-        self.num_steps = num_steps
+        self._num_steps = num_steps
         return plan.num_streams
 
     def finish(self) -> list[TokenOutput]:
         """Take what the streams that were started gave, and let the device go on meanwhile."""
         run, self._started = self._started, None
+        self._num_drawn = 0
         if run is None:
             return []
         befores = [len(sequence.token_ids) for sequence in run.sequences]
         num_drawn, finishes = _append(run)
-        if run.is_alone:
+        self._num_drawn = sum(num_drawn)
+        if run.began is not None:
             seconds = (self._clock() - run.began) / run.num_steps
             before = seconds if self._seconds is None else self._seconds
             self._seconds = before + NEWEST * (seconds - before)
-            if not any(finishes) and all(num_drawn) and not self._scheduler.num_waiting:
-                self._queue(run, num_drawn)
+        is_full = not any(finishes) and all(num_drawn)
+        if run.may_go_on and is_full and not self._scheduler.num_waiting:
+            self._queue(run, num_drawn)
         return [
             self._output(sequence, befores[place], num_drawn[place], finishes[place])
             for place, sequence in enumerate(run.sequences)
@@ -164,7 +170,7 @@ class LookingAhead:
     def _take_up(self, queued: _Run, sequences: list[Sequence], *, is_alone: bool) -> bool:
         """Make of a queued run the step's, without those who are not in the step any more.
 
-        Whoever is new to the step waits for the next.
+        Whoever is new to the step waits for the next, which is none that was queued.
         """
         planned = set(map(id, sequences))
         is_wanted = [
@@ -173,9 +179,10 @@ class LookingAhead:
         ]
         if not any(is_wanted):
             return False
-        is_alone = is_alone and all(is_wanted)
-        self.num_steps = queued.num_steps
-        self._started = replace(queued, is_wanted=is_wanted, is_alone=is_alone)
+        self._num_steps = queued.num_steps
+        self._is_taken_up = True
+        may_go_on = is_alone and all(is_wanted) and len(sequences) == len(is_wanted)
+        self._started = replace(queued, is_wanted=is_wanted, may_go_on=may_go_on)
         return True
 
     def _queue(self, run: _Run, num_drawn: list[int]) -> None:
@@ -195,15 +202,23 @@ class LookingAhead:
             # What this step drew is told all the same, and the next one starts anew.
             _logger.warning("going on ahead failed: %s", type(error).__name__)
             return
-        self._queued = replace(
-            run, starts=starts, drawn=drawn, num_steps=num_steps, began=self._clock()
-        )
+        # Until it is taken up the host may do anything, or wait for a stream that goes on.
+        self._queued = replace(run, starts=starts, drawn=drawn, num_steps=num_steps, began=None)
+
+    def num_tokens(self, plan: StepPlan) -> int:
+        """Tokens of streams that the last step computed and somebody gets."""
+        return self._num_drawn or plan.num_streams
 
     def ordinary_seconds(self, plan: StepPlan, seconds: float) -> float:
-        """What a step would have taken with one token of each stream."""
+        """What the last step would have taken with one token of each stream."""
         if plan.num_prompt_tokens == 0 or self._seconds is None:
-            return seconds / self.num_steps
-        return max(0.0, seconds - (self.num_steps - 1) * self._seconds)
+            return seconds / self._num_steps
+        if self._is_taken_up:
+            # How much of it was computed before the step is not known: nothing is to be learnt.
+            return self._pace.expected_seconds(
+                num_streams=plan.num_streams, num_prompt_tokens=plan.num_prompt_tokens
+            )
+        return max(0.0, seconds - (self._num_steps - 1) * self._seconds)
 
     def _steps_in(self, seconds: float) -> int:
         return 1 if self._seconds is None else max(1, int(seconds / self._seconds))

@@ -63,6 +63,11 @@ class StepPace:
         tokens = int(seconds / self._prompt_token_seconds)
         return max(MIN_PROMPT_TOKENS, min(most, max(tokens, self.least_prompt_tokens)))
 
+    def expected_seconds(self, *, num_streams: int, num_prompt_tokens: int) -> float:
+        """What such a step takes by what is known, so that noting it changes nothing."""
+        streams = self.stream_seconds if num_streams else 0.0
+        return streams + num_prompt_tokens * (self._prompt_token_seconds or 0.0)
+
     def note(self, *, num_streams: int, num_prompt_tokens: int, seconds: float) -> None:
         """Learn from a step that was computed."""
         if num_prompt_tokens == 0:
