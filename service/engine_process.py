@@ -64,11 +64,13 @@ class EngineLoop:
     """Serves the engines of one version until the front goes.
 
     Args:
-        engines: Of different kinds, the transformer's among them.
+        engines: Of different kinds, the transformer's among them, with one inspection pace.
         channel: To the front.
     """
 
     def __init__(self, engines: Sequence[Engine], channel: Channel) -> None:
+        if any(engine.inspection_pace is not engines[0].inspection_pace for engine in engines):
+            raise ValueError("the models of a process must share one inspection pace")
         self._engines = {engine.kind: engine for engine in engines}
         self._channel = channel
         self._desk = QuestionDesk(self._engines[ModelKind.TRANSFORMER], channel.send)
@@ -228,7 +230,9 @@ def _build_engines(load: Load) -> tuple[list[Engine], Loaded]:
     engine, loaded = build_engine(load)
     if load.ngram_cache_tokens is None:
         return [engine], loaded
-    ngram, sibling = build_ngram_engine(load, context_tokens=loaded.context_tokens)
+    ngram, sibling = build_ngram_engine(
+        load, context_tokens=loaded.context_tokens, inspection_pace=engine.inspection_pace
+    )
     return [engine, ngram], replace(loaded, sibling=sibling)
 
 

@@ -11,7 +11,7 @@ from service.engine.block_allocator import BlockAllocator
 from service.engine.block_tables import BlockTables
 from service.engine.executor import Executor
 from service.engine.guarded_compute import ChunkResult, GuardedExecutor
-from service.engine.inspection_pace import InspectionPace
+from service.engine.inspection_pace import InspectionPace, Inspector
 from service.engine.looking_ahead import LookingAhead
 from service.engine.messages import (
     EngineFinish,
@@ -44,9 +44,11 @@ class Engine:
         max_step_tokens: Tokens computed in one step at most.
         clock: Monotonic, in seconds.
         kind: Which model of its process it computes.
+        inspection_pace: That of the other models of its process; None where there is none.
 
     Attributes:
-        kind: The same.
+        kind: Which model it computes.
+        inspection_pace: Its own, or that of all.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Engine:
         max_step_tokens: int = MAX_STEP_TOKENS,
         clock: Callable[[], float] = time.monotonic,
         kind: ModelKind = ModelKind.TRANSFORMER,
+        inspection_pace: InspectionPace | None = None,
     ) -> None:
         self.kind = kind
         self._executor = executor
@@ -66,15 +69,15 @@ class Engine:
             BlockAllocator(num_blocks=executor.num_blocks, block_tokens=executor.block_tokens)
         )
         self._pace = StepPace(max_step_tokens=max_step_tokens, is_fixed=executor.is_deterministic)
-        is_fixed = executor.is_deterministic
-        self._inspection_pace = InspectionPace(is_fixed=is_fixed)
-        # Their own, so that neither of the two can starve the other.
-        self._question_pace = InspectionPace(is_fixed=is_fixed)
+        is_network = kind is ModelKind.TRANSFORMER
+        self._inspector = Inspector.NETWORK if is_network else Inspector.NGRAM
+        self.inspection_pace = inspection_pace or InspectionPace()
         self._scheduler = Scheduler(
             max_running=max_running,
             tables=self._tables,
             pace=self._pace,
-            inspection_pace=self._inspection_pace,
+            inspection_pace=self.inspection_pace,
+            inspector=self._inspector,
         )
         self._requests = RequestTable(self._scheduler, tables=self._tables, clock=clock)
         self._ahead = LookingAhead(
@@ -140,16 +143,6 @@ class Engine:
     def stalled_seconds(self) -> float:
         """For how long there has been work of which steps compute nothing; 0 when all is well."""
         return 0.0 if self._stalled_since is None else self._clock() - self._stalled_since
-
-    @property
-    def has_inspection_turn(self) -> bool:
-        """Whether something may be computed between steps now that is no sequence's."""
-        return not self._scheduler.serves_others or self._question_pace.has_turn
-
-    def note_inspection(self, seconds: float) -> None:
-        """Something was computed between two steps, and took so long."""
-        if self._scheduler.serves_others:
-            self._question_pace.note_turn(seconds)
 
     def seconds_to_work(self) -> float | None:
         """How long a step would have nothing to do; None until a message comes."""
@@ -232,10 +225,11 @@ class Engine:
                 num_prompt_tokens=plan.num_prompt_tokens,
                 seconds=self._ahead.ordinary_seconds(plan, seconds),
             )
-            self._inspection_pace.note_step(seconds)
-            self._question_pace.note_step(seconds)
-        elif plan.num_inspected < len(plan.chunks):
-            self._inspection_pace.note_turn(seconds - self._pace.stream_seconds)
+            self.inspection_pace.note_step(self.kind, seconds)
+        elif plan.num_inspected:
+            is_alone = plan.num_inspected == len(plan.chunks)
+            added = seconds if is_alone else seconds - self._pace.stream_seconds
+            self.inspection_pace.note_turn(self._inspector, added)
 
     def _note_progress(self, *, is_stalled: bool) -> None:
         if not is_stalled:

@@ -8,6 +8,7 @@ from model.ngram_description import NgramError
 from service.engine.eager_executor import DEFAULT_BLOCK_TOKENS
 from service.engine.engine import Engine
 from service.engine.executor import ChunkInput
+from service.engine.inspection_pace import InspectionPace
 from service.engine.loading import LoadError, resident_bytes
 from service.engine.messages import Load, Loaded, ModelKind
 from service.engine.ngram_executor import NgramExecutor
@@ -15,13 +16,16 @@ from service.engine.ngram_executor import NgramExecutor
 __all__ = ["build_ngram_engine"]
 
 
-def build_ngram_engine(load: Load, *, context_tokens: int) -> tuple[Engine, Loaded]:
+def build_ngram_engine(
+    load: Load, *, context_tokens: int, inspection_pace: InspectionPace | None = None
+) -> tuple[Engine, Loaded]:
     """Load the n-gram model of a version.
 
     Args:
         load: Says how much its cache holds.
         context_tokens: Longest text, as for the network beside it; the model itself looks only a
             few tokens back.
+        inspection_pace: Of the network beside it.
 
     Raises:
         LoadError: There is none that can be served; the text is for the operator.
@@ -41,7 +45,12 @@ def build_ngram_engine(load: Load, *, context_tokens: int) -> tuple[Engine, Load
     first = ChunkInput(token_ids=[model.tables.end_of_text_id], start=0, block_ids=[0])
     executor.compute([first])
     executor.clear_blocks([0])
-    engine = Engine(executor, max_running=load.max_running, kind=ModelKind.NGRAM)
+    engine = Engine(
+        executor,
+        max_running=load.max_running,
+        kind=ModelKind.NGRAM,
+        inspection_pace=inspection_pace,
+    )
     return engine, Loaded(
         context_tokens=context_tokens,
         num_parameters=model.num_ngrams,

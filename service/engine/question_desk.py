@@ -14,6 +14,7 @@ from torch import Tensor
 from model.transformer import Transformer
 from service.engine.engine import Engine
 from service.engine.given_text import resample
+from service.engine.inspection_pace import Inspector
 from service.engine.logprobs import NumericalError
 from service.engine.messages import EngineFinish, StepOutput, Submit
 from service.engine.observers import AttentionObserver, PoolingObserver
@@ -72,6 +73,7 @@ class QuestionDesk:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._engine = engine
+        self._pace = engine.inspection_pace
         self._send = send
         self._clock = clock
         self._observers: dict[int, AttentionObserver | PoolingObserver] = {}
@@ -81,7 +83,7 @@ class QuestionDesk:
     @property
     def has_work(self) -> bool:
         """Whether a question waits that could be answered now, between two steps."""
-        return bool(self._small) and self._engine.has_inspection_turn
+        return bool(self._small) and self._pace.has_turn(Inspector.QUESTIONS)
 
     def take(self, message: Question | DropQuestion) -> None:
         """Hear a question, or that it is no longer one."""
@@ -111,7 +113,7 @@ class QuestionDesk:
             if body is not None:
                 del self._small[question_id]
                 self._send(Answer(question_id, body))
-        self._engine.note_inspection(self._clock() - began)
+        self._pace.note_turn(Inspector.QUESTIONS, self._clock() - began)
 
     def note_step(self, step: StepOutput) -> None:
         """Answer the questions whose texts are computed."""

@@ -5,13 +5,12 @@ prefill, decoding and resuming are the same rule. First come, first served, also
 none is free the youngest sequence goes back to the queue and computes its tokens again later.
 """
 
-import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 
 from service.engine.block_allocator import ConservationError
 from service.engine.block_tables import BlockTables
-from service.engine.inspection_pace import InspectionPace
+from service.engine.inspection_pace import InspectionPace, Inspector
 from service.engine.request import Sequence
 from service.engine.step_pace import StepPace
 from service.engine.step_plan import MAX_TRACED_TOKENS, Chunk, StepPlan, prompt_chunk
@@ -34,7 +33,9 @@ class Scheduler:
         max_running: Sequences computed at once; paused ones do not count.
         tables: Gives them blocks.
         pace: Says how much of the prompts a step may compute.
-        inspection_pace: Says when those that want more than tokens may go along with others.
+        inspection_pace: Says when those that want more than tokens may go along with others, here
+            or in another model; is told whether anybody streams here.
+        inspector: As whom it asks there.
 
     Attributes:
         num_preemptions: Sequences put back into the queue for want of blocks, since the start.
@@ -48,6 +49,7 @@ class Scheduler:
         tables: BlockTables,
         pace: StepPace,
         inspection_pace: InspectionPace,
+        inspector: Inspector = Inspector.NETWORK,
     ) -> None:
         if max_running < 1:
             raise ValueError(f"max_running must be at least 1, got {max_running}")
@@ -62,6 +64,10 @@ class Scheduler:
         self._tables = tables
         self._pace = pace
         self._inspection_pace = inspection_pace
+        self._inspector = inspector
+        inspection_pace.watch(
+            inspector.kind, is_fixed=pace.is_fixed, serves_streams=lambda: self.serves_others
+        )
         self._waiting = WaitingLine()
         # In the order of arrival.
         self._running: list[Sequence] = []
@@ -81,8 +87,13 @@ class Scheduler:
     @property
     def has_work(self) -> bool:
         """Whether a step would compute anything."""
-        both = itertools.chain(self._running, self._waiting)
-        return any(not sequence.is_paused for sequence in both)
+        has_turn = self._inspection_pace.has_turn(self._inspector)
+        if self._waiting.first(may_be_inspected=has_turn) is not None:
+            return True
+        return any(
+            not sequence.is_paused and (has_turn or not sequence.is_inspected)
+            for sequence in self._running
+        )
 
     @property
     def serves_others(self) -> bool:
@@ -127,14 +138,15 @@ class Scheduler:
 
         The oldest sequence that is not paused always advances: no older one can take its blocks,
         and a part of the tokens is always left for the oldest prompt. Those that want more than
-        tokens wait for their turn, unless nobody else is there.
+        tokens wait for their turn, unless nobody streams in any model.
         """
-        is_alone = not self.serves_others
-        plan = self._plan(is_alone=is_alone, has_turn=is_alone or self._inspection_pace.has_turn)
+        pace = self._inspection_pace
+        has_turn = pace.has_turn(self._inspector)
+        plan = self._plan(is_alone=not pace.has_streams, has_turn=has_turn)
         if plan.chunks or not self.has_work:
             return plan
         # The others have just lost their blocks.
-        second = self._plan(is_alone=True, has_turn=True)
+        second = self._plan(is_alone=not pace.has_streams, has_turn=True)
         return replace(second, started=plan.started + second.started)
 
     def _plan(self, *, is_alone: bool, has_turn: bool) -> StepPlan:

@@ -26,6 +26,7 @@ class StepPace:
         is_fixed: Whether the measured times are ignored.
 
     Attributes:
+        is_fixed: The same.
         least_prompt_tokens: What a step may compute in any case; more where a few hundred tokens
             take hardly longer than one.
     """
@@ -37,7 +38,7 @@ class StepPace:
             )
         self.max_step_tokens = max_step_tokens
         self.least_prompt_tokens = MIN_PROMPT_TOKENS
-        self._is_fixed = is_fixed
+        self.is_fixed = is_fixed
         self._stream_seconds: float | None = None
         self._prompt_token_seconds: float | None = None
 
@@ -53,7 +54,7 @@ class StepPace:
         """
         most = max(MIN_PROMPT_TOKENS, self.max_step_tokens - num_streams)
         fixed = FIXED_PROMPT_TOKENS_BESIDE_STREAMS if num_streams else FIXED_PROMPT_TOKENS_ALONE
-        if self._is_fixed or self._prompt_token_seconds is None:
+        if self.is_fixed or self._prompt_token_seconds is None:
             return min(most, max(fixed, self.least_prompt_tokens))
         seconds = STEP_SECONDS_ALONE
         if num_streams:

@@ -14,8 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from service.engine.block_allocator import BlockAllocator
 from service.engine.block_tables import BlockTables
-from service.engine.inspection_pace import InspectionPace
-from service.engine.messages import EngineFinish, Submit, TokenLogprob
+from service.engine.inspection_pace import InspectionPace, Inspector
+from service.engine.messages import EngineFinish, ModelKind, Submit, TokenLogprob
 from service.engine.request import Sequence
 from service.engine.request_table import RequestTable
 from service.engine.scheduler import MAX_INSPECTED, Scheduler
@@ -71,7 +71,7 @@ class SchedulingMachine(RuleBasedStateMachine):
                 num_blocks=NUM_BLOCKS, block_tokens=BLOCK_TOKENS, digest=weak_digest
             )
         )
-        self.inspection_pace = InspectionPace(is_fixed=True)
+        self.inspection_pace = InspectionPace()
         self.scheduler = Scheduler(
             max_running=MAX_RUNNING,
             tables=self.tables,
@@ -183,9 +183,9 @@ class SchedulingMachine(RuleBasedStateMachine):
     def note_turns(self, plan: StepPlan) -> None:
         """What the engine tells the pace of inspections."""
         if plan.num_inspected == 0:
-            self.inspection_pace.note_step(1.0)
-        elif plan.num_inspected < len(plan.chunks):
-            self.inspection_pace.note_turn(1.0)
+            self.inspection_pace.note_step(ModelKind.TRANSFORMER, 1.0)
+        else:
+            self.inspection_pace.note_turn(Inspector.NETWORK, 1.0)
 
     def running(self) -> list[Sequence]:
         """Sequences with blocks, the oldest first."""

@@ -4,9 +4,14 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import cast
 
+import pytest
+from msgspec.structs import replace
+
 from service.engine.engine import Engine
 from service.engine.frames import FromEngine, ToEngine
+from service.engine.inspection_pace import SHARE_OF_STEPS, InspectionPace
 from service.engine.messages import Cancel, EngineFinish, ModelKind, StepOutput, Submit, TokenOutput
+from service.engine.trace_messages import Inspection
 from service.engine_channel import Channel
 from service.engine_process import NGRAM_SHARE, EngineLoop
 from tests.service.remembering_executor import RememberingExecutor
@@ -38,7 +43,9 @@ class Front:
         ]
 
 
-def new_engine(kind: ModelKind, *, step_seconds: float) -> Engine:
+def new_engine(
+    kind: ModelKind, *, step_seconds: float, pace: InspectionPace | None = None
+) -> Engine:
     """One whose every look at the clock takes the time of a step."""
 
     def ticks() -> Iterator[float]:
@@ -48,7 +55,8 @@ def new_engine(kind: ModelKind, *, step_seconds: float) -> Engine:
             now += step_seconds
 
     executor = RememberingExecutor(num_blocks=256)
-    return Engine(executor, max_running=4, kind=kind, clock=ticks().__next__)
+    clock = ticks().__next__
+    return Engine(executor, max_running=4, kind=kind, clock=clock, inspection_pace=pace)
 
 
 def request(number: int, kind: ModelKind, *, max_tokens: int) -> Submit:
@@ -56,10 +64,10 @@ def request(number: int, kind: ModelKind, *, max_tokens: int) -> Submit:
 
 
 def new_loop(*, ngram_seconds: float) -> tuple[EngineLoop, Front]:
-    front = Front()
+    front, pace = Front(), InspectionPace()
     engines = [
-        new_engine(NETWORK, step_seconds=0.01),
-        new_engine(NGRAM, step_seconds=ngram_seconds),
+        new_engine(NETWORK, step_seconds=0.01, pace=pace),
+        new_engine(NGRAM, step_seconds=ngram_seconds, pace=pace),
     ]
     return EngineLoop(engines, cast("Channel", front)), front
 
@@ -112,3 +120,28 @@ def test_a_model_that_is_not_here_ends_one_request_only() -> None:
     loop.work()
     assert front.heard[0].outputs == [TokenOutput(1, 0, [], EngineFinish.INTERNAL_ERROR)]
     assert len(front.tokens(2)) == 2
+
+
+def test_an_inspection_of_one_model_takes_a_share_of_the_time_of_the_others_streams() -> None:
+    """Of whichever: its steps and those of the streams are never the same."""
+    for inspected, streaming in ((NETWORK, NGRAM), (NGRAM, NETWORK)):
+        loop, front = new_loop(ngram_seconds=0.002)
+        look = replace(request(1, inspected, max_tokens=400), inspect=Inspection(3))
+        front.sent = [look, request(2, streaming, max_tokens=400)]
+        while len(front.tokens(2)) < 400:
+            loop.work()
+        seconds: Counter[ModelKind] = Counter()
+        for step in front.heard:
+            seconds[step.kind] += step.seconds  # pyright: ignore[reportArgumentType]
+        share = seconds[inspected] / seconds[streaming]
+        assert 0.5 * SHARE_OF_STEPS < share < 1.5 * SHARE_OF_STEPS
+        num_before = len(front.tokens(1))
+        loop.work()
+        loop.work()
+        assert len(front.tokens(1)) >= num_before + 1, "alone it has no limit"
+
+
+def test_models_without_a_common_pace_are_refused() -> None:
+    engines = [new_engine(kind, step_seconds=0.01) for kind in (NETWORK, NGRAM)]
+    with pytest.raises(ValueError, match="one inspection pace"):
+        EngineLoop(engines, cast("Channel", Front()))

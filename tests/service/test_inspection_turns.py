@@ -10,7 +10,7 @@ import pytest
 from service.engine.drawn_rows import DrawnRow
 from service.engine.engine import Engine
 from service.engine.executor import ChunkInput
-from service.engine.inspection_pace import FIXED_STEPS_BETWEEN_TURNS, SHARE_OF_STEPS
+from service.engine.inspection_pace import FIXED_STEPS_BETWEEN_TURNS, SHARE_OF_STEPS, Inspector
 from service.engine.messages import Submit
 from service.engine.scheduler import (
     INSPECTED_TOKENS_BESIDE_OTHERS,
@@ -57,11 +57,13 @@ class Scene:
         is_deterministic: bool = True,
         num_blocks: int = 400,
         is_drawing: bool = False,
+        stream_seconds: float = STREAM_SECONDS,
         # Ten times as dear as a token of a stream.
         explained_seconds: float = 0.1 * STREAM_SECONDS,
     ) -> None:
         self.now = 0.0
         self.computed: Sequence[ChunkInput] = ()
+        self.stream_seconds = stream_seconds
         self.explained_seconds = explained_seconds
         executor_class = DrawingExecutor if is_drawing else RememberingExecutor
         executor = executor_class(num_blocks=num_blocks)
@@ -75,10 +77,10 @@ class Scene:
     def compute(self, chunks: Sequence[ChunkInput]) -> None:
         self.computed = chunks
         num_explained = sum(len(chunk.token_ids) for chunk in chunks if chunk.is_explained)
-        self.now += STREAM_SECONDS + self.explained_seconds * num_explained
+        self.now += self.stream_seconds + self.explained_seconds * num_explained
 
     def draw(self) -> None:
-        self.now += STREAM_SECONDS
+        self.now += self.stream_seconds
 
     def submit(self, *, size: int = 3, max_tokens: int = 400, inspect: Inspection | None) -> int:
         self.num_submitted += 1
@@ -197,32 +199,44 @@ def test_outside_deterministic_mode_streams_lose_a_share_of_their_time_at_most()
 
 def test_streams_that_are_drawn_ahead_make_up_for_inspections_by_all_of_their_time() -> None:
     """A step of several tokens counts as several."""
-    scene = Scene(is_deterministic=False, is_drawing=True, explained_seconds=5 * STREAM_SECONDS)
+    scene = Scene(
+        is_deterministic=False, is_drawing=True, stream_seconds=0.001, explained_seconds=0.005
+    )
     stream = scene.submit(max_tokens=1500, inspect=None)
     scene.steps(10)
     inspected = scene.submit(inspect=Inspection(5))
     began = scene.now
     made = scene.steps(120)
-    assert max(step[stream] for step in made) > 1
+    assert max(step[stream] for step in made) == DrawingExecutor.max_steps_ahead
     share = sum(step[inspected] for step in made) * scene.explained_seconds / (scene.now - began)
     assert 0.5 * SHARE_OF_STEPS < share < 1.2 * SHARE_OF_STEPS
 
 
-def test_what_is_asked_between_steps_has_its_own_share() -> None:
+def test_what_is_asked_between_steps_has_half_of_the_turns_and_all_when_nobody_else_asks() -> None:
+    """All who inspect together take what one alone may take."""
     scene = Scene()
-    assert scene.engine.has_inspection_turn
-    scene.engine.note_inspection(5.0)
-    assert scene.engine.has_inspection_turn, "nobody streams"
+    pace = scene.engine.inspection_pace
+    pace.note_turn(Inspector.QUESTIONS, 5.0)
+    assert pace.has_turn(Inspector.QUESTIONS), "nobody streams"
     scene.submit(inspect=None)
-    scene.submit(inspect=Inspection(5))
-    scene.steps(FIXED_STEPS_BETWEEN_TURNS)
-    num_turns = 0
-    for _ in range(4 * (FIXED_STEPS_BETWEEN_TURNS + 1)):
-        if scene.engine.has_inspection_turn:
-            num_turns += 1
-            scene.engine.note_inspection(0.5)
-        scene.steps(1)
-    assert num_turns >= 3
+    scene.steps(1)
+
+    def turns() -> int:
+        number = 0
+        for _ in range(8 * (FIXED_STEPS_BETWEEN_TURNS + 1)):
+            if pace.has_turn(Inspector.QUESTIONS):
+                number += 1
+                pace.note_turn(Inspector.QUESTIONS, 0.5)
+            made.extend(scene.steps(1))
+        return number
+
+    made: list[Counter[int]] = []
+    assert turns() in (8, 9)
+    inspected = scene.submit(inspect=Inspection(5))
+    made.clear()
+    assert turns() in (4, 5)
+    assert sum(step[inspected] for step in made) in (4, 5)
+    scene.engine.cancel(inspected)
 
 
 def test_a_stream_that_loses_its_blocks_leaves_the_step_to_those_who_inspect() -> None:

@@ -29,7 +29,7 @@ class Stage:
             max_running=max_running,
             tables=self.tables,
             pace=self.pace,
-            inspection_pace=InspectionPace(is_fixed=True),
+            inspection_pace=InspectionPace(),
         )
         self.requests = RequestTable(self.scheduler, tables=self.tables, clock=lambda: 0.0)
         self.num_submitted = 0
