@@ -2,12 +2,14 @@
 
 A step of single tokens is one CUDA graph, which also draws the tokens of plain requests, several in
 a row where the engine allows it; pieces of prompts are another; a step of a shape that was not
-recorded is started kernel by kernel; one with an inspected row is the eager executor's.
+recorded is started kernel by kernel; what is inspected is the eager executor's.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate, pairwise
 
 import torch
+from torch import Tensor
 
 from model.transformer import Transformer
 from service.engine.cuda.kernels import Kernels
@@ -139,7 +141,7 @@ class GraphExecutor:
         if longest > self._context_tokens:
             raise ValueError(f"a row has at most {self._context_tokens} tokens, got {longest}")
         if any(chunk.is_inspected for chunk in chunks):
-            return self._eager.compute(chunks)
+            return self._compute_inspected(chunks)
         recorded = self._recorded_for(chunks)
         if recorded is None:
             return self._compute_prompts(chunks)
@@ -179,6 +181,27 @@ class GraphExecutor:
     def clear_blocks(self, block_ids: Sequence[int]) -> None:
         """Forget what some blocks hold, NaN included."""
         self._eager.clear_blocks(block_ids)
+
+    def _compute_inspected(self, chunks: Sequence[ChunkInput]) -> ComputedStep:
+        """The eager executor's are the inspected chunks alone: the others stay what they are."""
+        apart: dict[bool, list[int]] = {True: [], False: []}
+        for place, chunk in enumerate(chunks):
+            apart[chunk.is_inspected].append(place)
+        steps = {True: self._eager.compute([chunks[place] for place in apart[True]])}
+        if not apart[False]:
+            return steps[True]
+        steps[False] = self.compute([chunks[place] for place in apart[False]])
+        pieces: list[Tensor] = [torch.empty(0)] * len(chunks)
+        for is_inspected, places in apart.items():
+            step = steps[is_inspected]
+            for place, rows in zip(places, step.rows, strict=True):
+                pieces[place] = step.logits_RV[rows]
+        ends = list(accumulate(piece.shape[0] for piece in pieces))
+        return ComputedStep(
+            logits_RV=torch.cat(pieces),
+            rows=[slice(start, end) for start, end in pairwise([0, *ends])],
+            inspected={apart[True][place]: seen for place, seen in steps[True].inspected.items()},
+        )
 
     def _compute_prompts(self, chunks: Sequence[ChunkInput]) -> ComputedStep:
         words = prompt_words(

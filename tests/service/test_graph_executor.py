@@ -157,6 +157,24 @@ def test_a_mixed_step_has_the_logits_of_the_reference(model: Transformer, change
     assert torch.allclose(found, expected, atol=1e-4)
 
 
+def test_an_inspected_chunk_leaves_its_neighbours_with_the_kernels(model: Transformer) -> None:
+    ours, reference = graphs(model, recorder := CountingRecorder()), eager(model)
+    first, second, third = filled(ours, [40, 20, 30])
+    alone = ours.compute([first, third])
+    num_before = recorder.num_repeated
+    inspected = replace(second, token_ids=[3, 4], is_inspected=True, logits=LogitsWanted.ALL)
+    found = ours.compute([first, inspected, third])
+    assert recorder.num_repeated == num_before + 1
+    assert found.rows == [slice(0, 1), slice(1, 3), slice(3, 4)]
+    # The same bits: the same kernels for the same rows.
+    assert torch.equal(found.logits_RV[[0, 3]], alone.logits_RV)
+    filled(reference, [40, 20, 30])
+    expected = reference.compute([inspected])
+    assert torch.allclose(found.logits_RV[1:3], expected.logits_RV, atol=1e-4)
+    seen, wanted = found.inspected[1], expected.inspected[0]
+    assert torch.allclose(seen.hidden_states, wanted.hidden_states, atol=1e-4)
+
+
 def test_what_a_foreign_block_holds_reaches_nobody(model: Transformer) -> None:
     ours = graphs(model, CountingRecorder())
     chunks = filled(ours, [20, 70])
@@ -201,33 +219,6 @@ def test_a_request_of_which_logits_are_nan_ends_alone(model: Transformer) -> Non
         engine.check_conservation()
     assert list(heard.ends.values()) == [EngineFinish.NUMERICAL_ERROR, EngineFinish.LENGTH]
     assert len(heard.tokens[1, 0]) == 40
-
-
-def test_who_joins_or_leaves_while_the_device_goes_on_changes_nobodys_tokens(
-    model: Transformer,
-) -> None:
-    def tokens(executor: Executor, *, has_disturbance: bool) -> dict[tuple[int, int], list[int]]:
-        engine, heard = Engine(executor, max_running=5), Heard()
-        for number in range(3):
-            prompt_ids = [number + 1] * 9
-            engine.submit(
-                Submit(request_id=number, prompt_ids=prompt_ids, max_tokens=30, seed=number)
-            )
-        for number in range(100):
-            if has_disturbance and number == 6:
-                engine.cancel(0)
-                engine.set_paused(1, is_paused=True)
-            if has_disturbance and number == 8:
-                engine.submit(Submit(request_id=3, prompt_ids=[5] * 20, max_tokens=9, seed=3))
-                engine.set_paused(1, is_paused=False)
-            heard.take(engine.step().outputs)
-            engine.check_conservation()
-        assert engine.is_empty
-        return {key: ids for key, ids in heard.tokens.items() if key[0] in (1, 2)}
-
-    expected = tokens(eager(model), has_disturbance=False)
-    assert tokens(graphs(model, CountingRecorder()), has_disturbance=True) == expected
-    assert [len(ids) for ids in expected.values()] == [30, 30]
 
 
 def test_scarce_blocks_shorten_the_look_ahead(model: Transformer) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from model.transformer import Transformer
 from service.engine.drawn_rows import DrawnRow
+from service.engine.eager_executor import EagerExecutor
 from service.engine.engine import Engine
 from service.engine.executor import ChunkInput, ComputedStep, Executor
 from service.engine.graph_executor import GraphExecutor
@@ -172,3 +173,32 @@ def test_a_prompt_beside_what_was_queued_leaves_the_pace_alone(model: Transforme
     engine.submit(stream(1, num_prompt_tokens=5))
     assert engine.step().counters.num_mixed_steps == 1
     assert pace.expected_seconds(num_streams=1, num_prompt_tokens=100) == pytest.approx(before)
+
+
+def test_who_joins_or_leaves_while_the_device_goes_on_changes_nobodys_tokens(
+    model: Transformer,
+) -> None:
+    def tokens(executor: Executor, *, has_disturbance: bool) -> dict[tuple[int, int], list[int]]:
+        engine, heard = Engine(executor, max_running=4), Heard()
+        for number in range(3):
+            prompt_ids = [number + 1] * 9
+            engine.submit(
+                Submit(request_id=number, prompt_ids=prompt_ids, max_tokens=30, seed=number)
+            )
+        for number in range(100):
+            if has_disturbance and number == 6:
+                engine.cancel(0)
+                engine.set_paused(1, is_paused=True)
+            if has_disturbance and number == 8:
+                engine.submit(Submit(request_id=3, prompt_ids=[5] * 20, max_tokens=9, seed=3))
+                engine.set_paused(1, is_paused=False)
+            heard.take(engine.step().outputs)
+            engine.check_conservation()
+        assert engine.is_empty
+        return {key: ids for key, ids in heard.tokens.items() if key[0] in (1, 2)}
+
+    expected = tokens(
+        EagerExecutor(model, num_blocks=60, deterministic=False), has_disturbance=False
+    )
+    assert tokens(graphs(model), has_disturbance=True) == expected
+    assert [len(ids) for ids in expected.values()] == [30, 30]
