@@ -78,6 +78,7 @@ class ScriptedServer:
         is_ended: Whether the stream ends with [DONE].
         refusal: Answered instead of a stream: a status and an error body.
         key: What every call of the API must show, None where nobody is asked.
+        models_served: What /v1/models lists.
         bodies: The requests to generate so far.
         num_refused: Calls that did not show the key.
     """
@@ -87,6 +88,7 @@ class ScriptedServer:
     is_ended: bool = True
     refusal: tuple[int, Event] | None = None
     key: str | None = None
+    models_served: list[Event] = field(default_factory=lambda: [MODEL])
     bodies: list[Event] = field(default_factory=list[Event])
     num_refused: int = 0
 
@@ -95,6 +97,7 @@ class ScriptedServer:
         self.events, self.is_ended, self.refusal = list(events), is_ended, None
         self.bodies.clear()
         self.key, self.num_refused = None, 0
+        self.models_served = [MODEL]
 
     async def generate(self, request: Request) -> Response:
         """POST /v1/generate."""
@@ -136,7 +139,7 @@ class ScriptedServer:
         """GET /v1/models."""
         if (refused := self._refuse(request)) is not None:
             return refused
-        return JSONResponse({"object": "list", "data": [MODEL]})
+        return JSONResponse({"object": "list", "data": self.models_served})
 
     async def _stream(self, request: Request) -> AsyncGenerator[str]:
         yield ": ping\n\n"

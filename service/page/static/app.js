@@ -83,7 +83,7 @@ function startRun() {
 
 /** Go on from the middle of a text with another token than its own. */
 function startBranch(token, view) {
-  const passage = newPassage(token.passage.model);
+  const passage = newPassage(token.passage);
   passage.setPrompt(token.passage.branch(token.position, view));
   branches.add(passage, { position: token.position, view });
   showText(passage);
@@ -100,7 +100,8 @@ function run(passage, input, prompt) {
   byId("cancel").disabled = false;
   figures.begin();
   spoken.say("Waiting for the first token.");
-  const body = jsonOf({ inspect: { candidates: NUM_CANDIDATES } }, requestFields(input));
+  const body = jsonOf({ inspect: { candidates: NUM_CANDIDATES } },
+    requestFields(input, passage.model));
   const typedSeed = settings.typed("seed");
   running = new Run(passage, { body, prompt }, {
     onTokens(tokens, text) {
@@ -143,9 +144,9 @@ function endRun() {
   picker.refresh();
 }
 
-/** A text with the settings as they are now; what is no number counts as the default. */
-function newPassage(model = picker.chosen) {
-  const passage = new Passage({ model, settings: settings.snapshot() });
+/** A text with the settings as they are now; what is left alone is as its model has it. */
+function newPassage({ model, defaults } = { model: picker.chosen, defaults: settings.defaults }) {
+  const passage = new Passage({ model, defaults, settings: settings.snapshot(defaults) });
   passage.seed = settings.typed("seed");
   return passage;
 }
@@ -172,9 +173,9 @@ function showPassage(passage) {
 }
 
 /** What is sent beside the inspection, as names and JSON. */
-function requestFields(input) {
+function requestFields(input, model = picker.chosen) {
   return [
-    ...(picker.chosen === "" ? [] : [["model", JSON.stringify(picker.chosen)]]),
+    ...(model === "" ? [] : [["model", JSON.stringify(model)]]),
     ...input,
     ...settings.entries(),
     ["stream", "true"],

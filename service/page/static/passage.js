@@ -5,11 +5,12 @@ export class Passage {
   #ids = [];
 
   /**
-   * @param {object} about model: its name; settings: in force when it was made, by name, the seed
-   *   as text or null where the server drew one.
+   * @param {object} about model: its name; defaults: that model's own parameters; settings: in
+   *   force when it was made, by name, the seed as text or null where the server drew one.
    */
-  constructor({ model, settings }) {
+  constructor({ model, defaults, settings }) {
     this.model = model;
+    this.defaults = defaults;
     this.settings = settings;
     this.tokens = [];
     this.text = "";

@@ -74,15 +74,21 @@ export class Settings {
     return all.filter(([, text]) => text !== null).map(([name, text]) => [name, asJson(text)]);
   }
 
+  /** The parameters of the model at hand where nothing is set. */
+  get defaults() {
+    return this.#defaults;
+  }
+
   /**
    * What holds now for one token, or null while a field holds what is no number in its range.
    * The seed is text, or null where the server would draw one.
+   * @param {object} defaults What holds where nothing is set.
    */
-  snapshot() {
+  snapshot(defaults = this.#defaults) {
     const values = {};
-    for (const name of PENALTIES) values[name] = this.#defaults[name];
+    for (const name of PENALTIES) values[name] = defaults[name];
     for (const { name, most } of SLIDERS) {
-      const text = this.typed(name) ?? String(this.#defaults[name]);
+      const text = this.typed(name) ?? String(defaults[name]);
       const value = NUMBER.test(text) ? Number(text) : NaN;
       const least = { top_k: -1, top_p: Number.MIN_VALUE }[name] ?? 0;
       const isInRange = value >= least && value <= most;
