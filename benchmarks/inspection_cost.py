@@ -4,7 +4,8 @@
 
 One server answers the streams all the time. Spells without inspections and spells with them take
 turns, so that what disturbs the machine disturbs both; in the latter, callers ask for inspections
-one after another: while text is made, of a given text, attention, neighbours, choices made again.
+one after another: while text is made, of a given text, attention, neighbours, choices made again,
+scores, and text and scores of the n-gram model, if the version has one.
 """
 
 import argparse
@@ -60,6 +61,7 @@ class Measurement:
         self._spell: Spell | None = None
         self._may_inspect = asyncio.Event()
         self._vocabulary = 0
+        self._ngram: str | None = None
         self._num_asked = 0
         self._is_quiet = asyncio.Event()
         self.spells: list[Spell] = []
@@ -70,6 +72,9 @@ class Measurement:
         shown = await self._post("/v1/inspect", {"text": PROMPT, "inspect": {"logits": True}})
         logits = shown.json()["inspections"][0]["logits"]
         self._vocabulary = len(base64.b64decode(logits)) // 4
+        models = (await self._client.get("/v1/models")).raise_for_status().json()["data"]
+        ngrams = (model["id"] for model in models if model["kind"] == "ngram")
+        self._ngram = next(ngrams, None)
         callers = [self._stream(number) for number in range(NUM_STREAMS)]
         callers += [self._inspect(kind, ask) for kind, ask in self._kinds().items()]
         running = [asyncio.create_task(caller) for caller in callers]
@@ -158,13 +163,28 @@ class Measurement:
             body = {"logits": flat.decode(), "ids": [1, 2, 3], "parameters": parameters}
             return self._post("/v1/resample", body)
 
-        return {
+        def score(number: int) -> Awaitable[object]:
+            return self._post("/v1/score", {"text": f"{number} {text}"})
+
+        def ngram_made(number: int) -> Awaitable[object]:
+            inspect = {"candidates": 50}
+            body = {"prompt": PROMPT, "max_tokens": 40, "seed": number, "inspect": inspect}
+            return self._post("/v1/generate", body | {"model": self._ngram})
+
+        def ngram_score(number: int) -> Awaitable[object]:
+            return self._post("/v1/score", {"text": f"{number} {text}", "model": self._ngram})
+
+        kinds: dict[str, Callable[[int], Awaitable[object]]] = {
             "made": made,
             "given text": given,
             "attention": attention,
             "neighbours": neighbours,
             "made again": again,
+            "score": score,
         }
+        if self._ngram is not None:
+            kinds |= {"made by the n-gram": ngram_made, "score of the n-gram": ngram_score}
+        return kinds
 
     async def _post(self, path: str, body: object) -> httpx2.Response:
         answer = await self._client.post(path, json=body)
