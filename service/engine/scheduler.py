@@ -20,6 +20,8 @@ __all__ = ["Scheduler"]
 
 # Sequences that are computed at once and want more than tokens; the others of them wait.
 MAX_INSPECTED = 2
+# Of all places, so that those who want only tokens have most of them.
+INSPECTED_SHARE_OF_RUNNING = 0.25
 # Tokens of their prompts in a step beside others; of those that are traced themselves fewer, since
 # each takes as long as the sampler takes for some sequences.
 INSPECTED_TOKENS_BESIDE_OTHERS = 16
@@ -61,6 +63,8 @@ class Scheduler:
         self.num_preemptions = 0
         self.num_chunked_prompts = 0
         self._max_running = max_running
+        places = max(1, int(INSPECTED_SHARE_OF_RUNNING * max_running))
+        self._max_inspected = min(MAX_INSPECTED, places)
         self._tables = tables
         self._pace = pace
         self._inspection_pace = inspection_pace
@@ -224,7 +228,7 @@ class Scheduler:
         num_inspected = 0
         for sequence in self._running:
             num_inspected += sequence.is_inspected and not sequence.is_paused
-            is_surplus = sequence.is_inspected and num_inspected > MAX_INSPECTED
+            is_surplus = sequence.is_inspected and num_inspected > self._max_inspected
             if not sequence.is_paused and not is_surplus:
                 active.append(sequence)
         return active[: self._max_running]
@@ -253,7 +257,8 @@ class Scheduler:
         num_active = len(active)
         num_inspected = sum(sequence.is_inspected for sequence in active)
         while num_active < self._max_running:
-            sequence = self._waiting.first(may_be_inspected=num_inspected < MAX_INSPECTED)
+            has_place = num_inspected < self._max_inspected
+            sequence = self._waiting.first(may_be_inspected=has_place)
             if sequence is None or not self._take_blocks(sequence):
                 break
             self._waiting.remove(sequence)

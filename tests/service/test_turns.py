@@ -15,6 +15,7 @@ from service.engine.step_pace import (
     StepPace,
 )
 from service.engine.step_plan import StepPlan
+from service.engine.trace_messages import Inspection
 
 BLOCK_TOKENS = 4
 
@@ -35,7 +36,14 @@ class Stage:
         self.num_submitted = 0
         self.ended: list[int] = []
 
-    def submit(self, *, size: int, max_tokens: int, num_choices: int = 1) -> int:
+    def submit(
+        self,
+        *,
+        size: int,
+        max_tokens: int,
+        num_choices: int = 1,
+        inspect: Inspection | None = None,
+    ) -> int:
         self.num_submitted += 1
         number = self.num_submitted
         self.requests.submit(
@@ -44,6 +52,7 @@ class Stage:
                 prompt_ids=[number] * size,
                 max_tokens=max_tokens,
                 num_choices=num_choices,
+                inspect=inspect,
             )
         )
         return number
@@ -163,6 +172,20 @@ def test_paused_sequences_hold_no_place_and_give_up_their_blocks_before_others_d
     while stage.scheduler.has_work:
         stage.step()
     assert stage.ended == [2, 3, 1]
+
+
+@pytest.mark.parametrize(
+    ("max_running", "num_inspected"), [(1, 1), (2, 1), (4, 1), (8, 2), (32, 2)]
+)
+def test_those_who_inspect_have_at_most_a_quarter_of_the_places(
+    max_running: int, num_inspected: int
+) -> None:
+    stage = Stage(num_blocks=400, max_running=max_running)
+    inspected = [stage.submit(size=4, max_tokens=9, inspect=Inspection(3)) for _ in range(4)]
+    assert in_plan(stage.step()) == inspected[:num_inspected]
+    plain = [stage.submit(size=1, max_tokens=9) for _ in range(max_running)]
+    planned = in_plan(stage.step())
+    assert len(set(planned) & set(plain)) == max_running - num_inspected
 
 
 def test_other_choices_wait_for_the_prompt_and_then_take_its_blocks() -> None:
