@@ -1,7 +1,8 @@
 """Each text stays itself: its model, its settings, and what was asked about it."""
 
 from tests.page.browser import Browser
-from tests.page.scripted_server import DEFAULTS, MODEL, ScriptedServer
+from tests.page.scripted_server import DEFAULTS, MODEL, ScriptedServer, event
+from tests.page.scripted_tokens import inspection
 from tests.page.test_generating import story
 
 OTHER = {**MODEL, "id": "other", "default_parameters": {**DEFAULTS, "temperature": 0.5}}
@@ -45,3 +46,24 @@ def test_a_branch_goes_to_the_model_of_its_text(browser: Browser, scripted: Scri
     # The next text is the chosen model's again.
     browser.generate()
     assert scripted.bodies[2]["model"] == "other"
+
+
+def test_a_prompt_whose_tokens_come_late_stays_with_its_own_text(
+    browser: Browser, scripted: ScriptedServer
+) -> None:
+    browser.open(scripted.address)
+    browser.script(HOLD, "/v1/tokenize")
+    scripted.script(event(" so", inspection(b" so", [b" x"])), is_ended=False)
+    browser.fill("prompt", "An old one")
+    browser.generate()
+    browser.wait(lambda: len(browser.all(".bar")) > 1)
+    # A candidate of a text whose beginning is not known leads nowhere.
+    assert not browser.all(".bar-branch")
+    story(scripted)
+    browser.fill("prompt", "A new beginning here")
+    browser.press_start()
+    browser.wait(lambda: browser.script("return window.held.length") == 2)
+    browser.script("window.held.reverse().forEach((release) => release())")
+    browser.wait(lambda: not browser.is_running())
+    assert browser.texts("#lead .token") == ["A", " new", " beginning", " here"]
+    assert browser.all(".bar-branch")

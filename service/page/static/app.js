@@ -69,7 +69,9 @@ const copyDialog = new CopyDialog(byId("copy-dialog"), () => ({
 }));
 
 let strip = null;
+let shown = null;
 let running = null;
+let latest = null;
 
 /** Continue the prompt. */
 function startRun() {
@@ -91,7 +93,7 @@ function startBranch(token, view) {
 }
 
 function run(passage, input, prompt) {
-  running?.leave();
+  latest?.leave();
   clearError();
   inspector.close();
   byId("intro").hidden = true;
@@ -103,7 +105,7 @@ function run(passage, input, prompt) {
   const body = jsonOf({ inspect: { candidates: NUM_CANDIDATES } },
     requestFields(input, passage.model));
   const typedSeed = settings.typed("seed");
-  running = new Run(passage, { body, prompt }, {
+  latest = running = new Run(passage, { body, prompt }, {
     onTokens(tokens, text) {
       passage.text += text;
       strip.add(tokens, text);
@@ -111,6 +113,7 @@ function run(passage, input, prompt) {
       figures.count(strip.length);
     },
     onPrompt() {
+      if (shown !== passage) return;
       strip.showLead(passage.prompt);
       if (inspector.token !== null) inspector.show(inspector.token);
     },
@@ -152,6 +155,7 @@ function newPassage({ model, defaults } = { model: picker.chosen, defaults: sett
 }
 
 function showText(passage) {
+  shown = passage;
   inspector.clear();
   comparison.show(null);
   strip = new Strip({ lead: byId("lead"), tokens: byId("tokens") }, (token) => inspector.show(token));

@@ -92,7 +92,10 @@ export class ChoicePanel {
       candidateList(fewest(shown, token), {
         chosenId: token.view.id,
         rank: (token.record ?? record).rank,
-        onBranch: (view) => this.#callbacks.onBranch(token, view),
+        // Without the ids of the prompt there is nothing yet to go on from.
+        onBranch: token.passage.isWhole
+          ? (view) => this.#callbacks.onBranch(token, view)
+          : undefined,
       }),
       this.#line(token, shown),
       facts(token, token.record ?? record),

@@ -6,6 +6,7 @@ import { jsonOf } from "./json.js";
 /** A stream that fills a passage, and tells what came frame by frame. */
 export class Run {
   #abort = new AbortController();
+  #asking = new AbortController();
   #pending = [];
   #isScheduled = false;
   #isLeft = false;
@@ -28,10 +29,11 @@ export class Run {
     this.#abort.abort();
   }
 
-  /** End it, and tell nothing more: another one takes its place. */
+  /** End it, and tell nothing more, be it over or not: another one takes its place. */
   leave() {
     this.#isLeft = true;
     this.#abort.abort();
+    this.#asking.abort();
   }
 
   async #run(body, prompt) {
@@ -63,10 +65,12 @@ export class Run {
   // The ids of the prompt, once the first token is there: nothing shall come before that.
   async #askPrompt(text, { position }) {
     const { model } = this.passage;
+    // A text that was cancelled stays on the page, and still wants to know its prompt.
+    const { signal } = this.#asking;
     try {
-      let views = await tokenized(model, text);
+      let views = await tokenized(model, text, signal);
       // Some tokenizers begin a text with a token of their own.
-      if (views.length !== position) views = await inspected(model, text);
+      if (views.length !== position) views = await inspected(model, text, signal);
       if (this.#isLeft || views.length !== position) return;
       this.passage.setPrompt(views);
       this.#flush();
@@ -97,16 +101,16 @@ export class Run {
   }
 }
 
-async function tokenized(model, text) {
-  const { tokens } = await ask("/v1/tokenize", jsonOf({ model, text }));
+async function tokenized(model, text, signal) {
+  const { tokens } = await ask("/v1/tokenize", jsonOf({ model, text }), signal);
   const bytes = new TextEncoder().encode(text);
   return tokens.map(({ id, text: shown, start, end }) => ({
     id, text: shown, bytes: Array.from(bytes.subarray(start, end)),
   }));
 }
 
-async function inspected(model, text) {
+async function inspected(model, text, signal) {
   const body = jsonOf({ model, text, end: 2, inspect: { candidates: 1 } });
-  const { tokens } = await ask("/v1/inspect", body);
+  const { tokens } = await ask("/v1/inspect", body, signal);
   return tokens.map(({ token }) => token);
 }
