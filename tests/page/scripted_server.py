@@ -78,6 +78,8 @@ class ScriptedServer:
         is_ended: Whether the stream ends with [DONE].
         refusal: Answered instead of a stream: a status and an error body.
         key: What every call of the API must show, None where nobody is asked.
+        told_later: What /v1/inspect tells instead, as another version of the model would.
+        inspected: The requests to inspect so far.
         models_served: What /v1/models lists.
         bodies: The requests to generate so far.
         num_refused: Calls that did not show the key.
@@ -88,6 +90,8 @@ class ScriptedServer:
     is_ended: bool = True
     refusal: tuple[int, Event] | None = None
     key: str | None = None
+    told_later: Event | None = None
+    inspected: list[Event] = field(default_factory=list[Event])
     models_served: list[Event] = field(default_factory=lambda: [MODEL])
     bodies: list[Event] = field(default_factory=list[Event])
     num_refused: int = 0
@@ -97,7 +101,8 @@ class ScriptedServer:
         self.events, self.is_ended, self.refusal = list(events), is_ended, None
         self.bodies.clear()
         self.key, self.num_refused = None, 0
-        self.models_served = [MODEL]
+        self.models_served, self.told_later = [MODEL], None
+        self.inspected.clear()
 
     async def generate(self, request: Request) -> Response:
         """POST /v1/generate."""
@@ -114,11 +119,12 @@ class ScriptedServer:
         if (refused := self._refuse(request)) is not None:
             return refused
         asked = json.loads(await request.body())
+        self.inspected.append(asked)
         wanted = asked["ids"][asked["start"]]
         told = (each for event in self.events for each in self._placed(event, 0))
         # A reader may rest on a token of the prompt, or of a script before this one.
         found = next((each for each in told if self._token_id(each) == wanted), None)
-        record = found or inspection(content_of(wanted))
+        record = self.told_later or found or inspection(content_of(wanted))
         return JSONResponse({"inspections": [{**record, "position": asked["start"]}], "tokens": []})
 
     async def tokenize(self, request: Request) -> Response:

@@ -1,7 +1,7 @@
 """Each text stays itself: its model, its settings, and what was asked about it."""
 
 from tests.page.browser import Browser
-from tests.page.scripted_server import DEFAULTS, MODEL, ScriptedServer, event
+from tests.page.scripted_server import DEFAULTS, MODEL, ScriptedServer, ending, event
 from tests.page.scripted_tokens import inspection
 from tests.page.test_generating import story
 
@@ -67,3 +67,24 @@ def test_a_prompt_whose_tokens_come_late_stays_with_its_own_text(
     browser.wait(lambda: not browser.is_running())
     assert browser.texts("#lead .token") == ["A", " new", " beginning", " here"]
     assert browser.all(".bar-branch")
+
+
+def test_a_choice_is_shown_as_recorded_where_another_version_answers_later(
+    browser: Browser, scripted: ScriptedServer
+) -> None:
+    told = inspection(b" so", [b" x"], likelihood=0.5)
+    scripted.script(event(" so", told), ending(1))
+    # Sound by itself, but another choice than the one that was made.
+    scripted.told_later = inspection(b" so", [b" x"], likelihood=0.125)
+    browser.open(scripted.address)
+    browser.generate()
+    browser.wait(lambda: len(scripted.inspected) == 1)
+    # Once a text has ended its version is known, and asked.
+    assert scripted.inspected[0]["model"] in {"scripted", "scripted@3"}
+    browser.fill("temperature", "0.3")
+    browser.wait(lambda: "Something beyond these sliders" in browser.text("choice-body"))
+    assert browser.texts(".is-chosen .bar-value") == ["50.0 %", "50.0 %"]
+    sibling = browser.await_script(
+        'return (await import("/page/ngram_panel.js")).siblingOf("scripted@3")'
+    )
+    assert sibling == "scripted:ngram@3"

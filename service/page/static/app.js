@@ -120,6 +120,8 @@ function run(passage, input, prompt) {
     onEnd(event) {
       // JSON's numbers would lose digits beyond 2^53; the server's own seeds stay below.
       passage.seed = typedSeed ?? String(event.parameters.seed);
+      // By now the name alone may mean another version: what is asked later is asked of this one.
+      passage.model = `${event.model}@${event.model_version}`;
       figures.finish(event, passage.seed);
       comparison.show(passage);
       spoken.end(figures.outcome);

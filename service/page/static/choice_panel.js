@@ -44,7 +44,7 @@ export class ChoicePanel {
     this.refresh();
     clearTimeout(this.#timer);
     this.#waiting?.abort();
-    const { isWhole, settings } = token.passage;
+    const { isWhole, settings } = token.origin;
     if (token.detail || !isWhole || settings === null || token.position === 0) return;
     this.#timer = setTimeout(() => this.#ask(token), REST_MILLISECONDS);
   }
@@ -69,8 +69,8 @@ export class ChoicePanel {
       return;
     }
     const now = this.#settings.snapshot();
-    const used = token.passage.settings;
-    const isOtherSeed = now?.seed != null && now.seed !== token.passage.seed;
+    const used = token.origin.settings;
+    const isOtherSeed = now?.seed != null && now.seed !== token.origin.seed;
     const isAsUsed = used === null || (now !== null && areSame(now, used) && !isOtherSeed);
     const recorded = recordedChoice(token.record ?? record);
     // Computed anew, a choice has all stretches of the line; recorded, those of the candidates.
@@ -103,7 +103,7 @@ export class ChoicePanel {
   }
 
   async #ask(token) {
-    const { passage, position } = token;
+    const { origin: passage, position } = token;
     this.#waiting = new AbortController();
     try {
       const { seed: _, ...parameters } = passage.settings;
@@ -129,7 +129,7 @@ export class ChoicePanel {
   // Null while the logits are on their way, and where this page is not the sampler's equal.
   #computed(token, settings) {
     if (!token.detail?.isReproduced) return null;
-    const { passage, position } = token;
+    const { origin: passage, position } = token;
     const known = {
       logits: token.detail.logits,
       idsBefore: passage.idsBefore(position),
@@ -152,7 +152,7 @@ export class ChoicePanel {
     if (drawn) fillAlone(name, drawn);
     else name.textContent = `token ${choice.drawnId}`;
     const undo = makeButton("quiet", "Undo", () =>
-      this.#settings.restore(this.#token.passage.settings));
+      this.#settings.restore(this.#token.origin.settings));
     undo.setAttribute("aria-label", "Undo: back to what was used");
     line.append(
       make("strong", "", "What if: "),
@@ -179,14 +179,16 @@ export class ChoicePanel {
 
 /** Whether the page computes what the server recorded; tests ask it of real choices. */
 export function isReproduced(token) {
+  const { origin, position, detail } = token;
   const known = {
-    logits: token.detail.logits,
-    idsBefore: token.passage.idsBefore(token.position),
-    numPromptIds: token.passage.numPromptTokens,
+    logits: detail.logits,
+    idsBefore: origin.idsBefore(position),
+    numPromptIds: origin.numPromptTokens,
   };
-  const { record } = token.detail;
-  return agree(computedChoice(record, known, { ...token.passage.settings, seed: null }),
-    recordedChoice(record));
+  // Of two looks at one choice the later could be another version's: both must be what is computed.
+  const records = token.record === null ? [detail.record] : [detail.record, token.record];
+  return records.every((record) =>
+    agree(computedChoice(record, known, { ...origin.settings, seed: null }), recordedChoice(record)));
 }
 
 // The number belongs to the choice that was made, not to a later look at it.

@@ -91,7 +91,9 @@ export class NgramPanel {
 
 /** The name of the n-gram model beside a model. */
 export function siblingOf(name) {
-  return name.includes(":ngram") ? name : `${name}:ngram`;
+  if (name.includes(":ngram")) return name;
+  const [base, ...version] = name.split("@");
+  return [`${base}:ngram`, ...version].join("@");
 }
 
 function windowLine(window, view) {

@@ -20,7 +20,7 @@ export class Passage {
   /**
    * Put in the prompt, as soon as its tokens are known.
    * @param {object[]} views Tokens as the API shows them; those of another passage keep what is
-   *   known of how they came about.
+   *   known of how they came about, and with whose model and settings: their origin.
    */
   setPrompt(views) {
     this.numPromptTokens = views.length;
@@ -33,13 +33,14 @@ export class Passage {
       isGiven: view.isGiven ?? true,
       isBranch: view.isBranch ?? false,
       passage: this,
+      origin: view.origin ?? this,
     }));
   }
 
   /** Add a token that was made, with the inspection that tells how. */
   add(record) {
     const { token: view, position, ends_text: endsText } = record;
-    const token = { view, position, record, endsText, isPrompt: false, passage: this };
+    const token = { view, position, record, endsText, isPrompt: false, passage: this, origin: this };
     this.tokens.push(token);
     this.#ids.push(view.id);
     return token;
@@ -76,6 +77,7 @@ export class Passage {
       id: token.view.id,
       view: token.view,
       record: token.record,
+      origin: token.record === null ? undefined : token.origin,
       isGiven: token.isPrompt && token.isGiven,
       isBranch: token.isBranch,
     }));
