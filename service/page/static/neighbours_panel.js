@@ -8,6 +8,7 @@ import { fillAlone, spokenName, visibleText } from "./readable.js";
 
 const NUM_NEIGHBOURS = 14;
 const REST_MILLISECONDS = 120;
+const NO_VECTORS = "An n-gram model holds counts and no vectors.";
 
 /** The neighbours of the token that the reader points at, or of a word that was typed. */
 export class NeighboursPanel {
@@ -15,6 +16,7 @@ export class NeighboursPanel {
   #field;
   #onError;
   #model = null;
+  #chosen = null;
   #timer = 0;
   #waiting = null;
   #known = new Map();
@@ -45,10 +47,10 @@ export class NeighboursPanel {
 
   /** Show another token. */
   show(token) {
-    clearTimeout(this.#timer);
+    this.hide();
     this.#model = token.passage.model;
-    if (this.#model.includes(":ngram")) {
-      this.#say("An n-gram model holds counts and no vectors.");
+    if (isNgram(this.#model)) {
+      this.#say(NO_VECTORS);
       return;
     }
     this.#timer = setTimeout(() => this.#ask({ id: token.view.id }), REST_MILLISECONDS);
@@ -56,7 +58,7 @@ export class NeighboursPanel {
 
   /** The model that words are looked up in while no token is selected. */
   useModel(name) {
-    this.#model ??= name;
+    this.#chosen = name;
   }
 
   /** The panel is no longer seen. */
@@ -68,13 +70,18 @@ export class NeighboursPanel {
   /** There is no token any more. */
   clear() {
     this.hide();
+    this.#model = null;
     this.#place.replaceChildren();
   }
 
   async #ask(what) {
     this.#waiting?.abort();
     this.#waiting = new AbortController();
-    const model = this.#model;
+    const model = this.#model ?? this.#chosen;
+    if (isNgram(model)) {
+      this.#say(NO_VECTORS);
+      return;
+    }
     const body = jsonOf({ model, ...what, neighbours: NUM_NEIGHBOURS });
     const known = this.#known.get(body);
     if (known) {
@@ -120,6 +127,10 @@ export class NeighboursPanel {
     item.append(button, makeTrack(cosine, "is-cosine"), value);
     return item;
   }
+}
+
+function isNgram(model) {
+  return model?.includes(":ngram") ?? false;
 }
 
 function stripes(token, vector, norm) {
