@@ -1,5 +1,7 @@
 """Each text stays itself: its model, its settings, and what was asked about it."""
 
+from selenium.webdriver.common.keys import Keys
+
 from tests.page.browser import Browser
 from tests.page.scripted_server import DEFAULTS, MODEL, ScriptedServer, ending, event
 from tests.page.scripted_tokens import inspection
@@ -88,3 +90,47 @@ def test_a_choice_is_shown_as_recorded_where_another_version_answers_later(
         'return (await import("/page/ngram_panel.js")).siblingOf("scripted@3")'
     )
     assert sibling == "scripted:ngram@3"
+
+
+def test_escape_does_one_thing_at_a_time(browser: Browser, scripted: ScriptedServer) -> None:
+    story(scripted)
+    browser.open(scripted.address)
+    browser.script(HOLD, "/v1/generate")
+    browser.press_start()
+    browser.wait(browser.is_running)
+    browser.get("copy").click()
+    browser.chromium.switch_to.active_element.send_keys(Keys.ESCAPE)
+    browser.wait(lambda: not browser.get("copy-dialog").is_displayed())
+    assert browser.is_running()
+    # On a wide screen the panels cover nothing that Escape would have to uncover first.
+    browser.script("document.getElementById('show-settings').click()")
+    browser.get("prompt").send_keys(Keys.ESCAPE)
+    browser.script("window.held.forEach((release) => release())")
+    browser.wait(lambda: not browser.is_running())
+    assert browser.figures()["State"] == "Cancelled by you"
+
+
+def test_a_word_without_a_text_is_looked_up_in_the_chosen_model(
+    browser: Browser, scripted: ScriptedServer
+) -> None:
+    scripted.models_served = [MODEL, OTHER]
+    browser.open(scripted.address)
+    browser.script(HOLD, "/v1/embedding")
+    browser.script(
+        "const kept = window.fetch; window.asked = [];"
+        "window.fetch = (path, options) => {"
+        "  if (path === '/v1/embedding') window.asked.push(options);"
+        "  return kept(path, options); };"
+    )
+    choose_model(browser, "other")
+    browser.show_panel("neighbours")
+    browser.fill("word", "king")
+    browser.get("word").send_keys(Keys.ENTER)
+    asked = browser.script("return window.asked.map(({ body }) => JSON.parse(body))")
+    assert asked == [{"model": "other", "text": "king", "neighbours": 14}]
+    # Another token takes its place, whatever is still on its way.
+    story(scripted)
+    browser.generate()
+    browser.choose(1)
+    assert browser.script("return window.asked[0].signal.aborted")
+    browser.show_panel("choice")

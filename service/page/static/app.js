@@ -222,6 +222,8 @@ byId("prompt").addEventListener("keydown", (event) => {
 });
 document.addEventListener("keydown", (event) => {
   if (event.key !== "Escape" || event.defaultPrevented) return;
+  // An open dialog closes by itself, and nothing else does with the same key.
+  if (document.querySelector("dialog[open]") !== null) return;
   if (inspector.isOpen) inspector.close();
   else running?.cancel();
 });

@@ -1,5 +1,8 @@
 // The panels beside the text, one at a time behind tabs, and the token that they are about.
 
+// As phone.css has it.
+const NARROW = "(max-width: 61.99rem)";
+
 /** Tabs as a keyboard and a screen reader know them. */
 export class Inspector {
   #section;
@@ -51,8 +54,9 @@ export class Inspector {
     this.#section.classList.remove("is-open");
   }
 
+  /** Whether the panels cover a part of the page; on a wide screen they stand beside the text. */
   get isOpen() {
-    return this.#section.classList.contains("is-open");
+    return matchMedia(NARROW).matches && this.#section.classList.contains("is-open");
   }
 
   #panel(tab) {
