@@ -96,6 +96,15 @@ def test_half_a_character_shows_its_bytes_and_the_whole_one_once(
     assert marks == ["e2", "82", "ac 21"]
 
 
+def test_a_byte_order_mark_is_a_character_like_any_other(
+    browser: Browser, scripted: ScriptedServer
+) -> None:
+    show(browser, scripted, ("\ufeffa", [b"\xef\xbb\xbfa"]), (" b", [b" b"]), (" c", [b" c"]))
+    assert browser.texts("#tokens .token") == ["a", " b", " c"]
+    marks = [mark.get_attribute("data-mark") for mark in browser.all("#tokens .mark")]
+    assert marks == ["U+FEFF"]
+
+
 def test_text_held_back_goes_to_the_token_that_it_belongs_to(
     browser: Browser, scripted: ScriptedServer
 ) -> None:

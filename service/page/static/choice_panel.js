@@ -209,7 +209,8 @@ function heading({ passage, position, view }) {
   const context = make("span", "choice-before");
   const before = passage.lastBefore(position, CONTEXT_TOKENS);
   const bytes = before.flatMap((token) => token.view.bytes);
-  const text = new TextDecoder().decode(Uint8Array.from(bytes)).replaceAll("\ufffd", "");
+  const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+  const text = decoder.decode(Uint8Array.from(bytes)).replaceAll("\ufffd", "");
   fillRunning(context, text);
   const chosen = make("strong", "choice-token");
   fillAlone(chosen, view);

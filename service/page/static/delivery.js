@@ -6,7 +6,7 @@
 
 /** The text of a stream, handed out to its tokens. */
 export class Delivery {
-  #decoder = new TextDecoder("utf-8");
+  #decoder = new TextDecoder("utf-8", { ignoreBOM: true });
   #waiting = [];
 
   /**
@@ -28,7 +28,7 @@ export class Delivery {
       // The end of the text can hold a replacement for a character that was never finished.
       const numTaken = isLast ? characters.length : Math.min(first.numMissing, characters.length);
       first.write(characters.slice(0, numTaken).join(""));
-      first.numMissing -= numTaken;
+      first.numMissing = Math.max(0, first.numMissing - numTaken);
       characters = characters.slice(numTaken);
       if (isLast) return;
       if (first.numMissing > 0) return;

@@ -1,7 +1,7 @@
 // How tokens are shown: what cannot be seen or would disturb what stands around it becomes a mark.
 // Everything is put into the page as text, never as markup.
 
-const strictDecoder = new TextDecoder("utf-8", { fatal: true });
+const strictDecoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 // Controls, and what changes the direction or joins of its neighbours without being seen.
 const UNSEEN = /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/u;

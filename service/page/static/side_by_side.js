@@ -91,7 +91,7 @@ export class SideBySide {
     text.setAttribute("aria-label",
       `Surprise of the ${NAMES[kind]} token by token; most by ${visibleText(worst.token)}, ` +
       `${worst.surprise_bits.toFixed(1)} bits`);
-    const decoder = new TextDecoder();
+    const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
     tokens.forEach(({ token, surprise_bits: bits, rank }, position) => {
       const shown = decoder.decode(Uint8Array.from(token.bytes), { stream: true });
       const [space, word] = partSpace(shown.replaceAll("\ufffd", ""));

@@ -72,7 +72,7 @@ export class Strip {
       this.#lead.append(more);
     }
     const delivery = new Delivery();
-    const decoder = new TextDecoder("utf-8");
+    const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
     for (const token of shown) {
       this.#lead.append(this.#build(token));
       delivery.expect(token.view.bytes, (text) => this.#write(token, text));
