@@ -7,11 +7,12 @@ wants more of a token than its id, or changes its logits, makes the step an ordi
 
 import logging
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 
 from service.engine.block_tables import BlockTables
-from service.engine.drawn_rows import FAILED, NOT_COMPUTED, DrawnRow, DrawsAhead
+from service.engine.drawn_rows import DrawnRow, DrawsAhead
+from service.engine.drawn_run import DrawnRun
 from service.engine.executor import Executor
 from service.engine.messages import EngineFinish, TokenOutput
 from service.engine.request import Sequence
@@ -33,31 +34,6 @@ RUNS_AHEAD = 8
 SECONDS_BESIDE_PROMPTS = 0.004
 # Weight of the newest step in the running mean.
 NEWEST = 0.2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Run:
-    """Tokens that the device draws for some sequences.
-
-    Attributes:
-        sequences: Of each row.
-        is_wanted: Whether its tokens are still its sequence's next ones.
-        starts: Position of the first token that is computed.
-        lasts: Position of the last one that the row may compute, in this run and those after it.
-        drawn: Of each step the drawn ids.
-        num_steps: Steps.
-        began: When it was started; None where its time is not that of its tokens alone.
-        may_go_on: Whether its step has neither other streams nor prompts.
-    """
-
-    sequences: list[Sequence]
-    is_wanted: list[bool]
-    starts: list[int]
-    lasts: list[int]
-    drawn: Iterator[list[int]]
-    num_steps: int
-    began: float | None
-    may_go_on: bool
 
 
 class LookingAhead:
@@ -93,8 +69,8 @@ class LookingAhead:
         self._pace = pace
         self._clock = clock
         self._seconds: float | None = None
-        self._started: _Run | None = None
-        self._queued: _Run | None = None
+        self._started: DrawnRun | None = None
+        self._queued: DrawnRun | None = None
         if self._executor is not None:
             pace.least_prompt_tokens = self._executor.least_prompt_tokens
 
@@ -131,7 +107,7 @@ class LookingAhead:
             # The ordinary step finds out whose fault it is.
             _logger.warning("looking ahead failed: %s", type(error).__name__)
             return 0
-        self._started = _Run(
+        self._started = DrawnRun(
             sequences=sequences,
             is_wanted=[True] * len(rows),
             starts=[row.start for row in rows],
@@ -152,7 +128,7 @@ class LookingAhead:
         if run is None:
             return []
         befores = [len(sequence.token_ids) for sequence in run.sequences]
-        num_drawn, finishes = _append(run)
+        num_drawn, finishes = run.append_drawn()
         self._num_drawn = sum(num_drawn)
         if run.began is not None:
             seconds = (self._clock() - run.began) / run.num_steps
@@ -167,7 +143,7 @@ class LookingAhead:
             if run.is_wanted[place]
         ]
 
-    def _take_up(self, queued: _Run, sequences: list[Sequence], *, is_alone: bool) -> bool:
+    def _take_up(self, queued: DrawnRun, sequences: list[Sequence], *, is_alone: bool) -> bool:
         """Make of a queued run the step's, without those who are not in the step any more.
 
         Whoever is new to the step waits for the next, which is none that was queued.
@@ -185,7 +161,7 @@ class LookingAhead:
         self._started = replace(queued, is_wanted=is_wanted, may_go_on=may_go_on)
         return True
 
-    def _queue(self, run: _Run, num_drawn: list[int]) -> None:
+    def _queue(self, run: DrawnRun, num_drawn: list[int]) -> None:
         """Start the tokens after those of a run, before the host has told anybody about these."""
         assert self._executor is not None
         starts = [
@@ -256,28 +232,6 @@ class LookingAhead:
         elif finish is not None:
             self._requests.drop(sequence)
         return TokenOutput(sequence.request_id, sequence.choice, token_ids, finish)
-
-
-def _append(run: _Run) -> tuple[list[int], list[EngineFinish | None]]:
-    """Continue the sequences by what is drawn, while the device computes the next step.
-
-    Returns:
-        How many tokens were drawn for each, and why it ends.
-    """
-    num_drawn = [0] * len(run.sequences)
-    finishes: list[EngineFinish | None] = [None] * len(run.sequences)
-    for ids in run.drawn:
-        for place, token_id in enumerate(ids):
-            if token_id == NOT_COMPUTED or finishes[place] is not None:
-                continue
-            if not run.is_wanted[place]:
-                continue
-            if token_id == FAILED:
-                finishes[place] = EngineFinish.NUMERICAL_ERROR
-                continue
-            num_drawn[place] += 1
-            finishes[place] = run.sequences[place].append(token_id)
-    return num_drawn, finishes
 
 
 def _num_left(sequence: Sequence) -> int:
