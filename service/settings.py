@@ -112,8 +112,8 @@ class Settings:
         metadata=setting(
             Kind.TEXT,
             "auto",
-            "what computes the logits; auto is cuda-graphs on an NVIDIA GPU (kernels in Triton, and "
-            "steps recorded once and repeated), else eager",
+            "what computes the logits; auto is cuda-graphs on an NVIDIA GPU (kernels in Triton, "
+            "and steps recorded once and repeated) where it can be built, else eager",
             choices=("auto", "eager", "cuda-graphs"),
         )
     )
