@@ -12,6 +12,7 @@ from service.main import main
 from service.model_store import ModelFolder
 from service.parameters import EffectiveParameters
 from service.token_stream import TokenBatch
+from service.trace_views import ByteSpans
 
 __all__ = ["FAULT_TEXT", "FIRST_PIECE_SEED", "SECOND_PIECE_SEED"]
 
@@ -26,9 +27,13 @@ def break_choices() -> None:
     pieces_left: dict[int, int] = {}
 
     def made(
-        self: ChoiceText, choice: int, folder: ModelFolder, parameters: EffectiveParameters
+        self: ChoiceText,
+        choice: int,
+        folder: ModelFolder,
+        parameters: EffectiveParameters,
+        spans: ByteSpans | None = None,
     ) -> None:
-        make(self, choice, folder, parameters)
+        make(self, choice, folder, parameters, spans)
         match parameters.seed:
             case 6661:
                 pieces_left[id(self)] = 0

@@ -92,7 +92,10 @@ def test_rest_says_of_each_of_its_paths_that_it_is_off() -> None:
 def test_grpc_says_of_its_services_that_they_are_off(method: str) -> None:
     async def refused() -> grpc.aio.AioRpcError:
         async with running_grpc_server() as server, server.channel() as channel:
-            call = channel.stream_stream(f"/{method}")
+            call = cast(
+                "grpc.aio.StreamStreamMultiCallable[bytes, bytes]",
+                channel.stream_stream(f"/{method}"),
+            )
             request = glass_box_pb2.InspectTextRequest(text="ab").SerializeToString()
             with pytest.raises(grpc.aio.AioRpcError) as error:
                 async for _ in call(iter([request])):

@@ -16,10 +16,11 @@ def folder(*, strips_leading_space: bool = False) -> ModelFolder:
     tokenizer = SimpleNamespace(
         control_tokens={0: "<|endoftext|>"}, strips_leading_space=strips_leading_space
     )
-    found = SimpleNamespace(
-        tokenizer=tokenizer,
-        token_bytes=lambda token_id: TOKENS[token_id] if token_id < len(TOKENS) else b"",
-    )
+
+    def token_bytes(token_id: int) -> bytes:
+        return TOKENS[token_id] if token_id < len(TOKENS) else b""
+
+    found = SimpleNamespace(tokenizer=tokenizer, token_bytes=token_bytes)
     return cast("ModelFolder", found)
 
 
