@@ -71,7 +71,11 @@ export class AttentionPanel {
       const maps = answer.maps.map(({ layer, head, rows }) => ({ layer, head, weights: rows[0] }));
       token.attention = { numLayers, numHeads, maps };
     } catch (error) {
-      if (error.name !== "AbortError") this.#callbacks.onError(error);
+      if (error.name === "AbortError") return;
+      if (token === this.#token) {
+        this.#place.replaceChildren(make("p", "hint note", `No answer: ${error.message}`));
+      }
+      this.#callbacks.onError(error);
       return;
     }
     if (token === this.#token) this.#render();
@@ -168,6 +172,7 @@ function isNgram(token) {
 function waitingText(token) {
   if (isNgram(token)) return "An n-gram model has no attention: see the n-gram panel.";
   if (token.position === 0) return "Nothing stands before the first token.";
+  if (!token.passage.isWhole) return "Ready once the tokens of the prompt are known.";
   return "Asking where the network looked \u2026";
 }
 

@@ -83,7 +83,7 @@ export class ChoicePanel {
     if (now === null) this.#body.append(note("A setting is no number that it can be."));
     if (choice === null) {
       const isAsked = token.detail === undefined;
-      this.#body.append(note(isAsked ? "Asking for the logits \u2026" : NOT_REPRODUCED));
+      this.#body.append(note(isAsked ? failed(token) ?? "Asking for the logits \u2026" : NOT_REPRODUCED));
     }
     const shown = choice ?? asUsed;
     if (!isAsUsed && choice !== null) this.#body.append(this.#whatIf(token, shown));
@@ -120,9 +120,13 @@ export class ChoicePanel {
       token.detail = { record, logits: readFloats(record.logits) };
       token.detail.isReproduced = isReproduced(token);
     } catch (error) {
-      if (error.name !== "AbortError") this.#callbacks.onError(error);
+      if (error.name === "AbortError") return;
+      token.failure = error.message;
+      if (token === this.#token) this.refresh();
+      this.#callbacks.onError(error);
       return;
     }
+    token.failure = undefined;
     if (token === this.#token) this.refresh();
   }
 
@@ -141,6 +145,7 @@ export class ChoicePanel {
 
   #unknown(token) {
     if (token.position === 0) return note("Nothing stands before the first token: it was given.");
+    if (token.failure) return note(failed(token));
     return note(token.passage.isWhole ? "Asking what the model thought here \u2026" : "\u2026");
   }
 
@@ -229,6 +234,10 @@ function facts({ view, position, endsText }, record) {
     `${visibleText(view)} is token ${view.id}, at place ${position}: ${rank} to the model, ` +
     `${bits} of surprise; drawn with ${chance}${endsText ? ". It ended the text." : "."}`;
   return line;
+}
+
+function failed({ failure }) {
+  return failure && `No answer: ${failure}`;
 }
 
 function note(text) {

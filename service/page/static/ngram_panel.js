@@ -67,8 +67,9 @@ export class NgramPanel {
       token.ngram = answer.inspections[0];
     } catch (error) {
       if (error.name === "AbortError") return;
-      if (error.status === 404) this.#say("This model has no n-gram model beside it.");
-      else this.#onError(error);
+      // Without an n-gram model, or without this version any more: the API says which.
+      if (token === this.#token) this.#say(`No answer: ${error.message}`);
+      if (error.status !== 404) this.#onError(error);
       return;
     }
     if (token === this.#token) this.#render(token);

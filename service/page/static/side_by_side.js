@@ -34,7 +34,9 @@ export class SideBySide {
   show(passage) {
     this.#passage = passage;
     this.#waiting?.abort();
-    this.#say(passage === null ? "Ready once the text has ended." : "\u2026");
+    if (passage === null) this.#say("Ready once the text has ended.");
+    else if (!passage.isWhole) this.#say("Ready once the tokens of the prompt are known.");
+    else this.#say("Asking both models \u2026");
     this.#ask();
   }
 
@@ -54,8 +56,9 @@ export class SideBySide {
       passage.scores = (await ask("/v1/score", body, this.#waiting.signal)).scores;
     } catch (error) {
       if (error.name === "AbortError") return;
-      if (error.status === 404) this.#say("This model has no n-gram model beside it.");
-      else this.#callbacks.onError(error);
+      // Without an n-gram model, or without this version any more: the API says which.
+      this.#say(`No comparison: ${error.message}`);
+      if (error.status !== 404) this.#callbacks.onError(error);
       return;
     }
     if (passage === this.#passage) this.#render(passage.scores);
