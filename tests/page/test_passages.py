@@ -134,3 +134,54 @@ def test_a_word_without_a_text_is_looked_up_in_the_chosen_model(
     browser.choose(1)
     assert browser.script("return window.asked[0].signal.aborted")
     browser.show_panel("choice")
+
+
+def test_what_the_api_refuses_is_said_where_it_was_waited_for(
+    browser: Browser, scripted: ScriptedServer
+) -> None:
+    story(scripted)
+    browser.open(scripted.address)
+    browser.script("document.getElementById('side-by-side').open = true")
+    browser.script(HOLD, "/v1/tokenize")
+    # Broken off before the tokens of its prompt are known.
+    scripted.script(event(" so", inspection(b" so", [b" x"])), is_ended=False)
+    browser.generate()
+    assert "once the tokens of the prompt" in browser.text("comparison")
+    # The scripted server knows none of these questions.
+    browser.script("window.held[0]()")
+    browser.wait(lambda: "No comparison: the server answered 404" in browser.text("comparison"))
+    browser.choose(0)
+    browser.show_panel("attention")
+    browser.wait(lambda: "No answer: the server answered 404" in browser.text("attention"))
+    browser.show_panel("choice")
+    assert all("404 (Not Found)" in each for each in browser.complaints())
+
+
+def test_whoever_is_quicker_than_the_list_of_models_waits_for_it(
+    browser: Browser, scripted: ScriptedServer
+) -> None:
+    story(scripted)
+    browser.open(scripted.address)
+    browser.script("document.getElementById('model').replaceChildren()")
+    browser.script(HOLD, "/v1/models")
+    browser.press_start()
+    browser.wait(lambda: browser.script("return window.held.length") == 1)
+    assert scripted.bodies == []
+    browser.script("window.held[0]()")
+    browser.wait(lambda: len(scripted.bodies) == 1 and not browser.is_running())
+    assert scripted.bodies[0]["model"] == "scripted"
+
+
+def test_each_text_keeps_its_figures(browser: Browser, scripted: ScriptedServer) -> None:
+    story(scripted)
+    browser.open(scripted.address)
+    browser.generate()
+    browser.wait(lambda: len(browser.all("#lead .token")) == 4)
+    browser.choose(1)
+    scripted.script(event(" so", inspection(b" so")), ending(1, seed=77))
+    branch(browser)
+    browser.wait(lambda: len(scripted.bodies) == 1 and not browser.is_running())
+    assert browser.figures()["Seed"].startswith("77")
+    browser.all(".branch")[0].click()
+    figures = browser.figures()
+    assert (figures["Seed"][:4], figures["Tokens"]) == ("1234", "4 (prompt 4)")

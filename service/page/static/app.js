@@ -74,7 +74,10 @@ let running = null;
 let latest = null;
 
 /** Continue the prompt. */
-function startRun() {
+async function startRun() {
+  // Whoever is quicker than the list of models waits for it: a text belongs to one of them.
+  if (picker.chosen === "") await picker.refresh();
+  if (picker.chosen === "") return;
   const prompt = byId("prompt").value;
   const passage = newPassage();
   branches.begin(passage);
@@ -94,13 +97,14 @@ function startBranch(token, view) {
 
 function run(passage, input, prompt) {
   latest?.leave();
+  if (running !== null) figures.cancel();
   clearError();
   inspector.close();
   byId("intro").hidden = true;
   byId("result").hidden = false;
   byId("result").classList.add("is-running");
   byId("cancel").disabled = false;
-  figures.begin();
+  figures.begin(passage);
   spoken.say("Waiting for the first token.");
   const body = jsonOf({ inspect: { candidates: NUM_CANDIDATES } },
     requestFields(input, passage.model));
@@ -115,6 +119,7 @@ function run(passage, input, prompt) {
     onPrompt() {
       if (shown !== passage) return;
       strip.showLead(passage.prompt);
+      if (running?.passage !== passage) comparison.show(passage);
       if (inspector.token !== null) inspector.show(inspector.token);
     },
     onEnd(event) {
@@ -133,6 +138,7 @@ function run(passage, input, prompt) {
     },
     onError(error) {
       figures.fail();
+      comparison.show(passage);
       showError(error);
     },
     onDone: endRun,
@@ -175,6 +181,7 @@ function showPassage(passage) {
   branches.mark(passage);
   showText(passage);
   strip.add(passage.tokens, passage.text);
+  figures.showAgain(passage);
   comparison.show(passage);
 }
 

@@ -13,7 +13,7 @@ export class Figures {
   #startedAt = 0;
   #firstAt = 0;
   #numTokens = 0;
-  outcome = "";
+  #passage = null;
 
   /**
    * @param {HTMLElement} place A description list.
@@ -24,7 +24,21 @@ export class Figures {
     this.#onSeed = onSeed;
   }
 
-  begin() {
+  /** How the text ended, in words. */
+  get outcome() {
+    return this.#passage.figures.outcome;
+  }
+
+  /** Show what was shown last of a text. */
+  showAgain(passage) {
+    this.#passage = passage;
+    const { outcome, rows, seed } = passage.figures;
+    this.#show(outcome, rows, seed);
+  }
+
+  /** A text begins; its figures stay with it. */
+  begin(passage) {
+    this.#passage = passage;
     this.#startedAt = performance.now();
     this.#firstAt = 0;
     this.#numTokens = 0;
@@ -50,7 +64,7 @@ export class Figures {
   /** The server's own figures, from the last event, and the seed in all of its digits. */
   finish(event, seed) {
     const { usage, timings } = event;
-    this.outcome = OUTCOMES[event.finish_reason] ?? `Ended: ${event.finish_reason}`;
+    const outcome = OUTCOMES[event.finish_reason] ?? `Ended: ${event.finish_reason}`;
     const rows = [["Tokens", `${usage.completion_tokens} (prompt ${usage.prompt_tokens})`]];
     const first = timings.first_token_seconds;
     if (first !== null && usage.completion_tokens > 1 && timings.total_seconds > first) {
@@ -59,7 +73,7 @@ export class Figures {
     }
     if (first !== null) rows.push(["First token", `${Math.round(first * 1000)} ms`]);
     rows.push(["Model", `${event.model}@${event.model_version}`]);
-    this.#show(this.outcome, rows, seed);
+    this.#show(outcome, rows, seed);
   }
 
   #own() {
@@ -72,7 +86,7 @@ export class Figures {
   }
 
   #show(outcome, rows = [], seed = null) {
-    this.outcome = outcome;
+    this.#passage.figures = { outcome, rows, seed };
     const entries = [entry("State", outcome), ...rows.map(([name, text]) => entry(name, text))];
     if (seed !== null) entries.push(this.#seedEntry(seed));
     this.#place.replaceChildren(...entries);
