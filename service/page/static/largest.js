@@ -20,4 +20,3 @@ export function largestMask(values, count) {
     return 0;
   });
 }
-
