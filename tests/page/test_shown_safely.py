@@ -78,12 +78,20 @@ def test_the_policy_refuses_what_a_script_would_inject(
 
 
 def test_what_cannot_be_seen_becomes_a_mark(browser: Browser, scripted: ScriptedServer) -> None:
-    tokens = ["a\nb", "\tc", "\x00\x1b[31m", f"{RIGHT_TO_LEFT_OVERRIDE}d", "\u200b"]
+    tokens = [
+        "a\nb",
+        "\tc",
+        "\x00\x1b[31m",
+        f"{RIGHT_TO_LEFT_OVERRIDE}d",
+        "\u200b",
+        "\u3164\ufe0f\U000e0041",
+    ]
     show(browser, scripted, *((token, [token.encode()]) for token in tokens))
     shown = browser.texts("#tokens .token")
-    assert shown == ["a\nb", "\tc", "[31m", "d", ""]
+    assert shown == ["a\nb", "\tc", "[31m", "d", "", ""]
     marks = [mark.get_attribute("data-mark") for mark in browser.all("#tokens .mark")]
-    assert marks == ["\u23ce", "\u21e5", "U+0000", "U+001B", "U+202E", "U+200B"]
+    seen = ["\u23ce", "\u21e5", "U+0000", "U+001B", "U+202E", "U+200B"]
+    assert marks == [*seen, "U+3164", "U+FE0F", "U+E0041"]
 
 
 def test_half_a_character_shows_its_bytes_and_the_whole_one_once(

@@ -3,8 +3,9 @@
 
 const strictDecoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
-// Controls, and what changes the direction or joins of its neighbours without being seen.
-const UNSEEN = /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/u;
+// Controls, what changes the direction, joins or look of its neighbours without being seen, and
+// letters and tags that are drawn as nothing.
+const UNSEEN = /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u115f\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}]/u;
 
 /** A number of things, with its thousands apart. */
 export function countOf(number, thing) {
