@@ -56,6 +56,16 @@ def test_grpcurl_names_the_same_request(browser: Browser, scripted: ScriptedServ
     assert message.parameters.temperature == expected["temperature"]
     assert message.parameters.seed == expected["seed"]
     assert "nextword.v1.TextGenerationService/StreamGenerateText" in given
+    assert "127.0.0.1:50051" in given
+    assert "-plaintext" in given
+    assert "50051" in browser.texts("#copy-dialog [role=status]")[0]
+    # Behind TLS one port is there for both protocols.
+    behind_tls = browser.await_script(
+        "return (await import('/page/commands.js')).grpcurlCommand(given[0])",
+        {"origin": "https://words.example", "host": "words.example", "fields": [], "hasKey": False},
+    )
+    assert "words.example:443 " in behind_tls
+    assert "-plaintext" not in behind_tls
 
 
 def test_python_writes_the_text_that_the_page_shows(browser: Browser, address: str) -> None:

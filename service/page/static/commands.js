@@ -2,7 +2,8 @@
 
 import { jsonOf } from "./json.js";
 
-const GRPC_PORT = 50051;
+// The server's default: the page cannot know another.
+export const GRPC_PORT = 50051;
 const OUTSIDE = new Set(["model", "prompt", "prompt_ids", "stream", "inspect"]);
 
 /** The languages that a request can be copied in, and how. */
@@ -24,17 +25,20 @@ export function curlCommand({ origin, fields, hasKey }) {
 }
 
 /** A grpcurl command that makes the request; reflection tells it the messages. */
-export function grpcurlCommand({ host, fields, hasKey }) {
+export function grpcurlCommand({ origin, host, fields, hasKey }) {
+  // With TLS it is a proxy that answers, for both protocols at one port as deploy/nginx has it.
+  const { protocol, port } = new URL(origin);
+  const isTls = protocol === "https:";
   const outside = fields.filter(([name]) => OUTSIDE.has(name) && name !== "stream");
   const chosen = fields.filter(([name]) => !OUTSIDE.has(name));
   const message = outside.map(([name, value]) =>
     name === "prompt_ids" ? [name, `{"ids": ${value}}`] : [name, value]);
   if (chosen.length > 0) message.push(["parameters", jsonOf({}, chosen)]);
   return lines([
-    "grpcurl -plaintext",
+    isTls ? "grpcurl" : "grpcurl -plaintext",
     ...(hasKey ? ['-H "authorization: Bearer $NEXTWORD_API_KEY"'] : []),
     `-d ${quoted(jsonOf({}, message))}`,
-    `${host}:${GRPC_PORT} nextword.v1.TextGenerationService/StreamGenerateText`,
+    `${host}:${isTls ? port || 443 : GRPC_PORT} nextword.v1.TextGenerationService/StreamGenerateText`,
   ]);
 }
 

@@ -1,6 +1,6 @@
 // The request to take along: as a command for curl or grpcurl, or as a Python program.
 
-import { COMMANDS } from "./commands.js";
+import { COMMANDS, GRPC_PORT } from "./commands.js";
 import { makeButton } from "./element.js";
 
 /** A dialog with the command in each language, and a button that copies it. */
@@ -34,7 +34,8 @@ export class CopyDialog {
 
   #show(name) {
     this.#choice = name;
-    this.#status.textContent = "";
+    const isPortGuessed = name === "grpcurl" && this.#request.origin.startsWith("http:");
+    this.#status.textContent = isPortGuessed ? `Port ${GRPC_PORT}, unless --grpc-port said other.` : "";
     this.#text.value = COMMANDS[name](this.#request);
     for (const [each, button] of this.#buttons) {
       button.setAttribute("aria-pressed", String(each === name));
