@@ -122,6 +122,7 @@ function run(passage, input, prompt) {
       if (running?.passage !== passage) comparison.show(passage);
       if (inspector.token !== null) inspector.show(inspector.token);
     },
+    onPromptError: showError,
     onEnd(event) {
       // JSON's numbers would lose digits beyond 2^53; the server's own seeds stay below.
       passage.seed = typedSeed ?? String(event.parameters.seed);

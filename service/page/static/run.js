@@ -15,8 +15,8 @@ export class Run {
   /**
    * @param {object} passage What it fills.
    * @param {object} request body: JSON that is sent; prompt: its text, null where ids were sent.
-   * @param {object} handlers onTokens(tokens, text), onPrompt(), onEnd(event), onCancel(),
-   *   onError(error), onDone().
+   * @param {object} handlers onTokens(tokens, text), onPrompt(), onPromptError(error),
+   *   onEnd(event), onCancel(), onError(error), onDone().
    */
   constructor(passage, { body, prompt }, handlers) {
     this.passage = passage;
@@ -76,7 +76,8 @@ export class Run {
       this.#flush();
       this.#handlers.onPrompt();
     } catch (error) {
-      if (!this.#isLeft) this.#handlers.onError(error);
+      // The text goes on without: only what asks about it has to wait.
+      if (!this.#isLeft) this.#handlers.onPromptError(error);
     }
   }
 
