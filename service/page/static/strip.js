@@ -14,6 +14,7 @@ export class Strip {
   #list;
   #onSelect;
   #tokens = [];
+  #byPosition = new Map();
   #delivery = new Delivery();
   #selected = null;
   #isPinned = false;
@@ -41,12 +42,12 @@ export class Strip {
 
   /** The element of the token at a position, if it is shown. */
   elementAt(position) {
-    return this.#tokens.find((token) => token.position === position)?.element ?? null;
+    return this.#byPosition.get(position)?.element ?? null;
   }
 
   /** Select the token at a position, as if the reader had pointed at it. */
   selectAt(position) {
-    const token = this.#tokens.find((each) => each.position === position);
+    const token = this.#byPosition.get(position);
     if (token) this.#select(token);
   }
 
@@ -122,6 +123,7 @@ export class Strip {
       element.style.setProperty("--surprise", String(strength));
     }
     Object.assign(token, { element, ink });
+    this.#byPosition.set(token.position, token);
     return element;
   }
 
