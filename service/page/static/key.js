@@ -1,5 +1,6 @@
 // The API key, where the server asks for one. It lives in this tab: a reload keeps it, closing the
-// tab forgets it, and no other tab, later visitor or request that we did not make ever has it.
+// tab forgets it, and no later visitor or request that we did not make ever has it. A tab that is
+// duplicated takes it along, as browsers do with all that a tab keeps.
 
 const STORE = "nextword-api-key";
 
