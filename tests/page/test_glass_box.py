@@ -172,7 +172,7 @@ def test_attention_is_drawn_over_the_text(
 
 
 def test_neighbours_lead_from_word_to_word(
-    browser: Browser, address: str, text: dict[str, Any], picture_folder: Path
+    browser: Browser, address: str, text: dict[str, Any]
 ) -> None:
     browser.choose(INDEX)
     browser.show_panel("neighbours")
@@ -182,7 +182,6 @@ def test_neighbours_lead_from_word_to_word(
     answer = ask(address, "/v1/embedding", {"text": " king", "neighbours": 14})
     cosines = [f"{each['cosine']:.3f}" for each in answer["neighbours"]]
     browser.wait(lambda: browser.texts(".neighbours .bar-value") == cosines)
-    browser.picture(picture_folder / "glass-box-neighbours.png")
     nearest = answer["neighbours"][0]["token"]["text"].strip()
     browser.all(".word-link")[0].click()
     browser.wait(lambda: browser.texts("#neighbours .token-name") == [nearest])
