@@ -72,6 +72,13 @@ RUN chmod -R u=rwX,go=rX /models
 
 
 FROM ${PYTHON_IMAGE} AS runtime
+# On a GPU, kernels are compiled for it when an engine or a training run starts.
+ARG TORCH_INDEX=
+RUN case "${TORCH_INDEX}" in \
+        */cu*) apt-get update -qq \
+            && apt-get install -qq -y --no-install-recommends gcc libc6-dev \
+            && rm -rf /var/lib/apt/lists/* ;; \
+    esac
 # The trainer publishes into /models as this user; the bundled version itself stays root's.
 RUN groupadd --gid 10001 nextword \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp \
