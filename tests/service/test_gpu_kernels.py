@@ -9,7 +9,6 @@ from service.engine.cuda.token_places import PromptTiles, TokenPlaces
 from service.engine.drawn_rows import FAILED, NOT_COMPUTED, DrawnRow
 from tests.service import plain_kernels
 
-pytest.importorskip("triton", reason="needs Triton")
 if not torch.cuda.is_available():
     pytest.skip("needs an NVIDIA GPU", allow_module_level=True)
 
