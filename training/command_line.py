@@ -3,6 +3,7 @@
 A user's mistake is one line on the standard error and exit code 2; never a traceback.
 """
 
+import os
 import shlex
 import sys
 import time
@@ -212,6 +213,12 @@ def evaluate(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command; ends the process with 0, or 2 after a user's mistake."""
     _guarded(lambda: _train.main(args=arguments, prog_name="nextword-train", standalone_mode=False))
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        # Threads of the exchange between processes may still let go of tensors. One that does while
+        # the interpreter is taken down aborts the process, long after all was published.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def _guarded(run: Callable[[], object]) -> None:
