@@ -4,7 +4,7 @@ import shlex
 
 import msgspec
 
-from service.served_models import ServedModels
+from service.models.served_models import ServedModels
 
 __all__ = ["address_text", "banner"]
 

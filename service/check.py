@@ -5,10 +5,10 @@ from collections.abc import Awaitable, Callable
 
 from service.machine_limits import memory_text
 from service.memory_use import resident_bytes
-from service.model_loader import Refusal, VersionRefusedError
-from service.served_model import ServedModel
-from service.served_models import ServedModels
-from service.served_version import ServedVersion
+from service.models.model_loader import Refusal, VersionRefusedError
+from service.models.served_model import ServedModel
+from service.models.served_models import ServedModels
+from service.models.served_version import ServedVersion
 
 __all__ = ["check_models"]
 

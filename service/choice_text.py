@@ -11,11 +11,11 @@ from service.detokenizer import Detokenizer
 from service.engine.messages import EngineFinish, TokenLogprob
 from service.engine.trace_messages import TokenTrace
 from service.generation import FinishReason, TextPiece, TokenReport
-from service.inspection import TokenInspection
-from service.model_store import ModelFolder
+from service.glass_box.inspection import TokenInspection
+from service.glass_box.trace_views import ByteSpans, view_trace
+from service.models.model_store import ModelFolder
 from service.parameters import EffectiveParameters
 from service.token_stream import TokenBatch
-from service.trace_views import ByteSpans, view_trace
 
 __all__ = ["ChoiceText", "prompt_pieces"]
 

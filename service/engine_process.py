@@ -1,7 +1,7 @@
 """An engine process: loads the models of one version, then steps their engines for the front.
 
-Started by `service.engine_start` with `--socket-fd N`. It ends when the front does: by the
-end of the socket between steps, and by the change of its parent during one.
+Started by `service.engine_link.engine_start` with `--socket-fd N`. It ends when the front does: by
+the end of the socket between steps, and by the change of its parent during one.
 """
 
 import argparse
@@ -41,7 +41,7 @@ from service.engine.ngram_loading import build_ngram_engine
 from service.engine.question_desk import QuestionDesk
 from service.engine.questions import DropQuestion, Question
 from service.engine.request_table import UnsupportedRequestError
-from service.engine_channel import Channel, FrontGoneError
+from service.engine_link.engine_channel import Channel, FrontGoneError
 from service.logs import configure_logs
 from service.low_priority import run_at_low_priority
 

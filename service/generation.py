@@ -4,7 +4,7 @@ import enum
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from service.inspection import InspectionRequest, TokenInspection
+from service.glass_box.inspection import InspectionRequest, TokenInspection
 from service.parameters import EffectiveParameters, ModelDefaults, RequestedParameters
 
 __all__ = [

@@ -5,8 +5,8 @@ import enum
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from service.engine_supervisor import EngineState
-from service.served_models import ServedModels
+from service.engine_link.engine_supervisor import EngineState
+from service.models.served_models import ServedModels
 
 __all__ = ["Health", "Stage", "Verdict"]
 

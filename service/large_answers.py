@@ -7,8 +7,8 @@ from typing import TypeVar
 from service.bounded_threads import ANSWERS
 from service.errors import ErrorKind, RequestError
 from service.generation import TextPiece
-from service.glass_box_values import Resampled, TextInspection
-from service.inspection import TokenInspection
+from service.glass_box.glass_box_values import Resampled, TextInspection
+from service.glass_box.inspection import TokenInspection
 
 __all__ = [
     "ANSWER_MEMORY",

@@ -18,25 +18,25 @@ from service.api_keys import ApiKeys
 from service.banner import banner
 from service.check import check_models
 from service.drain import drain
-from service.engine_figures import EngineFigures
+from service.engine_link.engine_figures import EngineFigures
 from service.exposure import exposure_warning, offers_glass_box
-from service.glass_box import GlassBox
+from service.glass_box.glass_box import GlassBox
 from service.health import Health, Stage
 from service.logs import configure_logs
 from service.memory_use import MemoryBudget
 from service.metrics import Metrics
-from service.model_choice import ModelChoice, choose_models
-from service.model_loader import ModelLoader, Refusal, VersionRefusedError
-from service.model_start import start_models
-from service.model_store import StoreError
+from service.models.model_choice import ModelChoice, choose_models
+from service.models.model_loader import ModelLoader, Refusal, VersionRefusedError
+from service.models.model_start import start_models
+from service.models.model_store import StoreError
+from service.models.served_models import ServedModels
+from service.models.store_watch import StoreWatch
 from service.request_log import RequestLog
-from service.served_models import ServedModels
 from service.servers import ServeError, Servers
 from service.setting_spec import SettingsError
 from service.settings import Settings
 from service.settings_sources import load_settings
 from service.stop_signals import StopSignals
-from service.store_watch import StoreWatch
 from service.text_generator import TextGenerator
 
 __all__ = ["main"]

@@ -14,15 +14,15 @@ from msgspec.structs import asdict
 from service.choice_text import ChoiceText, prompt_pieces
 from service.engine.messages import Submit, TokenLogprob
 from service.engine.trace_messages import Inspection
-from service.engine_client import EngineClient
+from service.engine_link.engine_client import EngineClient
 from service.generation import Summary, TextPiece, Timings, Usage
-from service.inspection import InspectionRequest
+from service.glass_box.inspection import InspectionRequest
+from service.glass_box.trace_views import ByteSpans
+from service.models.served_models import ServedModel
 from service.parameters import EffectiveParameters
 from service.request_log import RequestRecord
 from service.sampling_settings import sampling_settings
-from service.served_models import ServedModel
 from service.token_stream import TokenBatch, TokenStream
-from service.trace_views import ByteSpans
 
 __all__ = ["PreparedGeneration"]
 

@@ -6,8 +6,8 @@ from model.tokenizer import TokenizerError
 from service.bounded_threads import TEXTS
 from service.errors import ErrorKind, RequestError, invalid_value
 from service.generation import GenerationRequest
+from service.models.served_models import ServedModel
 from service.parameters import check_token_ids
-from service.served_models import ServedModel
 from service.tokenization import INLINE_TEXT_CHARACTERS
 
 __all__ = ["read_prompt", "read_text_ids"]

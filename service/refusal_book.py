@@ -7,10 +7,10 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from service.engine_figures import EngineFigures
-from service.model_loader import VersionRefusedError
-from service.served_models import RefusedVersion, ServedModels
-from service.store_scan import Signature
+from service.engine_link.engine_figures import EngineFigures
+from service.models.model_loader import VersionRefusedError
+from service.models.served_models import RefusedVersion, ServedModels
+from service.models.store_scan import Signature
 
 __all__ = ["CURRENT_FILE", "RefusalBook", "Verdict"]
 

@@ -1,7 +1,7 @@
 """The parameters in force as the sampler in an engine reads them. Torch-free."""
 
 from service.engine.trace_messages import SamplingSettings
-from service.model_store import ModelFolder
+from service.models.model_store import ModelFolder
 from service.parameters import EffectiveParameters
 
 __all__ = ["sampling_settings"]

@@ -5,14 +5,14 @@ import contextlib
 import socket
 
 from service.api_keys import ApiKeys
-from service.glass_box import GlassBox
+from service.glass_box.glass_box import GlassBox
 from service.grpc_api.server import GrpcServer
 from service.health import Health
 from service.metrics import Metrics
+from service.models.served_models import ServedModels
 from service.request_log import RequestLog
 from service.rest_api.management import create_management_app
 from service.rest_api.server import HttpServer, create_app
-from service.served_models import ServedModels
 from service.settings import Settings
 from service.text_generator import TextGenerator
 from service.transport_limits import TransportLimits

@@ -12,12 +12,12 @@ from typing import Protocol, TypeVar
 
 from service.errors import ErrorKind, RequestError, invalid_value, unsupported_parameter
 from service.generation import GenerationRequest, TextPiece
-from service.inspection import check_inspection
+from service.glass_box.inspection import check_inspection
+from service.models.served_models import ServedModels
 from service.parameters import resolve_parameters
 from service.prepared_generation import PreparedGeneration
 from service.prompts import read_prompt
 from service.request_log import RequestRecord
-from service.served_models import ServedModels
 
 __all__ = [
     "DEFAULT_TIMEOUT_SECONDS",

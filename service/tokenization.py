@@ -7,9 +7,9 @@ from typing import TypeVar
 from model.tokenizer import TokenizerError
 from service.bounded_threads import TEXTS
 from service.errors import invalid_value
-from service.model_store import ModelFolder
+from service.models.model_store import ModelFolder
+from service.models.served_models import ServedModel
 from service.parameters import check_token_ids
-from service.served_models import ServedModel
 
 __all__ = ["INLINE_TEXT_CHARACTERS", "TextToken", "detokenize", "tokenize"]
 

@@ -4,9 +4,9 @@ import os
 import sys
 from collections.abc import Sequence
 
-from service import engine_start
 from service.engine import sampler
 from service.engine.block_allocator import BlockAllocator, Prefix
+from service.engine_link import engine_start
 
 # Not imported from altered_server, which is a front and runs where no engine does.
 FAULT = os.environ["NEXTWORD_CAMPAIGN_ENGINE_FAULT"]

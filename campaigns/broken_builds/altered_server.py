@@ -11,7 +11,7 @@ from dataclasses import fields, replace
 
 from nextword.v1 import text_generation_pb2 as pb
 
-from service import engine_launch
+from service.engine_link import engine_launch
 from service.generation import GenerationRequest
 from service.grpc_api import handlers
 from service.main import main

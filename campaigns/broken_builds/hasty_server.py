@@ -3,7 +3,7 @@
 import sys
 
 from service.main import main
-from service.served_version import ServedVersion
+from service.models.served_version import ServedVersion
 
 
 async def wait_for_nobody(self: ServedVersion) -> None:

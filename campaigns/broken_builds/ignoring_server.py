@@ -14,9 +14,9 @@ from google.protobuf.message import Message
 from service.grpc_api import glass_box_requests
 from service.grpc_api.handlers import Context, Handlers
 from service.main import main
+from service.models.served_models import ServedModel, ServedModels
 from service.request_log import RequestRecord
 from service.rest_api.bodies import JsonFields
-from service.served_models import ServedModel, ServedModels
 
 __all__: list[str] = []
 

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import torch
 
 from campaigns.broken_builds.poisons import CONTROL_VARIABLE, NUM_TOKENS_BEFORE, Poison
-from service import engine_start
 from service.engine import guarded_compute, sampler
 from service.engine.eager_executor import EagerExecutor
 from service.engine.executor import ChunkInput, ComputedStep
 from service.engine.request import Sequence as TokenSequence
 from service.engine.step_plan import Chunk
+from service.engine_link import engine_start
 
 
 class PoisonedComputing:

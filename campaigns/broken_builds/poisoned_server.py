@@ -5,16 +5,16 @@ import os
 import sys
 
 from campaigns.broken_builds.poisons import NUM_TOKENS_BEFORE, UNWATCHED_VARIABLE, Poison
-from service import engine_launch
 from service.choice_text import ChoiceText
-from service.engine_client import EngineClient
-from service.engine_supervisor import EngineSupervisor
+from service.engine_link import engine_launch
+from service.engine_link.engine_client import EngineClient
+from service.engine_link.engine_supervisor import EngineSupervisor
 from service.generation import TextPiece
+from service.glass_box.trace_views import ByteSpans
 from service.main import main
-from service.model_store import ModelFolder
+from service.models.model_store import ModelFolder
 from service.parameters import EffectiveParameters
 from service.token_stream import TokenBatch
-from service.trace_views import ByteSpans
 
 
 def poison_detokenizer() -> None:

@@ -17,16 +17,16 @@ from campaigns.callers.parity_callers import Outcome
 from service.engine.engine import Engine
 from service.engine.loading import build_engine
 from service.engine.messages import Cancel, Load, Loaded, ModelKind, Pause, Resume, Submit
-from service.engine_client import EngineClient
+from service.engine_link.engine_client import EngineClient
 from service.errors import ErrorKind, RequestError
 from service.generation import TextPiece
-from service.model_store import ModelFolder, read_folder
+from service.models.model_store import ModelFolder, read_folder
+from service.models.served_model import ServedModel
 from service.parameters import resolve_parameters
 from service.prepared_generation import PreparedGeneration
 from service.prompts import read_prompt
 from service.request_log import RequestRecord
 from service.rest_api.messages import read_generate_body
-from service.served_model import ServedModel
 from service.text_generator import request_deadline
 from service.token_stream import TokenStream
 

@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterable, Sequence
 from google.protobuf.message import Message
 from nextword.v1 import glass_box_pb2 as pb
 
-from service.glass_box_values import (
+from service.glass_box.glass_box_values import (
     AttentionAnswer,
     AttentionMap,
     Resampled,

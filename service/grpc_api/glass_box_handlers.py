@@ -2,7 +2,7 @@
 
 from nextword.v1 import glass_box_pb2 as pb
 
-from service.glass_box import GlassBox
+from service.glass_box.glass_box import GlassBox
 from service.grpc_api import glass_box_answers as answers
 from service.grpc_api import glass_box_requests as requests
 from service.grpc_api.calls import Calls, RpcHandler

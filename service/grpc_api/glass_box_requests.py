@@ -4,7 +4,7 @@ from typing import TypeAlias
 
 from nextword.v1 import glass_box_pb2 as pb
 
-from service.glass_box_values import (
+from service.glass_box.glass_box_values import (
     AttentionRequest,
     GivenText,
     InspectTextRequest,

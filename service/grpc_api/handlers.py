@@ -15,9 +15,9 @@ from service.grpc_api.messages import (
     stream_response,
 )
 from service.large_answers import build_answer
-from service.model_facts import facts_of
+from service.models.model_facts import facts_of
+from service.models.served_models import ServedModel, ServedModels
 from service.request_log import RequestRecord
-from service.served_models import ServedModel, ServedModels
 from service.text_generator import TextGenerator
 from service.tokenization import detokenize, tokenize
 

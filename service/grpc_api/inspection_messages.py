@@ -2,7 +2,7 @@
 
 from nextword.v1 import token_inspection_pb2 as pb
 
-from service.inspection import (
+from service.glass_box.inspection import (
     CandidateInspection,
     InspectionRequest,
     NgramInspection,

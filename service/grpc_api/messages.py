@@ -10,7 +10,7 @@ from service.engine.messages import ModelKind
 from service.generation import FinishReason, GenerationRequest, Summary, TextPiece, TokenReport
 from service.grpc_api.inspection_messages import inspection_message, read_inspect
 from service.grpc_api.parameter_messages import parameters_message, read_parameters
-from service.model_facts import ModelFacts
+from service.models.model_facts import ModelFacts
 from service.tokenization import TextToken
 
 __all__ = [

@@ -13,15 +13,15 @@ from nextword.v1 import text_generation_pb2 as pb
 
 from service.api_keys import ApiKeys
 from service.errors import not_offered
-from service.glass_box import GlassBox
+from service.glass_box.glass_box import GlassBox
 from service.grpc_api.calls import Calls, RpcHandler
 from service.grpc_api.glass_box_handlers import GLASS_BOX_SERVICE, glass_box_methods
 from service.grpc_api.handlers import Handlers
 from service.grpc_api.key_guard import KeyGuard
 from service.health import Health
 from service.metrics import Metrics
+from service.models.served_models import ServedModels
 from service.request_log import RequestLog
-from service.served_models import ServedModels
 from service.text_generator import TextGenerator
 from service.transport_limits import MAX_MESSAGE_BYTES, TransportLimits
 

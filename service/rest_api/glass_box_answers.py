@@ -6,8 +6,8 @@ interpreter, and with it every stream, for as long as that takes.
 
 from dataclasses import asdict
 
-from service.choosing_parameters import OTHER_PARAMETERS
-from service.glass_box_values import (
+from service.glass_box.choosing_parameters import OTHER_PARAMETERS
+from service.glass_box.glass_box_values import (
     AttentionAnswer,
     AttentionMap,
     Resampled,

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import cast
 
 from service.errors import fields_inside, invalid_value
-from service.glass_box_values import (
+from service.glass_box.glass_box_values import (
     AttentionRequest,
     GivenText,
     InspectTextRequest,
@@ -18,7 +18,7 @@ from service.glass_box_values import (
     TimeLimit,
     TokenEmbeddingRequest,
 )
-from service.inspection import InspectionRequest
+from service.glass_box.inspection import InspectionRequest
 from service.parameters import RequestedParameters
 from service.rest_api.bodies import JsonFields, wrong_type
 from service.rest_api.inspection_messages import read_inspect

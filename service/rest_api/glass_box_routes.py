@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from service.errors import ErrorKind, RequestError
-from service.glass_box import GlassBox
+from service.glass_box.glass_box import GlassBox
 from service.large_answers import encode_answer
 from service.request_ids import Exchange
 from service.request_log import RequestLog, RequestRecord

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from service.inspection import (
+from service.glass_box.inspection import (
     CandidateInspection,
     InspectionRequest,
     NgramInspection,

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 
-from service.model_facts import ModelFacts
+from service.models.model_facts import ModelFacts
 from service.parameter_rules import PARAMETER_RULES
 from service.parameters import (
     MAX_LOGIT_BIAS_ENTRIES,

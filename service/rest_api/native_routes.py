@@ -6,7 +6,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.errors import invalid_value
-from service.model_facts import facts_of
+from service.models.model_facts import facts_of
+from service.models.served_models import ServedModels
 from service.request_log import RequestLog
 from service.rest_api.bodies import JsonFields, read_json_object
 from service.rest_api.generation_response import GenerationResponse
@@ -14,7 +15,6 @@ from service.rest_api.messages import read_generate_body
 from service.rest_api.model_messages import detailed_model_object, model_object
 from service.rest_api.openapi import openapi_page
 from service.rest_api.tokenize_response import TokenizeResponse
-from service.served_models import ServedModels
 from service.text_generator import TextGenerator
 from service.tokenization import detokenize
 

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 
 from service.engine.messages import ModelKind
-from service.engine_supervisor import EngineState
+from service.engine_link.engine_supervisor import EngineState
 from service.errors import ErrorKind
 from service.generation import FinishReason
 from service.parameter_rules import PARAMETER_RULES, Kind

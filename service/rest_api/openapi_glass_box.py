@@ -1,8 +1,8 @@
 """The glass box's routes on the OpenAPI page."""
 
-from service.choosing_parameters import OTHER_PARAMETERS
-from service.glass_box import MAX_RESAMPLINGS
-from service.inside_view import MAX_NEIGHBOURS
+from service.glass_box.choosing_parameters import OTHER_PARAMETERS
+from service.glass_box.glass_box import MAX_RESAMPLINGS
+from service.glass_box.inside_view import MAX_NEIGHBOURS
 from service.parameter_rules import MAX_CHOICES
 from service.rest_api.openapi_answers import reference
 from service.rest_api.openapi_operations import OF_GENERATION, json_content, post_operation

@@ -1,8 +1,8 @@
 """JSON schemas of what the glass box answers, and of the inspections in generated answers."""
 
-from service.choosing_parameters import OTHER_PARAMETERS
 from service.engine.messages import ModelKind
-from service.inspection import SamplingStage
+from service.glass_box.choosing_parameters import OTHER_PARAMETERS
+from service.glass_box.inspection import SamplingStage
 from service.rest_api.openapi_answers import (
     COUNT,
     FLAG,

@@ -2,7 +2,7 @@
 
 from typing import TypeAlias
 
-from service.inspection import MAX_CANDIDATES
+from service.glass_box.inspection import MAX_CANDIDATES
 from service.parameter_rules import PARAMETER_RULES, Kind, ParameterRule
 
 __all__ = [

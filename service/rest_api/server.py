@@ -11,9 +11,10 @@ from fastapi import APIRouter, FastAPI
 from starlette.types import ASGIApp
 
 from service.api_keys import ApiKeys
-from service.glass_box import GlassBox
+from service.glass_box.glass_box import GlassBox
 from service.health import Health
 from service.metrics import Metrics
+from service.models.served_models import ServedModels
 from service.page.routes import page_paths, page_router
 from service.request_log import RequestLog
 from service.rest_api.closed_routes import closed_router
@@ -25,7 +26,6 @@ from service.rest_api.key_guard import KeyGuard
 from service.rest_api.management import PROBE_PATHS, management_router
 from service.rest_api.native_routes import OPENAPI_PATH, native_router, openapi_router
 from service.rest_api.openai_routes import openai_router
-from service.served_models import ServedModels
 from service.text_generator import TextGenerator
 from service.transport_limits import TransportLimits
 

@@ -5,13 +5,13 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from service.errors import ErrorKind, RequestError, invalid_value
+from service.models.served_models import ServedModels
 from service.request_ids import Exchange
 from service.request_log import RequestLog, RequestRecord
 from service.rest_api.bodies import JsonFields, read_json_object
 from service.rest_api.delivery import send_body, until_disconnected
 from service.rest_api.errors import error_response
 from service.rest_api.messages import encode_tokens
-from service.served_models import ServedModels
 from service.tokenization import tokenize
 
 __all__ = ["TokenizeResponse"]

@@ -8,11 +8,11 @@ import sys
 
 from service.choice_text import ChoiceText
 from service.generation import TextPiece
+from service.glass_box.trace_views import ByteSpans
 from service.main import main
-from service.model_store import ModelFolder
+from service.models.model_store import ModelFolder
 from service.parameters import EffectiveParameters
 from service.token_stream import TokenBatch
-from service.trace_views import ByteSpans
 
 __all__ = ["FAULT_TEXT", "FIRST_PIECE_SEED", "SECOND_PIECE_SEED"]
 

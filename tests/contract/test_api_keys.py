@@ -16,16 +16,16 @@ from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, Serv
 from nextword.v1 import glass_box_pb2
 from nextword.v1 import text_generation_pb2 as pb
 
-from service.glass_box import GlassBox
+from service.glass_box.glass_box import GlassBox
 from service.grpc_api.key_guard import OPEN_METHODS
 from service.health import Health
 from service.metrics import Metrics
+from service.models.served_models import ServedModels
 from service.page.routes import page_paths
 from service.request_log import RequestLog
 from service.rest_api.management import PROBE_PATHS
 from service.rest_api.openapi import openapi_page
 from service.rest_api.server import create_routers
-from service.served_models import ServedModels
 from service.text_generator import TextGenerator
 from tests.contract.callers import grpc_error
 from tests.contract.live_server import (

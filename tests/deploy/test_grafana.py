@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from deploy.dashboard.panels import DASHBOARD, Dashboard, DashboardError, read_dashboard
 from deploy.dashboard.prometheus_process import SHIPPED, read_configuration
 from deploy.dashboard.units import readable
-from service.engine_figures import EngineFigures
+from service.engine_link.engine_figures import EngineFigures
 from service.metrics import Metrics
 from tests.training.told_run import scrape, tell_a_run
 from training.progress import Progress

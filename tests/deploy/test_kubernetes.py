@@ -9,11 +9,11 @@ import yaml
 
 from service.default_limits import FEWEST_RUNNING
 from service.drain import FAREWELL_SECONDS
-from service.engine_figures import EngineFigures
-from service.engine_plan import plan_engine
+from service.engine_link.engine_figures import EngineFigures
+from service.engine_link.engine_plan import plan_engine
 from service.machine_limits import CoreLimit, MachineLimits, MemoryLimit
 from service.metrics import Metrics
-from service.model_store import read_folder
+from service.models.model_store import read_folder
 from service.settings import SETTING_SPECS, Settings
 from service.settings_sources import ENVIRONMENT_PREFIX, load_settings, variable_of
 from service.text_generator import DEFAULT_TIMEOUT_SECONDS

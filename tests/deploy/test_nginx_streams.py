@@ -19,11 +19,11 @@ from service.generation import GenerationRequest, TextPiece
 from service.grpc_api.server import GrpcServer
 from service.health import Health
 from service.metrics import Metrics
+from service.models.served_models import ServedModels
 from service.request_log import RequestLog, RequestRecord
 from service.rest_api.envelope import Envelope
 from service.rest_api.event_stream import EventStream
 from service.rest_api.server import HttpServer
-from service.served_models import ServedModels
 from service.text_generator import TextGenerator
 from tests.deploy.nginx_proxy import Nginx, Proxy
 

@@ -155,7 +155,7 @@ def test_a_stop_while_it_starts_is_obeyed(containers: Containers, service_image:
     assert service.state["ExitCode"] in (0, 128 + signal.SIGTERM)
 
 
-@pytest.mark.parametrize("name", ["service.engine_start", "nextword-serve"])
+@pytest.mark.parametrize("name", ["service.engine_link.engine_start", "nextword-serve"])
 def test_what_is_killed_under_load_comes_back(
     containers: Containers, service_image: str, name: str
 ) -> None:

@@ -16,9 +16,9 @@ from service.generation import FinishReason, GenerationRequest, Summary, TextPie
 from service.grpc_api.server import GrpcServer
 from service.health import Health
 from service.metrics import Metrics
+from service.models.served_models import ServedModels
 from service.parameters import ModelDefaults, RequestedParameters, resolve_parameters
 from service.request_log import RequestLog, RequestRecord
-from service.served_models import ServedModels
 from service.text_generator import TextGenerator
 from service.transport_limits import TransportLimits
 from tests.service.http_connections import PATIENCE_SECONDS

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
-from service.engine_figures import EngineFigures
+from service.engine_link.engine_figures import EngineFigures
 from service.memory_use import MemoryBudget
 from service.metrics import Metrics
-from service.model_loader import ModelLoader, Refusal, VersionRefusedError
-from service.served_models import ServedModels, ServedVersion
-from service.store_watch import StoreWatch
+from service.models.model_loader import ModelLoader, Refusal, VersionRefusedError
+from service.models.served_models import ServedModels, ServedVersion
+from service.models.store_watch import StoreWatch
 
 NOBODY = 65534
 

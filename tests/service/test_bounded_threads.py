@@ -19,11 +19,11 @@ from service.generation import GenerationRequest
 from service.grpc_api import handlers
 from service.grpc_api.messages import encode_tokens as encode_grpc_tokens
 from service.metrics import Metrics
+from service.models.served_models import ServedModels
 from service.parameters import RequestedParameters
 from service.request_log import RequestLog, RequestRecord
 from service.rest_api import native_routes, tokenize_response
 from service.rest_api.messages import encode_tokens
-from service.served_models import ServedModels
 from service.text_generator import TextGenerator
 from service.tokenization import INLINE_TEXT_CHARACTERS, TextToken, tokenize
 from tests.service.route_calls import PATIENCE_SECONDS, run, serve, served

@@ -26,8 +26,8 @@ from service.engine.questions import (
     TokenVector,
     TokenVectorQuestion,
 )
+from service.engine_link.open_questions import OpenQuestions
 from service.errors import ErrorKind, RequestError
-from service.open_questions import OpenQuestions
 from tests.service.engine_runs import VOCABULARY, new_engine, new_model
 
 WIDTH = 48

@@ -11,14 +11,14 @@ from typing import cast
 
 import pytest
 
-from service import engine_supervisor
 from service.engine.frames import encode_frame
 from service.engine.messages import Heartbeat, Load, Loaded, Phase, StepCounters, Submit
-from service.engine_client import EngineClient
-from service.engine_launch import EngineConnection
-from service.engine_supervisor import EngineSupervisor
+from service.engine_link import engine_supervisor
+from service.engine_link.engine_client import EngineClient
+from service.engine_link.engine_launch import EngineConnection
+from service.engine_link.engine_supervisor import EngineSupervisor
 from service.errors import ErrorKind, RequestError
-from service.served_models import ServedModels, ServedVersion
+from service.models.served_models import ServedModels, ServedVersion
 from tests.service.store_scene import Folder
 
 PATIENCE_SECONDS = 20.0

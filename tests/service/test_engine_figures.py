@@ -1,7 +1,7 @@
 """The series of several engines of one name, while one takes over from another."""
 
 from service.engine.messages import Loaded
-from service.engine_figures import EngineFigures
+from service.engine_link.engine_figures import EngineFigures
 from service.metrics import Metrics
 
 LOADED = Loaded(

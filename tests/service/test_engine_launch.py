@@ -9,10 +9,10 @@ import signal
 
 import pytest
 
-from service import engine_launch, engine_supervisor
 from service.engine.messages import Load
-from service.engine_launch import EngineLoadError, launch_engine
-from service.engine_supervisor import EngineState, EngineSupervisor
+from service.engine_link import engine_launch, engine_supervisor
+from service.engine_link.engine_launch import EngineLoadError, launch_engine
+from service.engine_link.engine_supervisor import EngineState, EngineSupervisor
 from tests.service import faulty_engine_process
 from tests.service.descriptors import few_descriptors
 

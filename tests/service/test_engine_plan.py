@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from service.engine_plan import EnginePlan, plan_engine
+from service.engine_link.engine_plan import EnginePlan, plan_engine
 from service.machine_limits import CoreLimit, MachineLimits, MemoryLimit
-from service.model_store import ModelFolder, StoreError, read_folder
+from service.models.model_store import ModelFolder, StoreError, read_folder
 from service.settings import Settings
 from service.settings_sources import load_settings
 

@@ -12,7 +12,7 @@ from service.engine.frames import FromEngine, ToEngine
 from service.engine.inspection_pace import SHARE_OF_STEPS, InspectionPace
 from service.engine.messages import Cancel, EngineFinish, ModelKind, StepOutput, Submit, TokenOutput
 from service.engine.trace_messages import Inspection
-from service.engine_channel import Channel
+from service.engine_link.engine_channel import Channel
 from service.engine_process import NGRAM_SHARE, EngineLoop
 from tests.service.remembering_executor import RememberingExecutor
 

@@ -14,15 +14,15 @@ from nextword.v1 import glass_box_pb2
 from service.errors import ErrorKind, RequestError
 from service.exposure import offers_glass_box
 from service.generation import GenerationRequest
+from service.glass_box.inspection import InspectionRequest
 from service.health import Health
-from service.inspection import InspectionRequest
 from service.metrics import Metrics
+from service.models.served_models import ServedModels
 from service.page.routes import page_paths
 from service.parameters import RequestedParameters
 from service.request_log import RequestLog, RequestRecord
 from service.rest_api.glass_box_routes import GLASS_BOX_PATHS
 from service.rest_api.server import create_app
-from service.served_models import ServedModels
 from service.text_generator import TextGenerator
 from tests.contract.live_server import health_stub
 from tests.service.grpc_connections import running_grpc_server

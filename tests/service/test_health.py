@@ -6,9 +6,9 @@ from typing import cast
 
 import pytest
 
-from service.engine_supervisor import EngineState
+from service.engine_link.engine_supervisor import EngineState
 from service.health import Health, Stage
-from service.served_models import ServedModel, ServedModels
+from service.models.served_models import ServedModel, ServedModels
 
 
 @dataclass

@@ -10,18 +10,18 @@ from typing import cast
 import pytest
 from prometheus_client import generate_latest
 
-from service import inside_view
 from service.engine.given_text import resample as draw
 from service.engine.messages import ModelKind
 from service.engine.questions import PooledQuestion, PooledVector, ResampleTraces
 from service.engine.trace_messages import Resample
 from service.errors import ErrorKind, RequestError
-from service.inspected_text import resample
-from service.inspection import InspectionRequest, TokenInspection
+from service.glass_box import inside_view
+from service.glass_box.inspected_text import resample
+from service.glass_box.inspection import InspectionRequest, TokenInspection
 from service.metrics import Metrics
+from service.models.served_models import ServedModel
 from service.parameters import ModelDefaults, RequestedParameters, resolve_parameters
 from service.request_log import RequestLog, RequestRecord
-from service.served_models import ServedModel
 
 VOCABULARY = 16
 IDS = (3, 1, 4, 1, 5)

@@ -15,8 +15,8 @@ from model.tokenizer import Tokenizer
 from service import large_answers
 from service.errors import ErrorKind, RequestError
 from service.generation import TextPiece, TokenReport
-from service.glass_box_values import Resampled
-from service.inspection import CandidateInspection, TokenInspection, TokenView
+from service.glass_box.glass_box_values import Resampled
+from service.glass_box.inspection import CandidateInspection, TokenInspection, TokenView
 from service.large_answers import (
     BYTES_PER_CANDIDATE,
     INLINE_ITEMS,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from service.model_store import StoreError, read_folder
+from service.models.model_store import StoreError, read_folder
 
 BUNDLED = Path(__file__).resolve().parents[2] / "artifacts" / "fairytales" / "1"
 

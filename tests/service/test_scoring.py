@@ -24,13 +24,13 @@ from service.engine.loading import build_engine
 from service.engine.messages import Load, ModelKind, Submit, TokenOutput
 from service.engine.ngram_loading import build_ngram_engine
 from service.errors import ErrorKind, RequestError
-from service.glass_box_values import GivenText, ScoreRequest, TextScore, TimeLimit
-from service.model_store import ModelFolder, read_folder
-from service.ngram_sibling import sibling_folder
+from service.glass_box.glass_box_values import GivenText, ScoreRequest, TextScore, TimeLimit
+from service.glass_box.score_windows import score_windows
+from service.glass_box.scoring import MAX_TOKEN_SURPRISES, score_text
+from service.models.model_store import ModelFolder, read_folder
+from service.models.ngram_sibling import sibling_folder
+from service.models.served_models import ServedModels
 from service.request_log import RequestRecord
-from service.score_windows import score_windows
-from service.scoring import MAX_TOKEN_SURPRISES, score_text
-from service.served_models import ServedModels
 from service.token_stream import TokenBatch
 from tests.service.remembering_executor import RememberingExecutor
 from training.evaluate import score_tokens

@@ -7,8 +7,8 @@ from typing import cast
 import pytest
 
 from service.errors import ErrorKind, RequestError
-from service.model_choice import choose_models
-from service.served_models import RefusedVersion, ServedModels, ServedVersion
+from service.models.model_choice import choose_models
+from service.models.served_models import RefusedVersion, ServedModels, ServedVersion
 from service.setting_spec import SettingsError
 from service.settings_sources import load_settings
 from tests.service.store_scene import Folder

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from model.store import list_names
-from service import store_scan
-from service.model_choice import choose_models
-from service.model_store import StoreError
+from service.models import store_scan
+from service.models.model_choice import choose_models
+from service.models.model_store import StoreError
+from service.models.store_scan import StoredName, folder_signature, scan_store
 from service.settings_sources import load_settings
-from service.store_scan import StoredName, folder_signature, scan_store
 from tests.service.store_scene import as_anybody, open_folder
 
 

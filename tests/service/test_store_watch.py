@@ -6,13 +6,13 @@ from typing import cast
 
 import pytest
 
-from service.engine_figures import EngineFigures
+from service.engine_link.engine_figures import EngineFigures
 from service.memory_use import MemoryBudget
 from service.metrics import Metrics
-from service.model_loader import ModelLoader
-from service.model_store import StoreError
-from service.store_scan import scan_store
-from service.store_watch import StoreWatch
+from service.models.model_loader import ModelLoader
+from service.models.model_store import StoreError
+from service.models.store_scan import scan_store
+from service.models.store_watch import StoreWatch
 from tests.service.store_scene import Scene, as_anybody, open_folder, tiny
 
 

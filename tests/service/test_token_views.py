@@ -5,8 +5,8 @@ from typing import cast
 
 import pytest
 
-from service.model_store import ModelFolder
-from service.token_views import readable_text, text_tokens, view_token
+from service.glass_box.token_views import readable_text, text_tokens, view_token
+from service.models.model_store import ModelFolder
 
 TOKENS = [b"", b" the", b" cat", "\u732b".encode()[:2], "\u732b".encode()[2:], b"a\xffb\xe2\x80"]
 

@@ -14,11 +14,11 @@ from service.engine.request import Sequence as TokenSequence
 from service.engine.token_trace import trace_given
 from service.engine.trace_messages import Inspection
 from service.generation import FinishReason, TextPiece
-from service.inspection import SamplingStage
-from service.model_store import ModelFolder
+from service.glass_box.inspection import SamplingStage
+from service.glass_box.trace_views import ByteSpans, view_trace
+from service.models.model_store import ModelFolder
 from service.parameters import ModelDefaults, RequestedParameters, resolve_parameters
 from service.token_stream import TokenBatch
-from service.trace_views import ByteSpans, view_trace
 from tests.service.remembering_executor import VOCABULARY, RememberingExecutor
 
 END = 0

@@ -1,7 +1,7 @@
 """The first lines of an engine process: it dies with its parent, and imports torch at its leisure.
 
-Started as `python -m service.engine_start --socket-fd N [--background]`. Torch-free until it calls
-`service.engine_process`.
+Started as `python -m service.engine_link.engine_start --socket-fd N [--background]`. Torch-free
+until it calls `service.engine_process`.
 """
 
 import ctypes

@@ -4,9 +4,9 @@ import math
 
 from model.tokenizer import TokenizerError
 from service.errors import invalid_value
-from service.glass_box_values import TokenEmbeddingRequest
-from service.model_store import ModelFolder
-from service.packed_floats import FLOAT_BYTES, unpack_floats
+from service.glass_box.glass_box_values import TokenEmbeddingRequest
+from service.glass_box.packed_floats import FLOAT_BYTES, unpack_floats
+from service.models.model_store import ModelFolder
 from service.parameter_rules import MAX_CHOICES
 from service.parameters import check_token_ids
 

@@ -9,16 +9,16 @@ from collections.abc import Sequence
 
 from msgspec.structs import asdict
 
-from service.asking import ask
 from service.engine.messages import Submit
 from service.engine.questions import ResampleTraces
 from service.engine.trace_messages import Inspection, Resample
-from service.inspection import InspectionRequest, TokenInspection
+from service.glass_box.asking import ask
+from service.glass_box.inspection import InspectionRequest, TokenInspection
+from service.glass_box.trace_views import ByteSpans, view_trace
+from service.models.served_models import ServedModel
 from service.parameters import EffectiveParameters
 from service.request_log import RequestRecord
 from service.sampling_settings import sampling_settings
-from service.served_models import ServedModel
-from service.trace_views import ByteSpans, view_trace
 
 __all__ = ["inspect_text", "resample"]
 

@@ -10,8 +10,8 @@ import logging
 from collections.abc import Callable
 
 from service.engine.messages import Heartbeat, Load, Phase, StepOutput
-from service.engine_client import EngineClient
-from service.engine_launch import EngineLoadError, launch_engine
+from service.engine_link.engine_client import EngineClient
+from service.engine_link.engine_launch import EngineLoadError, launch_engine
 from service.errors import RequestError
 
 __all__ = ["EngineState", "EngineSupervisor"]

@@ -3,8 +3,8 @@
 import time
 
 from service.engine.questions import AnswerBody, QuestionBody
+from service.models.served_models import ServedModel
 from service.request_log import RequestRecord
-from service.served_models import ServedModel
 
 __all__ = ["ask"]
 

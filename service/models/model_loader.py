@@ -9,12 +9,12 @@ from functools import partial
 from pathlib import Path
 
 from service.daemon_thread import in_daemon_thread
-from service.engine_figures import EngineFigures
-from service.engine_launch import EngineLoadError
-from service.engine_plan import EnginePlan, plan_engine
+from service.engine_link.engine_figures import EngineFigures
+from service.engine_link.engine_launch import EngineLoadError
+from service.engine_link.engine_plan import EnginePlan, plan_engine
 from service.memory_use import MemoryBudget, MemoryRefusedError
-from service.model_store import ModelFolder, StoreError, read_folder
-from service.served_version import ServedVersion
+from service.models.model_store import ModelFolder, StoreError, read_folder
+from service.models.served_version import ServedVersion
 from service.settings import Settings
 
 __all__ = ["ModelLoader", "Refusal", "VersionRefusedError"]

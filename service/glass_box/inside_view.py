@@ -7,7 +7,6 @@ answers requests, in its turn among them. Numbers stay packed as little-endian f
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from service.asking import ask
 from service.engine.messages import ModelKind
 from service.engine.questions import (
     AttentionQuestion,
@@ -18,8 +17,9 @@ from service.engine.questions import (
     TokenVectorQuestion,
 )
 from service.errors import invalid_value
+from service.glass_box.asking import ask
+from service.models.served_models import ServedModel
 from service.request_log import RequestRecord
-from service.served_models import ServedModel
 
 __all__ = [
     "DEFAULT_NEIGHBOURS",

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from service.engine.messages import ModelKind
-from service.engine_supervisor import EngineState
+from service.engine_link.engine_supervisor import EngineState
+from service.models.served_models import RefusedVersion, ServedModel, ServedModels
 from service.parameters import EffectiveParameters, RequestedParameters, resolve_parameters
-from service.served_models import RefusedVersion, ServedModel, ServedModels
 
 __all__ = ["ModelFacts", "facts_of"]
 

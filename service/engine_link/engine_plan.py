@@ -9,7 +9,7 @@ from pathlib import Path
 
 from service.engine.messages import Load
 from service.machine_limits import memory_text
-from service.model_store import ModelFolder, StoreError
+from service.models.model_store import ModelFolder, StoreError
 from service.settings import Settings
 
 __all__ = ["EnginePlan", "plan_engine"]

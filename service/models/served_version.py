@@ -7,15 +7,15 @@ import logging
 from collections.abc import Callable
 
 from service.engine.messages import Heartbeat, ModelKind, StepOutput
-from service.engine_figures import EngineFigures
-from service.engine_plan import EnginePlan
-from service.engine_supervisor import EngineSupervisor
+from service.engine_link.engine_figures import EngineFigures
+from service.engine_link.engine_plan import EnginePlan
+from service.engine_link.engine_supervisor import EngineSupervisor
 from service.logs import log_fields
 from service.memory_use import MemoryBudget, MemoryClaim
-from service.model_store import ModelFolder
-from service.ngram_sibling import sibling_folder
-from service.served_model import ServedModel
-from service.version_holders import VersionHolders
+from service.models.model_store import ModelFolder
+from service.models.ngram_sibling import sibling_folder
+from service.models.served_model import ServedModel
+from service.models.version_holders import VersionHolders
 
 __all__ = ["ServedVersion"]
 

@@ -12,17 +12,17 @@ from dataclasses import replace
 
 from service.bounded_threads import TEXTS
 from service.engine.messages import ModelKind, Submit, TokenLogprob
-from service.engine_client import EngineClient
+from service.engine_link.engine_client import EngineClient
 from service.errors import invalid_value
-from service.glass_box_values import GivenText, ScoreRequest, TextScore, TokenSurprise
-from service.model_store import ModelFolder
+from service.glass_box.glass_box_values import GivenText, ScoreRequest, TextScore, TokenSurprise
+from service.glass_box.score_windows import Window, score_windows
+from service.glass_box.token_views import text_tokens
+from service.glass_box.trace_views import ByteSpans
+from service.models.model_store import ModelFolder
+from service.models.served_models import ServedModel, ServedModels
 from service.prompts import read_text_ids
 from service.request_log import RequestRecord
-from service.score_windows import Window, score_windows
-from service.served_models import ServedModel, ServedModels
 from service.text_generator import in_time, loop_deadline_of
-from service.token_views import text_tokens
-from service.trace_views import ByteSpans
 
 __all__ = ["MAX_SCORED_TOKENS", "MAX_TOKEN_SURPRISES", "score_text"]
 

@@ -10,15 +10,15 @@ from functools import partial
 from pathlib import Path
 
 from service.daemon_thread import in_daemon_thread
-from service.engine_figures import EngineFigures
+from service.engine_link.engine_figures import EngineFigures
 from service.logs import log_fields
 from service.memory_use import MemoryRefusedError
-from service.model_loader import ModelLoader, Refusal, VersionRefusedError
-from service.model_store import StoreError
+from service.models.model_loader import ModelLoader, Refusal, VersionRefusedError
+from service.models.model_store import StoreError
+from service.models.served_models import ServedModels
+from service.models.served_version import ServedVersion
+from service.models.store_scan import StoredName, folder_signature, scan_store
 from service.refusal_book import CURRENT_FILE, RefusalBook, Verdict
-from service.served_models import ServedModels
-from service.served_version import ServedVersion
-from service.store_scan import StoredName, folder_signature, scan_store
 
 __all__ = ["StoreWatch"]
 

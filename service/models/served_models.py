@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from service.errors import ErrorKind, RequestError
-from service.ngram_sibling import NGRAM_FAMILY, split_name
-from service.served_model import ServedModel
-from service.served_version import ServedVersion
+from service.models.ngram_sibling import NGRAM_FAMILY, split_name
+from service.models.served_model import ServedModel
+from service.models.served_version import ServedVersion
 
 __all__ = ["RefusedVersion", "ServedModel", "ServedModels", "ServedVersion"]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from model.artifact import ArtifactError
 from model.store import list_names, list_versions, resolve_version
-from service.model_store import StoreError
+from service.models.model_store import StoreError
 
 __all__ = ["Signature", "StoredName", "folder_signature", "scan_store"]
 

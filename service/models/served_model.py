@@ -11,14 +11,14 @@ from contextlib import contextmanager
 
 from service.admission import Admission
 from service.engine.messages import Heartbeat, Loaded, ModelKind, StepOutput, Submit
-from service.engine_client import EngineClient
-from service.engine_figures import EngineFigures
-from service.engine_launch import EngineLoadError
-from service.engine_plan import EnginePlan
-from service.engine_supervisor import EngineState, EngineSupervisor
+from service.engine_link.engine_client import EngineClient
+from service.engine_link.engine_figures import EngineFigures
+from service.engine_link.engine_launch import EngineLoadError
+from service.engine_link.engine_plan import EnginePlan
+from service.engine_link.engine_supervisor import EngineState, EngineSupervisor
 from service.errors import ErrorKind, RequestError
-from service.model_store import ModelFolder
-from service.version_holders import VersionHolders
+from service.models.model_store import ModelFolder
+from service.models.version_holders import VersionHolders
 
 __all__ = ["ServedModel"]
 

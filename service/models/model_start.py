@@ -3,12 +3,12 @@
 import asyncio
 from collections.abc import Coroutine, Iterable
 
-from service.model_choice import ChosenFolder, ModelChoice
-from service.model_loader import ModelLoader
-from service.model_store import StoreError
-from service.served_models import ServedModels
-from service.served_version import ServedVersion
-from service.store_watch import StoreWatch
+from service.models.model_choice import ChosenFolder, ModelChoice
+from service.models.model_loader import ModelLoader
+from service.models.model_store import StoreError
+from service.models.served_models import ServedModels
+from service.models.served_version import ServedVersion
+from service.models.store_watch import StoreWatch
 
 __all__ = ["start_models"]
 

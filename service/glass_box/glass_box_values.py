@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from service.engine.messages import ModelKind
-from service.inspection import InspectionRequest, TokenInspection, TokenView
+from service.glass_box.inspection import InspectionRequest, TokenInspection, TokenView
 from service.parameters import EffectiveParameters, RequestedParameters
 
 __all__ = [

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.artifact import NAME_PATTERN
-from service.model_store import StoreError, read_folder
+from service.models.model_store import StoreError, read_folder
+from service.models.store_scan import StoredName, scan_store
 from service.setting_spec import SettingsError
 from service.settings import DEFAULT_ROOT, Settings
-from service.store_scan import StoredName, scan_store
 
 __all__ = ["ChosenFolder", "ModelChoice", "choose_models"]
 

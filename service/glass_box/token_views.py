@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from service.glass_box_values import TextToken
-from service.inspection import TokenView
-from service.model_store import ModelFolder
+from service.glass_box.glass_box_values import TextToken
+from service.glass_box.inspection import TokenView
+from service.models.model_store import ModelFolder
 
 __all__ = ["readable_text", "text_tokens", "view_token"]
 

@@ -26,7 +26,7 @@ __all__ = ["EngineConnection", "EngineLoadError", "launch_engine"]
 
 
 # What the process runs. A campaign's own front names another one, which breaks the engine.
-ENGINE_MODULE = "service.engine_start"
+ENGINE_MODULE = "service.engine_link.engine_start"
 
 # What a process that has closed its socket gets to end with a status of its own.
 LAST_SECONDS = 5.0

@@ -22,9 +22,9 @@ from service.engine.messages import (
     Submit,
 )
 from service.engine.questions import Answer, AnswerBody, QuestionBody
-from service.engine_launch import EngineConnection
+from service.engine_link.engine_launch import EngineConnection
+from service.engine_link.open_questions import OpenQuestions
 from service.errors import ErrorKind, RequestError
-from service.open_questions import OpenQuestions
 from service.token_stream import TokenStream
 
 __all__ = ["EngineClient"]

@@ -8,18 +8,18 @@ calls. Torch-free.
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 
-from service import inside_view, inspected_text, scoring
 from service.bounded_threads import TEXTS
-from service.choosing_parameters import resolve_choosing
 from service.errors import fields_inside, invalid_value
-from service.glass_box_fields import (
+from service.glass_box import inside_view, inspected_text, scoring
+from service.glass_box.choosing_parameters import resolve_choosing
+from service.glass_box.glass_box_fields import (
     check_logits,
     read_choice_index,
     read_count,
     read_one_token,
     read_span,
 )
-from service.glass_box_values import (
+from service.glass_box.glass_box_values import (
     AttentionAnswer,
     AttentionMap,
     AttentionRequest,
@@ -36,14 +36,14 @@ from service.glass_box_values import (
     TokenEmbeddingRequest,
     TokenNeighbour,
 )
-from service.inspection import check_inspection
-from service.packed_floats import unpack_floats
+from service.glass_box.inspection import check_inspection
+from service.glass_box.packed_floats import unpack_floats
+from service.glass_box.token_views import text_tokens, view_token
+from service.models.served_models import ServedModel, ServedModels
 from service.parameters import EffectiveParameters, RequestedParameters
 from service.prompts import read_text_ids
 from service.request_log import RequestRecord
-from service.served_models import ServedModel, ServedModels
 from service.text_generator import TextGenerator, in_time, loop_deadline_of
-from service.token_views import text_tokens, view_token
 
 __all__ = ["GlassBox"]
 

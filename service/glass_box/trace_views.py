@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from service.engine.trace_messages import STAGE_NAMES, NgramTrace, StageTrace, TokenTrace
-from service.inspection import (
+from service.glass_box.inspection import (
     CandidateInspection,
     NgramInspection,
     NgramLevel,
@@ -14,8 +14,8 @@ from service.inspection import (
     StageInspection,
     TokenInspection,
 )
-from service.model_store import ModelFolder
-from service.token_views import view_token
+from service.glass_box.token_views import view_token
+from service.models.model_store import ModelFolder
 
 __all__ = ["ByteSpans", "view_trace"]
 

@@ -6,7 +6,7 @@ the network has to beat.
 
 from dataclasses import replace
 
-from service.model_store import ModelFolder
+from service.models.model_store import ModelFolder
 
 __all__ = ["NGRAM_FAMILY", "sibling_folder", "split_name"]
 

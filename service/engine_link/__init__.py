@@ -1,0 +1,1 @@
+"""The front's side of the engine process: started, spoken to, watched, counted. Torch-free."""

@@ -1,0 +1,1 @@
+"""Which models are served: found in the store, loaded, chosen by name, replaced. Torch-free."""
