@@ -6,18 +6,22 @@
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
 
-# Our own code as wheels.
+# Our own code as wheels, with kernels for every processor of this architecture.
 FROM ${PYTHON_IMAGE} AS wheels
+RUN apt-get update -qq \
+    && apt-get install -qq -y --no-install-recommends g++ \
+    && rm -rf /var/lib/apt/lists/*
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /build
 COPY constraints.txt ./
 RUN python -m pip install --quiet --constraint constraints.txt hatchling
 COPY LICENSE README.md pyproject.toml ./
+COPY setup/build_hook.py setup/
 COPY clients/python clients/python
 COPY model model
 COPY service service
 COPY training training
-RUN python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir /wheels . ./clients/python
+RUN NEXTWORD_REQUIRE_KERNELS=1 python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir /wheels . ./clients/python
 
 
 # torch with what it and all of ours need; the largest layer, and the one that changes least.

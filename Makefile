@@ -12,6 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 SETUP_FILES := pyproject.toml clients/python/pyproject.toml constraints.txt setup/install_torch.py
+KERNEL_FILES := $(wildcard service/engine/cpu/build.py service/engine/cpu/native/*)
 
 .DEFAULT_GOAL := help
 .PHONY: help install install-dev serve train test test-docker proto clean image
@@ -31,13 +32,17 @@ help: ## Show this list
 	@echo "  PYTHON=/path/to/python    the Python to build .venv from (3.11 to 3.14)"
 	@echo "  TORCH_INDEX=URL           where torch comes from (an NVIDIA GPU needs its own build)"
 
-install: .venv/.installed ## Build the environment in .venv: torch, training, service, client
-install-dev: .venv/.installed-dev ## The same, with what the tests and checks need
+install: .venv/.kernels .venv/.installed ## Build the environment in .venv: torch, training, service, client
+install-dev: .venv/.kernels .venv/.installed-dev ## The same, with what the tests and checks need
 
 .venv/bin/python:
 	@python=$$(sh setup/find_python.sh) || exit 1; \
 	echo "Environment .venv from $$("$$python" --version)"; \
 	"$$python" -m venv .venv
+
+.venv/.kernels: $(KERNEL_FILES) | .venv/bin/python
+	@$(BIN)/python service/engine/cpu/build.py
+	@if [ -e service/engine/cpu/libnextword_cpu.so ]; then touch $@; fi
 
 .venv/.installed: $(SETUP_FILES) | .venv/bin/python
 	@$(BIN)/python setup/install_torch.py

@@ -12,7 +12,7 @@ from typing import Protocol, TypeAlias
 
 from torch import Tensor
 
-from model.transformer import Transformer
+from model.config import ModelConfig
 from service.engine.trace_messages import NgramTrace
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "Explain",
     "InspectedChunk",
     "LogitsWanted",
+    "Network",
     "NotDeterministicError",
 ]
 
@@ -99,6 +100,19 @@ class NotDeterministicError(ValueError):
     """Deterministic mode was asked for where a row's bits depend on its neighbours."""
 
 
+class Network(Protocol):
+    """What is asked about a network besides what its steps give."""
+
+    @property
+    def config(self) -> ModelConfig:
+        """Its shape."""
+        ...
+
+    def embedding_rows(self, first: int, last: int) -> Tensor:
+        """Vectors [last - first, C] of consecutive token ids, as the network reads them."""
+        ...
+
+
 class Executor(Protocol):
     """Computes chunks of sequences and keeps their keys and values in blocks."""
 
@@ -108,7 +122,7 @@ class Executor(Protocol):
         ...
 
     @property
-    def network(self) -> Transformer | None:
+    def network(self) -> Network | None:
         """The network that computes the logits; None where it is something else."""
         ...
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from model.transformer import Transformer
 from service.engine.engine import Engine
+from service.engine.executor import Network
 from service.engine.given_text import resample
 from service.engine.inspection_pace import Inspector
 from service.engine.logprobs import NumericalError
@@ -140,14 +140,14 @@ class QuestionDesk:
                 observer = PoolingObserver(token_ids, self._network.config)
                 self._observe(question, token_ids, observer)
             case TokenVectorQuestion() as body:
-                vectors = TokenVectors(body, self._network.model.embed_tokens.weight)
+                vectors = TokenVectors(body, self._network)
                 self._small[question.question_id] = _Search(vectors, vectors.slices())
             case Resample() as body:
                 drawing = _Drawing(len(body.settings), resample(body))
                 self._small[question.question_id] = drawing
 
     @property
-    def _network(self) -> Transformer:
+    def _network(self) -> Network:
         network = self._engine.executor.network
         if network is None:
             raise UnsupportedRequestError("this model is no network")

@@ -11,6 +11,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from service.engine.executor import Network
 from service.engine.questions import TokenVector, TokenVectorQuestion
 from service.engine.vector_bytes import packed
 
@@ -27,23 +28,24 @@ class TokenVectors:
 
     Args:
         question: What is wanted.
-        embedding_VC: The network's embedding.
+        network: The network.
     """
 
-    def __init__(self, question: TokenVectorQuestion, embedding_VC: Tensor) -> None:
+    def __init__(self, question: TokenVectorQuestion, network: Network) -> None:
         self._question = question
-        self._embedding_VC = embedding_VC
-        self._vector_C = embedding_VC[question.token_id].double()
+        self._network = network
+        token_id = question.token_id
+        self._vector_C = network.embedding_rows(token_id, token_id + 1)[0].double()
         self._norm = float(self._vector_C.square().sum().sqrt())
 
     def slices(self) -> Iterator[Tensor]:
         """Cosines with the vectors of consecutive tokens, from 0 on; -inf for a vector of 0."""
         if self._question.num_neighbours == 0 or self._norm == 0.0:
             return
-        num_rows = max(1, MAX_SLICE_VALUES // self._embedding_VC.shape[1])
+        num_rows = max(1, MAX_SLICE_VALUES // self._vector_C.numel())
         for first in range(0, self._question.num_ids, num_rows):
             last = min(first + num_rows, self._question.num_ids)
-            part_RC = self._embedding_VC[first:last].double()
+            part_RC = self._network.embedding_rows(first, last).double()
             norms_R = part_RC.square().sum(1).sqrt()
             cosines_R = (part_RC @ self._vector_C) / (norms_R * self._norm)
             yield cosines_R.masked_fill_(norms_R == 0.0, -math.inf)

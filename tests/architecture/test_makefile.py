@@ -64,7 +64,7 @@ def tree(repository: Path, tmp_path: Path) -> Tree:
     for name in ("python", "nextword-train", "nextword-serve"):
         (commands / name).write_text(RECORDER.format(python=sys.executable), encoding="utf-8")
         (commands / name).chmod(0o755)
-    for stamp in (".installed", ".installed-dev"):
+    for stamp in (".kernels", ".installed", ".installed-dev"):
         (tmp_path / ".venv" / stamp).touch()
     return Tree(tmp_path)
 
