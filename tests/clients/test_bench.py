@@ -71,6 +71,7 @@ def test_any_openai_server_is_measured_by_its_usage(type_in: TypeIn, server: Ser
     assert report["plan"]["tokens_counted_by"] == "usage"
     (level,) = report["levels"]
     assert (level["num_ok"], level["num_output_tokens"]) == (3, 18)
+    assert level["num_prompt_tokens"] == 3 * 32
     ids = [*size, "--vocabulary-size", "200", "--prompt-tokens", "9"]
     _, report = measure(type_in, "--url", f"{server.rest}/v1/", "--api", "openai", *ids)
     assert report["levels"][0]["num_prompt_tokens"] == 3 * 9
@@ -90,7 +91,7 @@ def test_requests_that_were_refused_are_counted_by_their_code(
     type_in: TypeIn, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Four run, eight wait: of twenty clients some are turned away, and come again later."""
-    monkeypatch.setattr("nextword.bench.closed_loop.MAX_REFUSED_SECONDS", 0.05)
+    monkeypatch.setattr("nextword.bench.measurement.MAX_REFUSED_SECONDS", 0.05)
     size = ["--max-tokens", "30", "--requests", "40", "--concurrency", "20", "--warmup", "0"]
     code, report = measure(type_in, "--url", url, *size)
     assert code == 1
@@ -138,7 +139,10 @@ def usage(num_tokens: int) -> dict[str, object]:
         ([chunk("a b"), chunk("c", "length"), usage(3)], "wrong_token_count"),
         ([chunk("a b"), chunk("c", "stop"), usage(4)], "wrong_finish_reason"),
         ([chunk("a b"), chunk("c", "length")], "no_usage"),
-        ([chunk("", "length"), usage(4)], "no_tokens"),
+        ([chunk(""), chunk("", "length"), usage(4)], None),
+        ([chunk("", "length"), usage(4)], None),
+        ([chunk("", "length"), usage(0)], "wrong_token_count"),
+        ([usage(4)], "wrong_finish_reason"),
         ([chunk("a"), {"error": {"message": "no", "code": 500}}], "http_500"),
         ([chunk("a"), 7], "protocol_error"),
     ],
@@ -171,9 +175,10 @@ def test_ids_and_usage_must_both_be_what_was_asked(
         num_tokens=num_tokens,
         num_used_tokens=num_used,
         num_prompt_tokens=num_prompt,
+        num_sent_ids=3,
         finish_reason="length",
     )
-    record.note_tokens(num_tokens)
+    record.note_tokens(1.0, num_tokens)
     verify(record, plan)
     assert (record.error_code is None) == is_ok
 

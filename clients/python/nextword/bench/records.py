@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from itertools import pairwise
 
-from nextword.bench.plan import Plan
+from nextword.bench.http_answer import Pieces
+from nextword.bench.plan import Ask, Plan
+from nextword.errors import ConnectionFailedError, NextwordError, StatusError
 
-__all__ = ["RequestRecord", "verify"]
+__all__ = ["RequestRecord", "error_code_of", "verify"]
 
 
 @dataclass(slots=True)
@@ -15,10 +17,14 @@ class RequestRecord:
     """One request as its client saw it; times are of `time.perf_counter`, in seconds.
 
     Attributes:
-        started_at: When it was sent.
+        started_at: When it was meant to be sent: what is measured counts from here.
+        sent_at: When it was sent; None while it was not.
+        pieces: What came and is not read yet.
+        is_read: Whether what came was read: what stands below is known only then.
         arrivals: When tokens came, and how many came together. Where a server tells no ids, each
-            event with text counts as one here.
+            event counts as one here.
         ended_at: When it ended.
+        num_sent_ids: Ids of the prompt; None where it was sent as a text.
         num_tokens: Token ids that came; None where the server tells none.
         num_used_tokens: Tokens made, in the server's own count.
         num_prompt_tokens: Tokens of the prompt, in the server's own count.
@@ -27,8 +33,12 @@ class RequestRecord:
     """
 
     started_at: float = dataclass_field(default_factory=time.perf_counter)
+    sent_at: float | None = None
+    pieces: Pieces = dataclass_field(default_factory=Pieces)
+    is_read: bool = False
     arrivals: list[tuple[float, int]] = dataclass_field(default_factory=list[tuple[float, int]])
     ended_at: float | None = None
+    num_sent_ids: int | None = None
     num_tokens: int | None = None
     num_used_tokens: int | None = None
     num_prompt_tokens: int | None = None
@@ -36,9 +46,18 @@ class RequestRecord:
     error_code: str | None = None
     error: str = ""
 
-    def note_tokens(self, count: int) -> None:
-        """Tokens came just now."""
-        self.arrivals.append((time.perf_counter(), count))
+    def note_sending(self, ask: Ask) -> None:
+        """It is on its way now."""
+        self.sent_at = time.perf_counter()
+        self.num_sent_ids = None if isinstance(ask.prompt, str) else len(ask.prompt)
+
+    def note_tokens(self, at: float, count: int) -> None:
+        """Tokens came; those of one moment came together."""
+        if count <= 0:
+            return
+        if self.arrivals and self.arrivals[-1][0] == at:
+            count += self.arrivals.pop()[1]
+        self.arrivals.append((at, count))
 
     def fail(self, code: str, message: str) -> None:
         """It failed; the first reason stays."""
@@ -65,6 +84,17 @@ class RequestRecord:
         ]
 
 
+def error_code_of(error: NextwordError) -> str:
+    """The name of a failure, as reports count it."""
+    match error:
+        case StatusError(code=code):
+            return code
+        case ConnectionFailedError():
+            return "connection_failed"
+        case _:
+            return "protocol_error"
+
+
 def verify(record: RequestRecord, plan: Plan) -> None:
     """Fail a request that ended well and yet did not bring exactly the tokens asked for."""
     if record.error_code is not None:
@@ -83,9 +113,8 @@ def verify(record: RequestRecord, plan: Plan) -> None:
         record.fail("wrong_finish_reason", f"ended with {record.finish_reason}, not with length")
     elif not record.arrivals:
         record.fail("no_tokens", "the stream brought no tokens before its end")
-    elif plan.api == "native" and record.num_prompt_tokens != plan.num_prompt_tokens:
+    elif record.num_sent_ids not in (None, record.num_prompt_tokens):
         record.fail(
             "wrong_token_count",
-            f"sent {plan.num_prompt_tokens} prompt ids, the server counts "
-            f"{record.num_prompt_tokens}",
+            f"sent {record.num_sent_ids} prompt ids, the server counts {record.num_prompt_tokens}",
         )

@@ -3,8 +3,8 @@
 from collections import Counter
 from dataclasses import dataclass
 
-from nextword.bench.closed_loop import Measurement
 from nextword.bench.distribution import Distribution, distribution
+from nextword.bench.measurement import Measurement
 from nextword.bench.records import RequestRecord
 
 __all__ = ["BUSY_SHARE", "ErrorCount", "LevelResult", "summarize"]

@@ -75,11 +75,28 @@ def _ask_openai(address: Address, plan: Plan) -> ServerFacts:
         response = http.get(openai_url(address, "models"))
     if response.status_code != 200:
         raise read_error(response.status_code, response.content, response.headers)
-    served = [model.text("id") for model in read_json_object(response.content).objects("data")]
+    served = {
+        model.text("id"): model for model in read_json_object(response.content).objects("data")
+    }
     if not served:
         raise PlanError(f"{address.url} serves no model")
-    if plan.model is not None and plan.model not in served:
-        raise PlanError(
-            f"{address.url} does not list --model {plan.model}; it lists {', '.join(served)}"
-        )
-    return ServerFacts(url=address.url, model=plan.model or served[0])
+    name = next(iter(served)) if plan.model is None else plan.model
+    if name not in served:
+        raise PlanError(f"{address.url} does not list --model {name}; it lists {', '.join(served)}")
+    facts = served[name]
+    # llama.cpp's server has a place of its own for it, vLLM tells the context, OpenAI nothing.
+    further = facts.object("meta") if facts.has("meta") else facts
+    context = (
+        further.optional_integer("n_ctx")
+        or facts.optional_integer("max_model_len")
+        or facts.optional_integer("context_tokens")
+    )
+    vocabulary = further.optional_integer("n_vocab") or facts.optional_integer("vocabulary_size")
+    if context is not None:
+        check_fits(plan, context_tokens=context)
+    return ServerFacts(
+        url=address.url,
+        model=name,
+        vocabulary_size=vocabulary,
+        context_tokens=context,
+    )

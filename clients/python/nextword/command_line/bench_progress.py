@@ -1,4 +1,4 @@
-"""The live line of a level: bar, requests, tokens/s of the last seconds, failures, time left."""
+"""The live line of a level: bar, requests, messages/s of the last seconds, failures, time left."""
 
 import asyncio
 import sys
@@ -10,7 +10,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from nextword.bench.closed_loop import Measurement
+from nextword.bench.measurement import Measurement
 from nextword.bench.plan import Plan
 
 __all__ = ["LevelProgress"]
@@ -68,7 +68,7 @@ class LevelProgress:
 
     def _done(self, measured: Measurement) -> float:
         if self._plan.seconds is None:
-            return sum(1 for record in measured.records if record.ended_at is not None)
+            return measured.num_ended - len(measured.warmup_records)
         return min(time.perf_counter() - measured.started_at, self._plan.seconds)
 
     def __enter__(self) -> Self:
@@ -86,15 +86,14 @@ class LevelProgress:
 
 
 def _figures(measured: Measurement, recent: deque[tuple[float, int]]) -> str:
-    """Requests and tokens so far, and the rate of the last seconds."""
-    num_tokens = sum(count for record in measured.records for _, count in record.arrivals)
+    """Requests so far, and the messages of the last seconds: about as many as tokens."""
+    running = measured.running.values()
+    num_pieces = measured.num_pieces + sum(len(record.pieces) for record in running)
     now = time.perf_counter()
-    recent.append((now, num_tokens))
+    recent.append((now, num_pieces))
     while now - recent[0][0] > _RATE_SECONDS:
         recent.popleft()
     seconds = now - recent[0][0]
-    rate = (num_tokens - recent[0][1]) / seconds if seconds > 0 else 0.0
-    num_ended = sum(1 for record in measured.records if record.ended_at is not None)
-    num_failed = sum(1 for record in measured.records if record.error_code is not None)
-    failed = f", {num_failed} failed" if num_failed else ""
-    return f"{num_ended} requests{failed}, {rate:.0f} tokens/s"
+    rate = (num_pieces - recent[0][1]) / seconds if seconds > 0 else 0.0
+    failed = f", {measured.num_failed} failed" if measured.num_failed else ""
+    return f"{measured.num_ended} requests{failed}, {rate:.0f} messages/s"

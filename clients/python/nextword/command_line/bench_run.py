@@ -6,7 +6,8 @@ import signal
 import sys
 from pathlib import Path
 
-from nextword.bench.closed_loop import Measurement, measure_level
+from nextword.bench.level_run import measure_level
+from nextword.bench.measurement import Measurement
 from nextword.bench.plan import Plan
 from nextword.bench.report import make_report
 from nextword.bench.results import LevelResult, summarize

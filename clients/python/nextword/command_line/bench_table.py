@@ -24,7 +24,8 @@ def print_plan(plan: Plan, servers: Sequence[ServerFacts]) -> None:
         version = "" if server.model_version is None else f"@{server.model_version}"
         how = f", computed by {server.computed_by}" if server.computed_by else ""
         print(f"{server.url}: {server.model}{version}{how}, {plan.api} API", file=sys.stderr)
-    unit = "tokens" if plan.api == "native" or plan.vocabulary_size is not None else "words"
+    has_ids = plan.vocabulary_size is not None or all(server.vocabulary_size for server in servers)
+    unit = "tokens" if has_ids else "words"
     print(
         f"closed loop, streamed, one connection per client; prompts of {plan.num_prompt_tokens} "
         f"random {unit}, exactly {plan.max_tokens} tokens out (counted by {counted}), "
