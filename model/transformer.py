@@ -1,7 +1,8 @@
 """The network: a decoder-only transformer of the Llama shape, in plain torch.
 
-Pre-norm blocks of grouped-query attention with rotary positions and a SwiGLU layer; no bias. The
-parameter names are those of Hugging Face's ``LlamaForCausalLM``, so a state dict is a file format.
+Pre-norm blocks of grouped-query attention with rotary positions and a SwiGLU layer; biases and
+norms of queries and keys where the family has them. The parameter names are those of Hugging Face's
+classes (``LlamaForCausalLM``, ``Qwen3ForCausalLM``, ...), so a state dict is a file format.
 Shape letters: B rows, T new tokens, H query heads, K key-value heads, D head width, C hidden width,
 V vocabulary. Suffixes of names say which, in order.
 
@@ -9,7 +10,7 @@ Sources: Touvron et al. 2023 (Llama), Vaswani et al. 2017 (attention), Su et al.
 positions), Zhang and Sennrich 2019 (RMSNorm), Shazeer 2020 (SwiGLU), Ainslie et al. 2023 (GQA).
 """
 
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 import torch.nn.functional as F
@@ -56,10 +57,14 @@ class Attention(nn.Module):
         self.dropout = dropout
         query_width = config.num_attention_heads * config.head_dim
         key_value_width = config.num_key_value_heads * config.head_dim
-        self.q_proj = nn.Linear(config.hidden_size, query_width, bias=False)
-        self.k_proj = nn.Linear(config.hidden_size, key_value_width, bias=False)
-        self.v_proj = nn.Linear(config.hidden_size, key_value_width, bias=False)
-        self.o_proj = nn.Linear(query_width, config.hidden_size, bias=False)
+        bias = config.attention_bias
+        self.q_proj = nn.Linear(config.hidden_size, query_width, bias=bias)
+        self.k_proj = nn.Linear(config.hidden_size, key_value_width, bias=bias)
+        self.v_proj = nn.Linear(config.hidden_size, key_value_width, bias=bias)
+        output_bias = config.attention_output_bias
+        self.o_proj = nn.Linear(query_width, config.hidden_size, bias=output_bias)
+        self.q_norm = _head_norm(config)
+        self.k_norm = _head_norm(config)
 
     def forward(
         self, x_BTC: Tensor, rotation: tuple[Tensor, Tensor], cached: Cached | None
@@ -69,6 +74,8 @@ class Attention(nn.Module):
         width = self.config.head_dim
         q_BHTD = self.q_proj(x_BTC).view(batch, num_new, heads, width).transpose(1, 2)
         k_BKTD = self.k_proj(x_BTC).view(batch, num_new, kv_heads, width).transpose(1, 2)
+        if self.q_norm is not None and self.k_norm is not None:
+            q_BHTD, k_BKTD = self.q_norm(q_BHTD), self.k_norm(k_BKTD)
         v_BKTD = self.v_proj(x_BTC).view(batch, num_new, kv_heads, width).transpose(1, 2)
         q_BHTD, k_BKTD = _rotate(q_BHTD, rotation), _rotate(k_BKTD, rotation)
         if cached is None:
@@ -78,6 +85,10 @@ class Attention(nn.Module):
             # The rows of the batch stand one after another in a single one.
             out_BHTD = cached.attend(self.layer, q_BHTD[0], k_BKTD[0], v_BKTD[0])[None]
         return self.o_proj(out_BHTD.transpose(1, 2).reshape(batch, num_new, heads * width))
+
+
+def _head_norm(config: ModelConfig) -> nn.RMSNorm | None:
+    return nn.RMSNorm(config.head_dim, eps=config.rms_norm_eps) if config.qk_norm else None
 
 
 class FeedForward(nn.Module):
@@ -164,6 +175,10 @@ class Transformer(nn.Module):
         """The matrix [V, C] that turns hidden states into logits."""
         return self.model.embed_tokens.weight if self.lm_head is None else self.lm_head.weight
 
+    def embedding_rows(self, first: int, last: int) -> Tensor:
+        """Vectors [last - first, C] of consecutive token ids, as the network reads them."""
+        return self.model.embed_tokens.weight[first:last]
+
     def initialize(self, generator: torch.Generator) -> None:
         """Draw fresh weights: normal(0, 0.02), the two outputs of a block scaled by depth.
 
@@ -174,7 +189,7 @@ class Transformer(nn.Module):
         with torch.no_grad():
             for name, parameter in self.named_parameters():
                 if parameter.dim() < 2:
-                    parameter.fill_(1.0)
+                    parameter.fill_(0.0 if name.endswith(".bias") else 1.0)
                     continue
                 is_output = name.endswith(("o_proj.weight", "down_proj.weight"))
                 std = 0.02 * (depth_scale if is_output else 1.0)
@@ -231,6 +246,9 @@ def _rotation_tables(config: ModelConfig) -> tuple[Tensor, Tensor]:
     """
     even_D = torch.arange(0, config.head_dim, 2, dtype=torch.float32, device="cpu")
     frequencies_D = 1.0 / config.rope_theta ** (even_D / config.head_dim)
+    if config.rope_scaling is not None:
+        divisors = config.rope_scaling.divisors(cast("list[float]", frequencies_D.tolist()))
+        frequencies_D /= torch.tensor(divisors, dtype=torch.float32, device="cpu")
     positions_P = torch.arange(config.max_position_embeddings, dtype=torch.float32, device="cpu")
     angles_PD = torch.outer(positions_P, frequencies_D).repeat(1, 2)
     return angles_PD.cos(), angles_PD.sin()

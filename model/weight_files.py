@@ -34,13 +34,13 @@ INDEX_FILE = "model.safetensors.index.json"
 PICKLE_SUFFIXES = frozenset({".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt"})
 
 _WEIGHT_DTYPES = frozenset({"F32", "F16", "BF16"})
-_TENSORS_PER_LAYER = 9
+_LAYER_TENSORS = 15
 _SCAN_BYTES = 4 << 20
 _MAX_SHOWN_NAME = 120
 
 
 def expected_tensors(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of every tensor of a Hugging Face Llama folder of this configuration."""
+    """Names and shapes of every tensor of a Hugging Face folder of this configuration."""
     width, heads_width = config.hidden_size, config.num_attention_heads * config.head_dim
     kv_width = config.num_key_value_heads * config.head_dim
     inner = config.intermediate_size
@@ -58,6 +58,19 @@ def expected_tensors(config: ModelConfig) -> dict[str, tuple[int, ...]]:
             f"{prefix}.mlp.up_proj.weight": (inner, width),
             f"{prefix}.mlp.down_proj.weight": (width, inner),
         }
+        if config.attention_bias:
+            tensors |= {
+                f"{prefix}.self_attn.q_proj.bias": (heads_width,),
+                f"{prefix}.self_attn.k_proj.bias": (kv_width,),
+                f"{prefix}.self_attn.v_proj.bias": (kv_width,),
+            }
+        if config.attention_output_bias:
+            tensors[f"{prefix}.self_attn.o_proj.bias"] = (width,)
+        if config.qk_norm:
+            tensors |= {
+                f"{prefix}.self_attn.q_norm.weight": (config.head_dim,),
+                f"{prefix}.self_attn.k_norm.weight": (config.head_dim,),
+            }
     tensors["model.norm.weight"] = (width,)
     if not config.tie_word_embeddings:
         tensors["lm_head.weight"] = (config.vocab_size, width)
@@ -74,10 +87,10 @@ def verify_weight_files(directory: Path, config: ModelConfig) -> tuple[Path, ...
         ArtifactError: Only pickled weights, no weights, two sets of weights, a damaged file, or a
             tensor that is missing, left over, of another shape or of a type we cannot compute with.
     """
-    if config.num_hidden_layers > MAX_TENSORS // _TENSORS_PER_LAYER:
+    if config.num_hidden_layers > MAX_TENSORS // _LAYER_TENSORS:
         # Otherwise a configuration could make us list names until memory ends.
         raise ArtifactError(
-            f"{directory}: num_hidden_layers must be at most {MAX_TENSORS // _TENSORS_PER_LAYER}, "
+            f"{directory}: num_hidden_layers must be at most {MAX_TENSORS // _LAYER_TENSORS}, "
             f"got {config.num_hidden_layers}"
         )
     headers = _read_headers(directory)

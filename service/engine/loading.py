@@ -186,6 +186,8 @@ def _obstacle_to_graphs(model: Transformer) -> str | None:
         return "Triton, which comes with PyTorch's CUDA builds for Linux"
     if model.config.head_dim > MOST_HEAD_WIDTH:
         return f"a head_dim of at most {MOST_HEAD_WIDTH}, got {model.config.head_dim}"
+    if model.config.attention_bias or model.config.qk_norm:
+        return f"attention without biases and norms of its own, got a {model.config.model_type}"
     return None
 
 

@@ -211,8 +211,8 @@ def test_a_configuration_of_endless_layers_is_refused_at_once(foreign: Path) -> 
 
 
 def test_an_unsupported_configuration_is_refused_by_key(foreign: Path) -> None:
-    _edit_json(foreign / "config.json", attention_bias=True)
-    with pytest.raises(ArtifactError, match=r"config\.json: .*attention_bias=True"):
+    _edit_json(foreign / "config.json", mlp_bias=True)
+    with pytest.raises(ArtifactError, match=r"config\.json: .*mlp_bias=True"):
         read_artifact(foreign)
 
 

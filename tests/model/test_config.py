@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.config import ConfigError, ModelConfig
+from model.families import FAMILIES
+from model.rotary import Llama3Scaling
 
 VALID: dict[str, object] = {
     "architectures": ["LlamaForCausalLM"],
@@ -40,8 +42,24 @@ LLAMA3_SCALING = {
 }
 
 
+LLAMA3 = Llama3Scaling(
+    factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=8192
+)
+
+
 def read(**changes: object) -> ModelConfig:
     return ModelConfig.from_dict(VALID | changes)
+
+
+@st.composite
+def scalings(draw: st.DrawFn) -> Llama3Scaling:
+    low = draw(st.floats(0.1, 10.0))
+    return Llama3Scaling(
+        factor=draw(st.floats(1.0, 64.0)),
+        low_freq_factor=low,
+        high_freq_factor=low + draw(st.floats(0.1, 10.0)),
+        original_max_position_embeddings=draw(st.integers(1, 1 << 20)),
+    )
 
 
 @st.composite
@@ -51,7 +69,12 @@ def configs(draw: st.DrawFn) -> ModelConfig:
     vocab_size = draw(sizes)
     ids = st.integers(0, vocab_size - 1)
     positive = st.floats(0.0, exclude_min=True, allow_infinity=False)
+    model_type = draw(st.sampled_from(sorted(FAMILIES)))
+    bias = FAMILIES[model_type].attention_bias
     return ModelConfig(
+        model_type=model_type,
+        attention_bias=draw(st.booleans()) if bias is None else bias,
+        rope_scaling=draw(st.none() | scalings()),
         vocab_size=vocab_size,
         hidden_size=draw(sizes),
         intermediate_size=draw(sizes),
@@ -78,28 +101,40 @@ def test_what_is_written_reads_back_as_it_was(config: ModelConfig, dtype: str) -
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("model_type", "mistral"),
-        ("model_type", "qwen2"),
+        ("model_type", "gemma2"),
+        ("model_type", "mixtral"),
+        ("model_type", ["llama"]),
         ("architectures", ["LlamaForSequenceClassification"]),
         ("architectures", "LlamaForCausalLM"),
         ("hidden_act", "gelu"),
         ("hidden_act", None),
-        ("attention_bias", True),
         ("mlp_bias", True),
-        ("rope_scaling", LLAMA3_SCALING),
+        ("rope_scaling", LLAMA3_SCALING | {"beta_fast": 32}),
+        ("rope_scaling", {"type": "linear", "rope_type": "llama3"}),
         ("rope_scaling", {"type": "linear", "factor": 2.0}),
         ("rope_scaling", {"type": "dynamic", "factor": 2.0}),
         ("rope_scaling", {"rope_type": "yarn", "factor": 4.0}),
         ("rope_scaling", {"rope_type": "default", "factor": 4.0}),
-        ("rope_parameters", LLAMA3_SCALING | {"rope_theta": 500000.0}),
+        ("rope_parameters", LLAMA3_SCALING | {"partial_rotary_factor": 0.25}),
         ("rope_parameters", {"rope_type": "default", "partial_rotary_factor": 0.5}),
         ("rope_parameters", {"full_attention": {"rope_type": "default"}}),
-        ("sliding_window", 4096),
+        ("sliding_window", 63),
+        ("sliding_window", True),
         ("use_sliding_window", True),
+        ("layer_types", ["full_attention", "sliding_attention"]),
+        ("layer_types", "full_attention"),
         ("partial_rotary_factor", 0.5),
         ("quantization_config", {"quant_method": "gptq", "bits": 4}),
         ("final_logit_softcapping", 30.0),
         ("attn_logit_softcapping", 50.0),
+        ("logits_scaling", 8.0),
+        ("embedding_multiplier", 12.0),
+        ("rope_interleaved", True),
+        ("no_rope_layers", [1, 1, 1, 0]),
+        ("use_qk_norm", True),
+        ("num_local_experts", 8),
+        ("is_causal", False),
+        ("auto_map", {"AutoModelForCausalLM": "modeling_own.OwnForCausalLM"}),
     ],
     ids=str,
 )
@@ -112,10 +147,44 @@ def test_what_would_change_the_numbers_is_refused_by_key_and_value(key: str, val
     assert "\n" not in message
 
 
-def test_llama3_scaling_is_refused_by_its_name() -> None:
-    for key in ("rope_scaling", "rope_parameters"):
-        with pytest.raises(ConfigError, match="llama3"):
-            read(**{key: LLAMA3_SCALING})
+@pytest.mark.parametrize(
+    ("model_type", "key", "value"),
+    [
+        ("mistral", "attention_bias", True),
+        ("mistral", "sliding_window", 32),
+        ("qwen2", "attention_bias", False),
+        ("qwen2", "use_sliding_window", True),
+        ("qwen2", "architectures", ["LlamaForCausalLM"]),
+        ("qwen3", "layer_types", ["sliding_attention", "full_attention"]),
+    ],
+)
+def test_a_family_refuses_what_its_own_network_has_not(
+    model_type: str, key: str, value: object
+) -> None:
+    with pytest.raises(ConfigError, match="is not supported") as caught:
+        read(**{"architectures": None, "model_type": model_type, key: value})
+    assert f"{key}={value!r}" in str(caught.value)
+
+
+def test_a_missing_key_means_what_its_family_takes_it_for() -> None:
+    plain = {key: VALID[key] for key in REQUIRED}
+    config = ModelConfig.from_dict(plain | {"model_type": "qwen3", "num_key_value_heads": 4})
+    assert (config.head_dim, config.qk_norm) == (128, True)
+    assert config.attention_bias is config.attention_output_bias is False
+    config = ModelConfig.from_dict(plain | {"model_type": "qwen2", "num_key_value_heads": None})
+    assert (config.head_dim, config.num_key_value_heads) == (8, 4)
+    assert config.attention_bias is True
+    assert config.attention_output_bias is False
+    with pytest.raises(ConfigError, match=r"must divide num_attention_heads \(4\), got 32"):
+        ModelConfig.from_dict(plain | {"model_type": "qwen2"})
+    # Mistral's window is 4,096 tokens unless the file says that there is none.
+    mistral = plain | {"model_type": "mistral", "num_key_value_heads": 4}
+    assert ModelConfig.from_dict(mistral | {"max_position_embeddings": 4096})
+    with pytest.raises(ConfigError, match="sliding_window=4096 is not supported"):
+        ModelConfig.from_dict(mistral | {"max_position_embeddings": 4097})
+    assert ModelConfig.from_dict(
+        mistral | {"max_position_embeddings": 32768, "sliding_window": None}
+    )
 
 
 @pytest.mark.parametrize(
@@ -130,7 +199,11 @@ def test_llama3_scaling_is_refused_by_its_name() -> None:
         {"attention_bias": None, "mlp_bias": False, "sliding_window": None},
         {"architectures": None},
         {"architectures": []},
-        {"partial_rotary_factor": 1.0},
+        {"partial_rotary_factor": 1.0, "hidden_act": "swish"},
+        {"sliding_window": 64},
+        {"sliding_window": 8, "use_sliding_window": False, "max_window_layers": 1},
+        {"layer_types": ["full_attention", "full_attention"]},
+        {"is_llama_config": True, "rope_interleaved": False},
         {"attention_dropout": 0.1, "initializer_range": 0.02, "pretraining_tp": 1},
         {"use_cache": False, "transformers_version": "4.31.0", "pad_token_id": -1},
     ],
@@ -208,6 +281,19 @@ def test_a_tied_output_is_true_or_false(value: object) -> None:
             "rope_theta=10000.0 contradicts",
         ),
         ({"rope_parameters": "default"}, "rope_parameters must be an object, got 'default'"),
+        ({"rope_scaling": []}, r"rope_scaling must be an object, got \[\]"),
+        (
+            {"rope_scaling": LLAMA3_SCALING, "rope_parameters": {"rope_type": "default"}},
+            "rope_scaling=.* contradicts rope_parameters=",
+        ),
+        (
+            {"rope_scaling": LLAMA3_SCALING, "original_max_position_embeddings": 4096},
+            "original_max_position_embeddings=4096 contradicts rope_scaling=",
+        ),
+        ({"rope_scaling": {"rope_type": "llama3"}}, "config key factor is missing"),
+        ({"rope_scaling": LLAMA3_SCALING | {"factor": 0.5}}, "factor .* at least 1, got 0.5"),
+        ({"rope_scaling": LLAMA3_SCALING | {"low_freq_factor": 4}}, r"below .*\(4.0\), got 4.0"),
+        ({"attention_bias": "no"}, "attention_bias must be true or false, got 'no'"),
         ({"rope_parameters": {"rope_theta": None}}, "rope_theta must be a number"),
         ({"max_position_embeddings": 1 + (1 << 20)}, "at most 1048576, got 1048577"),
     ],
@@ -225,6 +311,11 @@ def test_both_generations_of_rotary_keys_are_read() -> None:
     assert read(rope_parameters=inside).rope_theta == 5e5
     assert read(rope_parameters=inside, rope_theta=500000).rope_theta == 5e5
     assert read(rope_parameters={"rope_type": "default"}, rope_theta=5e5).rope_theta == 5e5
+    assert read(rope_scaling=LLAMA3_SCALING, rope_theta=5e5).rope_scaling == LLAMA3
+    config = read(rope_parameters=LLAMA3_SCALING | {"rope_theta": 5e5})
+    assert (config.rope_theta, config.rope_scaling) == (5e5, LLAMA3)
+    older = {key: value for key, value in LLAMA3_SCALING.items() if key != "rope_type"}
+    assert read(rope_scaling=older | {"type": "llama3"}).rope_scaling == LLAMA3
 
 
 def test_token_ids_are_read_in_every_spelling() -> None:
