@@ -4,16 +4,24 @@ import contextlib
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias, cast
 
 import pytest
 from nextword import Client
 from nextword.command_line.application import run
 
+from tests.clients.driven_client import DrivenClient
 from tests.contract.live_server import Server
 
 Serve: TypeAlias = Callable[..., str]
+Connect: TypeAlias = Callable[..., Client]
 TypeIn: TypeAlias = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for the pauses between attempts."""
+    monkeypatch.setattr("nextword.retries.FIRST_PAUSE_SECONDS", 0.01)
 
 
 @pytest.fixture(params=["rest", "grpc"])
@@ -22,11 +30,23 @@ def url(request: pytest.FixtureRequest, server: Server) -> str:
     return server.rest if request.param == "rest" else f"grpc://{server.grpc}"
 
 
+@pytest.fixture(params=["blocking", "asyncio"])
+def connect(request: pytest.FixtureRequest) -> Iterator[Connect]:
+    """Open clients, of both kinds in turn, that end with the test."""
+    with contextlib.ExitStack() as stack:
+
+        def connect(url: str, **options: Any) -> Client:
+            if request.param == "blocking":
+                return stack.enter_context(Client(url, **options))
+            return cast("Client", stack.enter_context(DrivenClient(url, **options)))
+
+        yield connect
+
+
 @pytest.fixture
-def client(url: str) -> Iterator[Client]:
-    """A client over each protocol."""
-    with Client(url) as opened:
-        yield opened
+def client(url: str, connect: Connect) -> Client:
+    """A client of both kinds over each protocol."""
+    return connect(url)
 
 
 @pytest.fixture

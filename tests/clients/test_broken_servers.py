@@ -77,7 +77,7 @@ def test_an_error_in_the_stream_has_the_class_of_its_code(serve: Serve) -> None:
 def test_a_server_that_says_nothing_is_given_up(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nextword.rest_transport.GRACE_SECONDS", 0.1)
+    monkeypatch.setattr("nextword.rest_calls.GRACE_SECONDS", 0.1)
     url = serve([HEAD, chunk(event(PIECE))], is_silent=True)
     text, error = read(url, timeout_seconds=0.1)
     assert text == "some"
@@ -124,7 +124,10 @@ def test_what_is_no_http_at_all_is_a_failed_connection(serve: Serve) -> None:
 
 def test_a_server_without_tls_is_no_https_server(serve: Serve) -> None:
     url = serve(answer(b'{"data": []}')).replace("http://", "https://")
-    with Client(url) as client, pytest.raises(ConnectionFailedError):
+    with (
+        Client(url, timeout_seconds=1.0, max_retries=0) as client,
+        pytest.raises(ConnectionFailedError),
+    ):
         client.list_models()
 
 

@@ -1,5 +1,6 @@
 """Every row of the server's table arrives as the same typed error over both protocols."""
 
+from dataclasses import replace
 from typing import cast
 
 import grpc
@@ -7,8 +8,8 @@ import msgspec
 import pytest
 from nextword import InvalidRequestError, NotFoundError, OverloadedError, UnavailableError
 from nextword.errors import ERROR_ROWS, ErrorFacts, status_error
-from nextword.grpc_messages import DETAILS_KEY
-from nextword.grpc_messages import read_error as read_grpc_error
+from nextword.grpc_errors import DETAILS_KEY
+from nextword.grpc_errors import read_error as read_grpc_error
 from nextword.rest_messages import read_error as read_rest_error
 
 from service.errors import ErrorKind, RequestError
@@ -43,7 +44,9 @@ def test_every_row_arrives_the_same_over_both_protocols(kind: ErrorKind) -> None
         grpc.StatusCode[kind.grpc_status], told.message, details, request_id=None
     )
     assert type(over_rest) is type(over_grpc) is ERROR_ROWS[kind.code].error
-    assert over_rest.facts == over_grpc.facts
+    assert over_rest.is_retryable is over_grpc.is_retryable is kind.is_retryable
+    # Only REST has a header for it.
+    assert replace(over_rest.facts, should_retry=None) == over_grpc.facts
     assert str(over_rest) == str(over_grpc) == "what is wrong"
     assert over_rest.retry_after_seconds == (3 if kind.is_retryable else None)
 

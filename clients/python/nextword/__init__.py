@@ -20,7 +20,8 @@ if TYPE_CHECKING:
         TokenLogprob,
         Usage,
     )
-    from nextword.client import Client, TextStream
+    from nextword.async_client import AsyncClient
+    from nextword.client import Client
     from nextword.errors import (
         AddressError,
         AuthenticationError,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
         StatusError,
         UnavailableError,
     )
-    from nextword.glass_box import GlassBox
+    from nextword.glass_box import AsyncGlassBox, GlassBox
     from nextword.glass_box_answers import (
         Attention,
         AttentionMap,
@@ -58,9 +59,13 @@ if TYPE_CHECKING:
         TokenView,
     )
     from nextword.request import InspectionRequest, SamplingParameters
+    from nextword.text_stream import AsyncTextStream, TextStream
 
 __all__ = [
     "AddressError",
+    "AsyncClient",
+    "AsyncGlassBox",
+    "AsyncTextStream",
     "Attention",
     "AttentionMap",
     "AuthenticationError",
@@ -109,8 +114,11 @@ __all__ = [
 
 _MODULES = {
     "Client": "client",
-    "TextStream": "client",
+    "AsyncClient": "async_client",
+    "TextStream": "text_stream",
+    "AsyncTextStream": "text_stream",
     "GlassBox": "glass_box",
+    "AsyncGlassBox": "glass_box",
     "InspectionRequest": "request",
     "SamplingParameters": "request",
     **dict.fromkeys(

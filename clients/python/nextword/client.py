@@ -1,55 +1,52 @@
 """The client for programs: one shape over both protocols, chosen by the URL's scheme."""
 
-from collections import defaultdict
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
+from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self, TypeVar
 
-from nextword.address import DEFAULT_REST_URL, Address, parse_address
-from nextword.answers import Choice, Generation, Model, Summary, TextPiece, Token
-from nextword.errors import ProtocolError
-from nextword.glass_box import GlassBox, GlassBoxCall
+from nextword.address import DEFAULT_REST_URL
+from nextword.answers import Generation, Model, TextPiece, Token
+from nextword.calls import Call, Transport
+from nextword.connection import Connection, new_connection
+from nextword.glass_box import GlassBox
+from nextword.glass_box_questions import Question
 from nextword.json_fields import JsonFields
-from nextword.request import GenerationRequest, InspectionRequest, SamplingParameters
+from nextword.protocol import calls_of
+from nextword.request import (
+    GRACE_SECONDS,
+    GenerationRequest,
+    InspectionRequest,
+    SamplingParameters,
+)
+from nextword.retries import Attempts, send_patiently, stream_patiently
+from nextword.text_stream import TextStream
 
-__all__ = ["Client", "TextStream"]
+__all__ = ["Client"]
 
-
-class Transport(Protocol):
-    """What a client needs of a protocol."""
-
-    def generate(self, request: GenerationRequest) -> Generation: ...
-
-    def stream(self, request: GenerationRequest) -> Generator[TextPiece, None, None]: ...
-
-    def tokenize(self, text: str, *, model: str | None) -> tuple[Token, ...]: ...
-
-    def detokenize(self, ids: Sequence[int], *, model: str | None) -> str: ...
-
-    def list_models(self) -> tuple[Model, ...]: ...
-
-    def get_model(self, model: str) -> Model: ...
-
-    def ask(self, call: GlassBoxCall, body: dict[str, object], *, seconds: float) -> JsonFields: ...
-
-    def close(self) -> None: ...
+AnswerT = TypeVar("AnswerT")
 
 
 class Client:
-    """Calls to one server. Use it in a `with` block, or close it.
+    """Calls to one server. Use it in a `with` block, or close it; threads may share it.
 
     Args:
         url: ``http(s)://`` for REST, ``grpc(s)://`` for gRPC; an s for TLS.
         timeout_seconds: How long a call may take that generates nothing.
         api_key: What the server knows its clients by; None where it asks for no key.
+        max_retries: How often a call is sent again when the server is full, not ready or not
+            reached; its pauses are the server's, and count towards the call's timeout.
+        ca_file: Certificates to trust (PEM) instead of this machine's.
 
     Attributes:
         url: The server's.
         glass_box: Questions about how a model predicts.
 
     Raises:
-        AddressError: The URL is none of a server.
+        AddressError: The URL is none of a server, or the certificates cannot be read.
         NotPossibleError: The key has characters that no key has.
+        InvalidRequestError: The timeout or the number of retries cannot be.
     """
 
     def __init__(
@@ -58,11 +55,21 @@ class Client:
         *,
         timeout_seconds: float = 30.0,
         api_key: str | None = None,
+        max_retries: int = 2,
+        ca_file: str | Path | None = None,
     ) -> None:
-        address = parse_address(url)
-        self._transport = _transport(address, timeout_seconds, api_key)
-        self.url = address.url
-        self.glass_box = GlassBox(self._transport)
+        connection = new_connection(
+            url,
+            timeout_seconds=timeout_seconds,
+            api_key=api_key,
+            max_retries=max_retries,
+            ca_file=ca_file,
+        )
+        self._connection = connection
+        self._calls = calls_of(connection)
+        self._transport = _transport(connection)
+        self.url = connection.address.url
+        self.glass_box = GlassBox(self._ask)
 
     def generate(
         self,
@@ -87,15 +94,17 @@ class Client:
         Raises:
             NextwordError: Any of `nextword.errors`.
         """
-        return self._transport.generate(
-            GenerationRequest(
-                prompt=prompt,
-                parameters=parameters or SamplingParameters(),
-                model=model,
-                timeout_seconds=timeout_seconds,
-                parse_special_tokens=parse_special_tokens,
-                inspect=inspect,
-            )
+        request = GenerationRequest(
+            prompt=prompt,
+            parameters=parameters or SamplingParameters(),
+            model=model,
+            timeout_seconds=timeout_seconds,
+            parse_special_tokens=parse_special_tokens,
+            inspect=inspect,
+        )
+        return self._send(
+            lambda seconds: self._calls.generate(replace(request, timeout_seconds=seconds)),
+            seconds=timeout_seconds,
         )
 
     def stream(
@@ -107,93 +116,61 @@ class Client:
         timeout_seconds: float = 600.0,
         parse_special_tokens: bool = False,
         inspect: InspectionRequest | None = None,
-    ) -> "TextStream":
+    ) -> TextStream:
         """Continue a text piece by piece; arguments and errors are those of `generate`.
 
         The request is sent when the first piece is asked for. Closing the stream cancels it.
         """
-        return TextStream(
-            self._transport.stream(
-                GenerationRequest(
-                    prompt=prompt,
-                    parameters=parameters or SamplingParameters(),
-                    model=model,
-                    timeout_seconds=timeout_seconds,
-                    parse_special_tokens=parse_special_tokens,
-                    inspect=inspect,
-                )
-            )
+        request = GenerationRequest(
+            prompt=prompt,
+            parameters=parameters or SamplingParameters(),
+            model=model,
+            timeout_seconds=timeout_seconds,
+            parse_special_tokens=parse_special_tokens,
+            inspect=inspect,
         )
+
+        def stream(seconds: float) -> Generator[TextPiece, None, None]:
+            call = self._calls.stream(replace(request, timeout_seconds=seconds))
+            return self._transport.stream(call)
+
+        return TextStream(stream_patiently(self._attempts(timeout_seconds), stream))
 
     def tokenize(self, text: str, *, model: str | None = None) -> tuple[Token, ...]:
         """The tokens of a text."""
-        return self._transport.tokenize(text, model=model)
+        return self._send(lambda seconds: self._calls.tokenize(text, model=model, seconds=seconds))
 
     def detokenize(self, ids: Sequence[int], *, model: str | None = None) -> str:
         """The text of token ids."""
-        return self._transport.detokenize(ids, model=model)
+        return self._send(lambda seconds: self._calls.detokenize(ids, model=model, seconds=seconds))
 
     def list_models(self) -> tuple[Model, ...]:
         """The served models, the default one first."""
-        return self._transport.list_models()
+        return self._send(lambda seconds: self._calls.list_models(seconds=seconds))
 
     def get_model(self, model: str) -> Model:
         """One model, with its card."""
-        return self._transport.get_model(model)
+        return self._send(lambda seconds: self._calls.get_model(model, seconds=seconds))
 
     def close(self) -> None:
         """Close the connections; streams that still run end."""
         self._transport.close()
 
-    def __enter__(self) -> Self:
-        return self
+    def _ask(self, question: Question[AnswerT]) -> AnswerT:
+        def call(seconds: float) -> Call[JsonFields]:
+            body = question.fields | {"timeout_seconds": seconds}
+            return self._calls.ask(question.call, body, seconds=seconds + GRACE_SECONDS)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
+        return question.read(self._send(call, seconds=question.timeout_seconds))
 
+    def _attempts(self, seconds: float) -> Attempts:
+        return Attempts(max_retries=self._connection.max_retries, seconds=seconds)
 
-class TextStream:
-    """The pieces of a continuation as they are made. Use it in a `with` block, or close it."""
-
-    def __init__(self, pieces: Generator[TextPiece, None, None]) -> None:
-        self._pieces = pieces
-        self._summary: Summary | None = None
-
-    @property
-    def summary(self) -> Summary | None:
-        """What concerns the whole request; None until the last piece has come."""
-        return self._summary
-
-    def read_all(self) -> Generation:
-        """Wait for the pieces that have not been taken yet, and put them together.
-
-        Raises:
-            NextwordError: Any of `nextword.errors`.
-        """
-        pieces: defaultdict[int, list[TextPiece]] = defaultdict(list)
-        for piece in self:
-            pieces[piece.index].append(piece)
-        if self._summary is None:
-            raise ProtocolError("the stream ended without its summary")
-        choices = tuple(_choice(index, pieces[index]) for index in sorted(pieces))
-        return Generation(choices=choices, summary=self._summary)
-
-    def close(self) -> None:
-        """Cancel the request, unless it has ended; the server computes no further token of it."""
-        self._pieces.close()
-
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> TextPiece:
-        piece = next(self._pieces)
-        self._summary = piece.summary or self._summary
-        return piece
+    def _send(
+        self, call: Callable[[float], Call[AnswerT]], *, seconds: float | None = None
+    ) -> AnswerT:
+        attempts = self._attempts(seconds or self._connection.timeout_seconds)
+        return send_patiently(attempts, lambda left: self._transport.send(call(left)))
 
     def __enter__(self) -> Self:
         return self
@@ -207,25 +184,14 @@ class TextStream:
         self.close()
 
 
-def _choice(index: int, pieces: Sequence[TextPiece]) -> Choice:
-    return Choice(
-        index=index,
-        text="".join(piece.text for piece in pieces),
-        token_ids=tuple(token_id for piece in pieces for token_id in piece.token_ids),
-        finish_reason=pieces[-1].finish_reason or "",
-        logprobs=tuple(entry for piece in pieces for entry in piece.logprobs),
-        inspections=tuple(entry for piece in pieces for entry in piece.inspections),
-    )
-
-
-def _transport(address: Address, timeout_seconds: float, api_key: str | None) -> Transport:
+def _transport(connection: Connection) -> Transport:
     # Each protocol's library takes a tenth of a second to import; a program needs one of them.
-    match address.protocol:
+    match connection.address.protocol:
         case "rest":
             from nextword.rest_transport import RestTransport
 
-            return RestTransport(address, timeout_seconds=timeout_seconds, api_key=api_key)
+            return RestTransport(connection)
         case "grpc":
             from nextword.grpc_transport import GrpcTransport
 
-            return GrpcTransport(address, timeout_seconds=timeout_seconds, api_key=api_key)
+            return GrpcTransport(connection)

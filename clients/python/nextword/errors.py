@@ -71,6 +71,7 @@ class ErrorFacts:
         field: Name of the field at fault.
         retry_after_seconds: When the server would rather be asked again.
         request_id: The request's id, as in the server's log.
+        should_retry: The server's own word on whether to ask again, where it gave one.
         metadata: Further facts, for example ``n_prompt`` and ``n_ctx``.
     """
 
@@ -79,6 +80,7 @@ class ErrorFacts:
     field: str | None = None
     retry_after_seconds: float | None = None
     request_id: str | None = None
+    should_retry: bool | None = None
     metadata: Mapping[str, str] = dataclass_field(default_factory=dict[str, str])
 
 
@@ -123,8 +125,10 @@ class StatusError(NextwordError):
     @property
     def is_retryable(self) -> bool:
         """Whether the same request may succeed later."""
+        if self.facts.should_retry is not None:
+            return self.facts.should_retry
         row = ERROR_ROWS.get(self.code)
-        return row.is_retryable if row is not None else self.status in (408, 429, 503)
+        return row.is_retryable if row is not None else self.status in (408, 429, 502, 503)
 
 
 class InvalidRequestError(StatusError):

@@ -1,233 +1,86 @@
-"""Questions about how a model predicts: `Client.glass_box`, one shape over both protocols."""
+"""Questions about how a model predicts: `Client.glass_box`, one shape over both protocols.
 
-import base64
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Protocol
+The methods take what the functions of their names in `nextword.glass_box_questions` take.
+"""
 
-from nextword.glass_box_answers import (
-    Attention,
-    Resampled,
-    TextEmbedding,
-    TextInspection,
-    TextScore,
-    TokenEmbedding,
-)
-from nextword.glass_box_fields import (
-    read_attention,
-    read_resampled,
-    read_scores,
-    read_text_embedding,
-    read_text_inspection,
-    read_token_embedding,
-)
-from nextword.json_fields import JsonFields
-from nextword.parameter_fields import parameter_body
-from nextword.request import InspectionRequest, SamplingParameters, check_timeout
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
-__all__ = ["CALLS", "GlassBox", "GlassBoxCall", "Questioner"]
+from nextword import glass_box_questions as questions
+from nextword.glass_box_questions import Question
 
-Text = str | Sequence[int]
+__all__ = ["AsyncGlassBox", "GlassBox"]
 
-
-@dataclass(frozen=True, slots=True)
-class GlassBoxCall:
-    """One call: its path of REST and its method of GlassBoxService."""
-
-    path: str
-    method: str
-
-
-_INSPECT = GlassBoxCall("/v1/inspect", "InspectText")
-_RESAMPLE = GlassBoxCall("/v1/resample", "Resample")
-_ATTENTION = GlassBoxCall("/v1/attention", "GetAttention")
-_EMBEDDING = GlassBoxCall("/v1/embedding", "GetTokenEmbedding")
-_EMBED_TEXT = GlassBoxCall("/v1/embed-text", "EmbedText")
-_SCORE = GlassBoxCall("/v1/score", "ScoreText")
-CALLS = (_INSPECT, _RESAMPLE, _ATTENTION, _EMBEDDING, _EMBED_TEXT, _SCORE)
+ArgumentsT = ParamSpec("ArgumentsT")
+AnswerT = TypeVar("AnswerT")
 
 
 class Questioner(Protocol):
-    """What the glass box needs of a protocol."""
+    """Brings a question to a server."""
 
-    def ask(self, call: GlassBoxCall, body: dict[str, object], *, seconds: float) -> JsonFields: ...
+    def __call__(self, question: Question[AnswerT], /) -> AnswerT: ...
+
+
+class AsyncQuestioner(Protocol):
+    """The same for programs of asyncio."""
+
+    async def __call__(self, question: Question[AnswerT], /) -> AnswerT: ...
+
+
+def _asked(
+    build: Callable[ArgumentsT, Question[AnswerT]],
+) -> "Callable[Concatenate[GlassBox, ArgumentsT], AnswerT]":
+    @wraps(build)
+    def method(self: "GlassBox", /, *given: ArgumentsT.args, **named: ArgumentsT.kwargs) -> AnswerT:
+        return self.ask(build(*given, **named))
+
+    return method
+
+
+def _asked_async(
+    build: Callable[ArgumentsT, Question[AnswerT]],
+) -> "Callable[Concatenate[AsyncGlassBox, ArgumentsT], Awaitable[AnswerT]]":
+    @wraps(build)
+    async def method(
+        self: "AsyncGlassBox", /, *given: ArgumentsT.args, **named: ArgumentsT.kwargs
+    ) -> AnswerT:
+        return await self.ask(build(*given, **named))
+
+    return method
 
 
 class GlassBox:
-    """Shows how a model predicts. Arguments left out are the server's defaults.
-
-    Every method takes the ``model``, NAME or NAME@VERSION, and ``timeout_seconds``, after which the
-    server gives up; texts are given as such or as token ids that are taken as they are. Each raises
-    any error of `nextword.errors`.
+    """Shows how a model predicts; every method raises any error of `nextword.errors`.
 
     Args:
-        questioner: Brings questions to a server.
+        ask: Brings questions to a server.
     """
 
-    def __init__(self, questioner: Questioner) -> None:
-        self._questioner = questioner
+    def __init__(self, ask: Questioner) -> None:
+        self.ask = ask
 
-    def inspect_text(
-        self,
-        text: Text,
-        *,
-        start: int | None = None,
-        end: int | None = None,
-        num_prompt_tokens: int | None = None,
-        choice_index: int | None = None,
-        parameters: SamplingParameters | None = None,
-        inspect: InspectionRequest | None = None,
-        model: str | None = None,
-        timeout_seconds: float = 600.0,
-        parse_special_tokens: bool = False,
-    ) -> TextInspection:
-        """What the model thought before the tokens from ``start`` to before ``end`` of a text.
-
-        Args:
-            text: At least two tokens.
-            start: First position, from 1.
-            end: End of the positions, exclusive.
-            num_prompt_tokens: Tokens that count as the prompt, the others as its continuation.
-            choice_index: Which continuation of its prompt the text is.
-            parameters: How tokens would be chosen.
-            inspect: How much to tell.
-            model: Which one.
-            timeout_seconds: When to give up.
-            parse_special_tokens: Whether names of control tokens in the text are those tokens.
-        """
-        body = _text_body(text, model) | _given(
-            start=start,
-            end=end,
-            num_prompt_tokens=num_prompt_tokens,
-            choice_index=choice_index,
-            parse_special_tokens=parse_special_tokens or None,
-            inspect=None if inspect is None else asdict(inspect),
-        )
-        body |= parameter_body(parameters or SamplingParameters())
-        return read_text_inspection(self._ask(_INSPECT, body, timeout_seconds))
-
-    def resample(
-        self,
-        logits: bytes,
-        ids: Sequence[int],
-        parameters: Sequence[SamplingParameters],
-        *,
-        num_prompt_tokens: int | None = None,
-        choice_index: int | None = None,
-        inspect: InspectionRequest | None = None,
-        model: str | None = None,
-        timeout_seconds: float = 600.0,
-    ) -> Resampled:
-        """What would have been drawn from raw logits with other parameters.
-
-        Args:
-            logits: As `TokenInspection.logits` has them.
-            ids: All tokens before the one to draw.
-            parameters: Ways to choose.
-            num_prompt_tokens: Tokens that count as the prompt.
-            choice_index: Which continuation of its prompt this is.
-            inspect: How much to tell.
-            model: Which one the logits are of.
-            timeout_seconds: When to give up.
-        """
-        body: dict[str, object] = {
-            "logits": base64.b64encode(logits).decode("ascii"),
-            "ids": list(ids),
-            "parameters": [parameter_body(each) for each in parameters],
-        }
-        body |= _given(
-            model=model,
-            num_prompt_tokens=num_prompt_tokens,
-            choice_index=choice_index,
-            inspect=None if inspect is None else asdict(inspect),
-        )
-        return read_resampled(self._ask(_RESAMPLE, body, timeout_seconds))
-
-    def attention(
-        self,
-        text: Text,
-        *,
-        layers: Sequence[int] = (),
-        heads: Sequence[int] = (),
-        start: int | None = None,
-        end: int | None = None,
-        model: str | None = None,
-        timeout_seconds: float = 600.0,
-        parse_special_tokens: bool = False,
-    ) -> Attention:
-        """How much the tokens from ``start`` to before ``end`` looked at those before them.
-
-        Args:
-            text: At least one token.
-            layers: Which ones, from 0; none named is all.
-            heads: Which ones of each layer; none named is all.
-            start: First position, from 0.
-            end: End of the positions, exclusive.
-            model: Which one.
-            timeout_seconds: When to give up.
-            parse_special_tokens: Whether names of control tokens in the text are those tokens.
-        """
-        body = _text_body(text, model) | _given(
-            layers=list(layers) or None,
-            heads=list(heads) or None,
-            start=start,
-            end=end,
-            parse_special_tokens=parse_special_tokens or None,
-        )
-        return read_attention(self._ask(_ATTENTION, body, timeout_seconds))
-
-    def token_embedding(
-        self,
-        token: int | str,
-        *,
-        neighbours: int | None = None,
-        model: str | None = None,
-        timeout_seconds: float = 600.0,
-    ) -> TokenEmbedding:
-        """The vector of a token, given by its id or its text, and the tokens most like it."""
-        body = {"text": token} if isinstance(token, str) else {"id": token}
-        body |= _given(neighbours=neighbours, model=model)
-        return read_token_embedding(self._ask(_EMBEDDING, body, timeout_seconds))
-
-    def embed_text(
-        self,
-        text: Text,
-        *,
-        model: str | None = None,
-        timeout_seconds: float = 600.0,
-        parse_special_tokens: bool = False,
-    ) -> TextEmbedding:
-        """One vector of length 1 for a whole text."""
-        body = _text_body(text, model)
-        body |= _given(parse_special_tokens=parse_special_tokens or None)
-        return read_text_embedding(self._ask(_EMBED_TEXT, body, timeout_seconds))
-
-    def score(
-        self,
-        text: Text,
-        *,
-        side_by_side: bool = False,
-        token_surprises: bool = False,
-        model: str | None = None,
-        timeout_seconds: float = 600.0,
-    ) -> tuple[TextScore, ...]:
-        """How well the model predicts a text; side by side also the n-gram model of its name."""
-        body = _text_body(text, model)
-        body |= _given(side_by_side=side_by_side or None, token_surprises=token_surprises or None)
-        return read_scores(self._ask(_SCORE, body, timeout_seconds))
-
-    def _ask(
-        self, call: GlassBoxCall, body: dict[str, object], timeout_seconds: float
-    ) -> JsonFields:
-        check_timeout(timeout_seconds)
-        body = body | {"timeout_seconds": timeout_seconds}
-        return self._questioner.ask(call, body, seconds=timeout_seconds)
+    inspect_text = _asked(questions.inspect_text)
+    resample = _asked(questions.resample)
+    attention = _asked(questions.attention)
+    token_embedding = _asked(questions.token_embedding)
+    embed_text = _asked(questions.embed_text)
+    score = _asked(questions.score)
 
 
-def _text_body(text: Text, model: str | None) -> dict[str, object]:
-    body: dict[str, object] = {"text": text} if isinstance(text, str) else {"ids": list(text)}
-    return body if model is None else body | {"model": model}
+class AsyncGlassBox:
+    """The same for programs of asyncio.
 
+    Args:
+        ask: Brings questions to a server.
+    """
 
-def _given(**fields: object) -> dict[str, object]:
-    return {name: value for name, value in fields.items() if value is not None}
+    def __init__(self, ask: AsyncQuestioner) -> None:
+        self.ask = ask
+
+    inspect_text = _asked_async(questions.inspect_text)
+    resample = _asked_async(questions.resample)
+    attention = _asked_async(questions.attention)
+    token_embedding = _asked_async(questions.token_embedding)
+    embed_text = _asked_async(questions.embed_text)
+    score = _asked_async(questions.score)

@@ -5,63 +5,57 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import cast
 
-import grpc
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.json_format import ParseDict, ParseError
 from google.protobuf.message import Message
 
+from nextword.calls import GlassBoxCall
 from nextword.errors import ErrorFacts, InvalidRequestError
-from nextword.glass_box import GlassBoxCall
 from nextword.json_fields import JsonFields
 from nextword.request import SamplingParameters
 from nextword.v1 import glass_box_pb2 as pb
-from nextword.v1.glass_box_pb2_grpc import GlassBoxServiceStub
 
-__all__ = ["GrpcCalls", "message_fields"]
+__all__ = ["answer_type", "message_fields", "question_message"]
 
-_REQUESTS: dict[str, type[Message]] = {
-    "InspectText": pb.InspectTextRequest,
-    "Resample": pb.ResampleRequest,
-    "GetAttention": pb.GetAttentionRequest,
-    "GetTokenEmbedding": pb.GetTokenEmbeddingRequest,
-    "EmbedText": pb.EmbedTextRequest,
-    "ScoreText": pb.ScoreTextRequest,
+# The messages of each call: the question's and the answer's.
+_MESSAGES: dict[str, tuple[type[Message], type[Message]]] = {
+    "InspectText": (pb.InspectTextRequest, pb.InspectTextResponse),
+    "Resample": (pb.ResampleRequest, pb.ResampleResponse),
+    "GetAttention": (pb.GetAttentionRequest, pb.GetAttentionResponse),
+    "GetTokenEmbedding": (pb.GetTokenEmbeddingRequest, pb.GetTokenEmbeddingResponse),
+    "EmbedText": (pb.EmbedTextRequest, pb.EmbedTextResponse),
+    "ScoreText": (pb.ScoreTextRequest, pb.ScoreTextResponse),
 }
 _PARAMETERS = frozenset(field.name for field in fields(SamplingParameters))
 _INVALID = ErrorFacts(code="invalid_value", status=400)
 
 
-class GrpcCalls:
-    """The calls of GlassBoxService on a channel."""
+def question_message(call: GlassBoxCall, body: Mapping[str, object]) -> Message:
+    """The message of a body.
 
-    def __init__(self, channel: grpc.Channel) -> None:
-        self._stub = GlassBoxServiceStub(channel)
+    Raises:
+        InvalidRequestError: A value does not fit into its field.
+    """
+    values = dict(body)
+    if "ids" in values:
+        values["ids"] = {"ids": values["ids"]}
+    if call.method == "InspectText":
+        given = {name: values.pop(name) for name in list(values) if name in _PARAMETERS}
+        values["parameters"] = given
+    kind, _ = _MESSAGES[call.method]
+    try:
+        return ParseDict(values, kind())
+    except (ParseError, ValueError):
+        raise InvalidRequestError(
+            "a value does not fit into its field: ids and counts are 32-bit integers, texts "
+            "have no lone surrogates",
+            facts=_INVALID,
+        ) from None
 
-    def method(self, call: GlassBoxCall) -> "grpc.UnaryUnaryMultiCallable[Message, Message]":
-        """The library's handle of a call."""
-        handle = cast("object", getattr(self._stub, call.method))
-        return cast("grpc.UnaryUnaryMultiCallable[Message, Message]", handle)
 
-    def request(self, call: GlassBoxCall, body: Mapping[str, object]) -> Message:
-        """The message of a body.
-
-        Raises:
-            InvalidRequestError: A value does not fit into its field.
-        """
-        values = dict(body)
-        if "ids" in values:
-            values["ids"] = {"ids": values["ids"]}
-        if call.method == "InspectText":
-            given = {name: values.pop(name) for name in list(values) if name in _PARAMETERS}
-            values["parameters"] = given
-        try:
-            return ParseDict(values, _REQUESTS[call.method]())
-        except (ParseError, ValueError):
-            raise InvalidRequestError(
-                "a value does not fit into its field: ids and counts are 32-bit integers, texts "
-                "have no lone surrogates",
-                facts=_INVALID,
-            ) from None
+def answer_type(call: GlassBoxCall) -> type[Message]:
+    """The message that answers a call."""
+    return _MESSAGES[call.method][1]
 
 
 def message_fields(message: Message) -> JsonFields:

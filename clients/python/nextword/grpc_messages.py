@@ -1,10 +1,7 @@
-"""gRPC's messages to and from the client's values, and the details of its errors."""
+"""gRPC's messages to and from the client's values."""
 
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
-
-import grpc
-from google.rpc import error_details_pb2, status_pb2
 
 from nextword.answers import (
     Choice,
@@ -19,7 +16,7 @@ from nextword.answers import (
     TokenLogprob,
     Usage,
 )
-from nextword.errors import ErrorFacts, InvalidRequestError, StatusError, status_error, status_of
+from nextword.errors import ErrorFacts, InvalidRequestError
 from nextword.grpc_glass_box import message_fields
 from nextword.inspection_fields import read_inspection
 from nextword.inspections import TokenInspection
@@ -28,32 +25,14 @@ from nextword.v1 import text_generation_pb2 as pb
 from nextword.v1.token_inspection_pb2 import TokenInspection as TokenInspectionMessage
 
 __all__ = [
-    "DETAILS_KEY",
     "fill_request",
-    "read_error",
     "read_finish_reason",
     "read_generation",
     "read_model",
     "read_piece",
     "read_token",
+    "values_fit",
 ]
-
-DETAILS_KEY = "grpc-status-details-bin"
-
-# The HTTP status beside each gRPC status, for errors whose code is not in the table.
-_HTTP_STATUSES = {
-    "INVALID_ARGUMENT": 400,
-    "FAILED_PRECONDITION": 400,
-    "OUT_OF_RANGE": 400,
-    "UNAUTHENTICATED": 401,
-    "PERMISSION_DENIED": 403,
-    "NOT_FOUND": 404,
-    "UNIMPLEMENTED": 404,
-    "RESOURCE_EXHAUSTED": 429,
-    "CANCELLED": 499,
-    "UNAVAILABLE": 503,
-    "DEADLINE_EXCEEDED": 504,
-}
 
 
 def fill_request(
@@ -65,18 +44,18 @@ def fill_request(
         InvalidRequestError: A value does not fit into its field.
     """
     if isinstance(request.prompt, str):
-        with _values_fit("prompt", request.prompt):
+        with values_fit("prompt", request.prompt):
             message.prompt = request.prompt
     else:
-        with _values_fit("prompt_ids", request.prompt):
+        with values_fit("prompt_ids", request.prompt):
             message.prompt_ids.ids.extend(request.prompt)
     if request.model is not None:
-        with _values_fit("model", request.model):
+        with values_fit("model", request.model):
             message.model = request.model
     if request.parse_special_tokens:
         message.parse_special_tokens = True
     if request.inspect is not None:
-        with _values_fit("inspect", request.inspect):
+        with values_fit("inspect", request.inspect):
             message.inspect.candidates = request.inspect.candidates
         message.inspect.logits = request.inspect.logits
     message.timeout_seconds = request.timeout_seconds
@@ -148,41 +127,6 @@ def read_model(model: pb.Model, *, card: str = "") -> Model:
     )
 
 
-def read_error(
-    code: grpc.StatusCode, message: str, details: bytes, *, request_id: str | None
-) -> StatusError:
-    """The error of a status with details, as the table has it.
-
-    Args:
-        code: The call's status.
-        message: Its text.
-        details: A serialized google.rpc.Status, empty where there is none.
-        request_id: The request's id as the initial metadata have it.
-    """
-    word, field, retry_after = code.name.lower(), None, None
-    metadata: Mapping[str, str] = {}
-    info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
-    retry, asked = error_details_pb2.RetryInfo(), error_details_pb2.RequestInfo()
-    for packed in status_pb2.Status.FromString(details).details:
-        if packed.Unpack(info):
-            word, metadata = info.reason.lower(), dict(info.metadata)
-        elif packed.Unpack(bad):
-            field = next((item.field for item in bad.field_violations), None)
-        elif packed.Unpack(retry):
-            retry_after = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
-        elif packed.Unpack(asked):
-            request_id = asked.request_id
-    facts = ErrorFacts(
-        code=word,
-        status=status_of(word, otherwise=_HTTP_STATUSES.get(code.name, 500)),
-        field=field,
-        retry_after_seconds=retry_after,
-        request_id=request_id,
-        metadata=metadata,
-    )
-    return status_error(message, facts=facts)
-
-
 def read_finish_reason(number: pb.FinishReason.ValueType) -> str | None:
     """Why a continuation ended, in REST's words; None while it has not."""
     if number == pb.FINISH_REASON_UNSPECIFIED:
@@ -247,7 +191,7 @@ def _logprob(entry: pb.TokenLogprob) -> TokenLogprob:
 
 def _fill_parameters(message: pb.SamplingParameters, parameters: SamplingParameters) -> None:
     for name, value in parameters.given().items():
-        with _values_fit(name, value):
+        with values_fit(name, value):
             match name:
                 case "stop":
                     message.stop.extend(parameters.stop or ())
@@ -260,8 +204,12 @@ def _fill_parameters(message: pb.SamplingParameters, parameters: SamplingParamet
 
 
 @contextmanager
-def _values_fit(name: str, value: object) -> Generator[None, None, None]:
-    """Say which field a value does not fit into: protobuf does not."""
+def values_fit(name: str, value: object) -> Generator[None, None, None]:
+    """Say which field a value does not fit into: protobuf does not.
+
+    Raises:
+        InvalidRequestError: It does not.
+    """
     try:
         yield
     except (TypeError, ValueError):

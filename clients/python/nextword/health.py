@@ -3,6 +3,7 @@
 import http.client
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -28,21 +29,38 @@ class Health:
     status: str
 
 
-def check_health(address: Address, *, timeout_seconds: float) -> Health:
-    """Ask whether requests are taken: ``/readyz`` over REST, ``grpc.health.v1`` over gRPC."""
+def check_health(
+    address: Address, *, timeout_seconds: float, ca_file: Path | None = None
+) -> Health:
+    """Ask whether requests are taken: ``/readyz`` over REST, ``grpc.health.v1`` over gRPC.
+
+    Args:
+        address: Who is asked.
+        timeout_seconds: How long to wait for the answer.
+        ca_file: Certificates to trust (PEM) instead of this machine's.
+
+    Raises:
+        AddressError: The certificates cannot be read.
+    """
     match address.protocol:
         case "rest":
-            status = _ask_rest(address, timeout_seconds)
+            status = _ask_rest(address, timeout_seconds, ca_file)
         case "grpc":
-            status = _ask_grpc(address, timeout_seconds)
+            status = _ask_grpc(address, timeout_seconds, ca_file)
     return Health(url=address.url, is_ready=status == _READY, status=status)
 
 
-def _ask_rest(address: Address, timeout_seconds: float) -> str:
+def _ask_rest(address: Address, timeout_seconds: float, ca_file: Path | None) -> str:
     # The standard library's client: this has to answer before a probe's patience ends.
     parts = urlsplit(address.url)
-    kind = http.client.HTTPSConnection if address.is_encrypted else http.client.HTTPConnection
-    connection = kind(address.host, address.port, timeout=timeout_seconds)
+    if address.is_encrypted:
+        from nextword.certificates import trusted
+
+        connection = http.client.HTTPSConnection(
+            address.host, address.port, timeout=timeout_seconds, context=trusted(ca_file)
+        )
+    else:
+        connection = http.client.HTTPConnection(address.host, address.port, timeout=timeout_seconds)
     try:
         connection.request("GET", f"{parts.path.rstrip('/')}/readyz")
         response = connection.getresponse()
@@ -66,13 +84,13 @@ def _reason(status: int, body: bytes) -> str:
     return f"not ready: {reason if isinstance(reason, str) else f'HTTP status {status}'}"
 
 
-def _ask_grpc(address: Address, timeout_seconds: float) -> str:
+def _ask_grpc(address: Address, timeout_seconds: float, ca_file: Path | None) -> str:
     import grpc
     from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
     from nextword.grpc_channel import open_channel
 
-    with open_channel(address) as channel:
+    with open_channel(address, ca_file=ca_file) as channel:
         check = channel.unary_unary(
             "/grpc.health.v1.Health/Check",
             request_serializer=HealthCheckRequest.SerializeToString,

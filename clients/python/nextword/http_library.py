@@ -4,10 +4,15 @@ import ssl
 from collections.abc import Generator
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
+from typing import TypeVar
 
 import httpx2
 
 from nextword.address import Address
+from nextword.calls import Call
+from nextword.certificates import trusted
+from nextword.connection import Connection
 from nextword.errors import (
     AddressError,
     ConnectionFailedError,
@@ -15,15 +20,54 @@ from nextword.errors import (
     ErrorFacts,
 )
 
-__all__ = ["certificates", "deadline_passed", "translated"]
+__all__ = [
+    "LIMITS",
+    "MAX_SILENCE_SECONDS",
+    "certificates",
+    "deadline_passed",
+    "headers",
+    "method_of",
+    "timeouts",
+    "translated",
+]
+
+# A stream is never silent for so long: the server pings every 15 seconds.
+MAX_SILENCE_SECONDS = 40.0
+CONNECT_SECONDS = 5.0
+# How many streams run at once is the server's to limit; connections kept open beside them are few.
+LIMITS = httpx2.Limits(max_connections=None, max_keepalive_connections=20)
+
+AnswerT = TypeVar("AnswerT")
 
 
-def certificates(address: Address) -> ssl.SSLContext | bool:
-    """What verifies a server: this machine's certificates, read once in a process.
+def headers(connection: Connection) -> dict[str, str]:
+    """What goes out with every call."""
+    # Whole answers are small, and a proxy that packed a stream would hold its events back.
+    always = {"content-type": "application/json", "accept-encoding": "identity"}
+    return always | connection.authorization
+
+
+def method_of(call: Call[AnswerT]) -> str:
+    """HTTP's method of a call."""
+    return "GET" if call.body is None else "POST"
+
+
+def timeouts(seconds: float) -> httpx2.Timeout:
+    """How long a connection and each read may take."""
+    return httpx2.Timeout(seconds, connect=min(seconds, CONNECT_SECONDS))
+
+
+def certificates(address: Address, ca_file: Path | None = None) -> ssl.SSLContext | bool:
+    """What verifies a server: certificates of a file, or this machine's, read once in a process.
 
     Without TLS there is nothing to verify, and reading them would cost each client 30 ms.
+
+    Raises:
+        AddressError: They cannot be read.
     """
-    return _certificates_of_this_machine() if address.is_encrypted else False
+    if not address.is_encrypted:
+        return False
+    return _certificates_of_this_machine() if ca_file is None else trusted(ca_file)
 
 
 @cache
@@ -47,7 +91,7 @@ def translated(url: str, *, seconds: float) -> Generator[None, None, None]:
     except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
         reason = str(error) or "no answer in time"
         raise ConnectionFailedError(f"nobody answers at {url}: {reason}") from None
-    except httpx2.TimeoutException:
+    except (httpx2.TimeoutException, TimeoutError):
         raise deadline_passed(seconds) from None
     except httpx2.HTTPError as error:
         reason = str(error) or type(error).__name__

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 
 from nextword.answers import (
     Choice,
@@ -172,6 +174,7 @@ def read_error(status: int, body: bytes, headers: Mapping[str, str]) -> StatusEr
             status=status,
             retry_after_seconds=_seconds(headers.get("retry-after")),
             request_id=headers.get("x-request-id"),
+            should_retry=_should_retry(headers),
         )
         return status_error(f"the server answered with HTTP status {status}", facts=facts)
 
@@ -189,14 +192,27 @@ def _error(error: JsonFields, *, status: int | None, headers: Mapping[str, str])
         field=error.optional_text("param"),
         retry_after_seconds=_seconds(headers.get("retry-after")),
         request_id=headers.get("x-request-id"),
+        should_retry=_should_retry(headers),
         metadata=error.other_facts("message", "type", "param", "code"),
     )
     return status_error(error.text("message"), facts=facts)
 
 
 def _seconds(value: str | None) -> float | None:
-    """Retry-After in its form of seconds; a date is none that our servers send."""
-    return float(value) if value is not None and value.isdecimal() else None
+    """Retry-After: seconds, as our servers send it, or a date, as a proxy may."""
+    if value is None or value.isdecimal():
+        return None if value is None else float(value)
+    try:
+        date = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    if date.tzinfo is None:
+        return None
+    return max((date - datetime.now(UTC)).total_seconds(), 0.0)
+
+
+def _should_retry(headers: Mapping[str, str]) -> bool | None:
+    return {"true": True, "false": False}.get(headers.get("x-should-retry", ""))
 
 
 def _summary(values: JsonFields) -> Summary:

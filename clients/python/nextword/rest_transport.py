@@ -1,140 +1,134 @@
 """A server over REST: one pool of connections; leaving a stream early closes its connection."""
 
-import json
+import socket
+import threading
 import time
-from collections.abc import Generator, Sequence
-from urllib.parse import quote
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from typing import Protocol, TypeVar, cast
 
 import httpx2
 
-from nextword.address import Address
-from nextword.answers import Generation, Model, TextPiece, Token
-from nextword.api_key import authorization
+from nextword.calls import Call
+from nextword.connection import Connection
 from nextword.errors import ProtocolError
 from nextword.event_stream import EventReader
-from nextword.glass_box import GlassBoxCall
-from nextword.http_library import certificates, deadline_passed, translated
-from nextword.json_fields import JsonFields, read_json_object
-from nextword.request import GRACE_SECONDS, GenerationRequest
-from nextword.rest_messages import (
-    read_error,
-    read_generation,
-    read_model,
-    read_piece,
-    read_tokens,
-    request_body,
+from nextword.http_library import (
+    LIMITS,
+    MAX_SILENCE_SECONDS,
+    certificates,
+    deadline_passed,
+    headers,
+    method_of,
+    timeouts,
+    translated,
 )
+from nextword.rest_messages import read_error
 
 __all__ = ["RestTransport"]
 
-# A stream is never silent for so long: the server pings every 15 seconds.
-MAX_SILENCE_SECONDS = 40.0
-CONNECT_SECONDS = 5.0
+AnswerT = TypeVar("AnswerT")
+
+
+class NetworkStream(Protocol):
+    """What the HTTP library documents of the connection under an answer."""
+
+    def get_extra_info(self, info: str) -> object: ...
 
 
 class RestTransport:
-    """Calls over REST.
+    """Sends calls over REST; each has a connection of its own while it lasts."""
 
-    Args:
-        address: Where the server is.
-        timeout_seconds: How long calls that generate nothing may take.
-        api_key: Shown with every call.
-    """
-
-    def __init__(
-        self, address: Address, *, timeout_seconds: float, api_key: str | None = None
-    ) -> None:
+    def __init__(self, connection: Connection) -> None:
+        address = connection.address
         self._url = address.url
-        self._timeout_seconds = timeout_seconds
         self._http = httpx2.Client(
-            headers=authorization(api_key),
-            verify=certificates(address),
+            headers=headers(connection),
+            verify=certificates(address, connection.ca_file),
             trust_env=not address.is_loopback,
+            limits=LIMITS,
         )
 
-    def generate(self, request: GenerationRequest) -> Generation:
-        """The whole continuation in one answer."""
-        body = request_body(request, is_streamed=False)
-        seconds = request.timeout_seconds + GRACE_SECONDS
-        return read_generation(self._send("POST", "/v1/generate", body=body, seconds=seconds))
-
-    def stream(self, request: GenerationRequest) -> Generator[TextPiece, None, None]:
-        """The continuation as it is made; closing the generator cancels the request."""
-        seconds = request.timeout_seconds + GRACE_SECONDS
-        ends_at = time.monotonic() + seconds
-        timeout = httpx2.Timeout(min(seconds, MAX_SILENCE_SECONDS), connect=CONNECT_SECONDS)
-        body = json.dumps(request_body(request, is_streamed=True))
-        reader = EventReader()
-        with (
-            translated(self._url, seconds=seconds),
-            self._http.stream(
-                "POST",
-                f"{self._url}/v1/generate",
-                content=body,
-                headers={"content-type": "application/json"},
-                timeout=timeout,
-            ) as response,
-        ):
-            if response.status_code != 200:
-                raise read_error(response.status_code, response.read(), response.headers)
+    def send(self, call: Call[AnswerT]) -> AnswerT:
+        """The answer to a call."""
+        ends_at = time.monotonic() + call.seconds
+        body = b""
+        with self._response(call, silence_seconds=call.seconds) as response:
             for data in response.iter_raw():
-                for payload in reader.feed(data):
-                    if payload == b"[DONE]":
-                        return
-                    yield read_piece(payload)
+                body += data
                 if time.monotonic() > ends_at:
-                    raise deadline_passed(request.timeout_seconds)
-        raise ProtocolError("the stream ended in the middle")
+                    raise deadline_passed(call.seconds)
+        if response.status_code != 200:
+            raise read_error(response.status_code, body, response.headers)
+        return call.read(body)
 
-    def tokenize(self, text: str, *, model: str | None) -> tuple[Token, ...]:
-        """The tokens of a text."""
-        return read_tokens(self._send("POST", "/v1/tokenize", body=_for(model) | {"text": text}))
-
-    def detokenize(self, ids: Sequence[int], *, model: str | None) -> str:
-        """The text of token ids."""
-        body = _for(model) | {"ids": list(ids)}
-        return read_json_object(self._send("POST", "/v1/detokenize", body=body)).text("text")
-
-    def list_models(self) -> tuple[Model, ...]:
-        """The served models, the default one first."""
-        answer = read_json_object(self._send("GET", "/v1/models"))
-        return tuple(read_model(model) for model in answer.objects("data"))
-
-    def get_model(self, model: str) -> Model:
-        """One model, with its card."""
-        path = f"/v1/models/{quote(model, safe='@')}"
-        return read_model(read_json_object(self._send("GET", path)))
-
-    def ask(self, call: GlassBoxCall, body: dict[str, object], *, seconds: float) -> JsonFields:
-        """The answer to a question of the glass box."""
-        answer = self._send("POST", call.path, body=body, seconds=seconds + GRACE_SECONDS)
-        return read_json_object(answer)
+    def stream(self, call: Call[AnswerT]) -> Generator[AnswerT, None, None]:
+        """The values of a stream of events; closing the generator closes the connection."""
+        ends_at = time.monotonic() + call.seconds
+        with self._response(call, silence_seconds=MAX_SILENCE_SECONDS) as response:
+            alarm = _Alarm(response, seconds=ends_at - time.monotonic())
+            try:
+                yield from _values(response, call)
+            except (httpx2.HTTPError, ProtocolError):
+                if alarm.has_rung:
+                    raise deadline_passed(call.seconds) from None
+                raise
+            finally:
+                alarm.turn_off()
 
     def close(self) -> None:
         """Close the connections; streams that still run end."""
         self._http.close()
 
-    def _send(
-        self,
-        method: str,
-        path: str,
-        *,
-        body: dict[str, object] | None = None,
-        seconds: float | None = None,
-    ) -> bytes:
-        seconds = self._timeout_seconds if seconds is None else seconds
-        with translated(self._url, seconds=seconds):
-            response = self._http.request(
-                method,
-                self._url + path,
-                content=None if body is None else json.dumps(body),
-                headers=None if body is None else {"content-type": "application/json"},
-                timeout=httpx2.Timeout(seconds, connect=min(seconds, CONNECT_SECONDS)),
-            )
-        if response.status_code != 200:
-            raise read_error(response.status_code, response.content, response.headers)
-        return response.content
+    @contextmanager
+    def _response(
+        self, call: Call[AnswerT], *, silence_seconds: float
+    ) -> Generator[httpx2.Response, None, None]:
+        with (
+            translated(self._url, seconds=call.seconds),
+            self._http.stream(
+                method_of(call),
+                self._url + call.path,
+                content=call.body,
+                timeout=timeouts(min(call.seconds, silence_seconds)),
+            ) as response,
+        ):
+            yield response
 
 
-def _for(model: str | None) -> dict[str, object]:
-    return {} if model is None else {"model": model}
+def _values(response: httpx2.Response, call: Call[AnswerT]) -> Generator[AnswerT, None, None]:
+    if response.status_code != 200:
+        body = b"".join(response.iter_raw())
+        raise read_error(response.status_code, body, response.headers)
+    reader = EventReader()
+    for data in response.iter_raw():
+        for payload in reader.feed(data):
+            if payload == b"[DONE]":
+                return
+            yield call.read(payload)
+    raise ProtocolError("the stream ended in the middle")
+
+
+class _Alarm:
+    """Ends a connection when the time is over, so that whoever reads from it wakes.
+
+    The HTTP library only knows how long one read may take, and each event begins another.
+    """
+
+    def __init__(self, response: httpx2.Response, *, seconds: float) -> None:
+        stream = cast("NetworkStream", response.extensions["network_stream"])
+        self._socket = cast("socket.socket", stream.get_extra_info("socket"))
+        self._timer = threading.Timer(seconds, self._ring)
+        self._timer.daemon = True
+        self._timer.start()
+        self.has_rung = False
+
+    def turn_off(self) -> None:
+        """Let the connection be."""
+        self._timer.cancel()
+
+    def _ring(self) -> None:
+        self.has_rung = True
+        with suppress(OSError):
+            # Not the method of a TLS socket, which would forget its keys under the reader's feet.
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)

@@ -7,12 +7,13 @@ import typer
 
 from nextword.command_line.options import (
     DEFAULT_REST_URL,
+    CaFileOption,
     JsonOption,
     KeyFileOption,
     ModelOption,
     TimeoutOption,
     UrlOption,
-    api_key_of,
+    open_client,
 )
 from nextword.command_line.terminal_text import read_text
 
@@ -33,6 +34,7 @@ def generate(
     model: ModelOption = None,
     url: UrlOption = DEFAULT_REST_URL,
     key_file: KeyFileOption = None,
+    ca_file: CaFileOption = None,
     as_json: JsonOption = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No summary at the end.")] = False,
     timeout: TimeoutOption = 600.0,
@@ -143,7 +145,6 @@ def generate(
     if (prompt is None) == (prompt_ids is None):
         raise typer.BadParameter("give a PROMPT or --prompt-ids, one of the two")
     # Help, mistakes in options and other commands do not wait for what only this one needs.
-    from nextword.client import Client
     from nextword.command_line.generation_output import print_generation, print_stream
     from nextword.request import SamplingParameters
 
@@ -166,7 +167,7 @@ def generate(
         echo=echo,
         ignore_eos=ignore_eos,
     )
-    with Client(url, api_key=api_key_of(key_file)) as client:
+    with open_client(url, key_file=key_file, ca_file=ca_file) as client:
         stream = client.stream(
             read_text(prompt) if prompt is not None else read_ids(prompt_ids or ""),
             parameters=parameters,

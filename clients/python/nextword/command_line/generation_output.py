@@ -6,10 +6,10 @@ import time
 from dataclasses import asdict
 
 from nextword.answers import Summary, TextPiece, TokenLogprob
-from nextword.client import TextStream
 from nextword.command_line.exit_codes import ExitCode
 from nextword.command_line.logprob_table import print_logprobs
 from nextword.command_line.terminal_text import visible
+from nextword.text_stream import TextStream
 
 __all__ = ["print_generation", "print_stream"]
 

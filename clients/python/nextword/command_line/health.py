@@ -10,7 +10,7 @@ import typer
 
 from nextword.address import DEFAULT_GRPC_URL, DEFAULT_REST_URL, parse_address
 from nextword.command_line.exit_codes import ExitCode
-from nextword.command_line.options import JsonOption
+from nextword.command_line.options import CaFileOption, JsonOption
 from nextword.health import Health, check_health
 
 __all__ = ["health"]
@@ -36,6 +36,7 @@ def health(
         float,
         typer.Option("--wait", metavar="SECONDS", min=0, max=86400, help="Until all are ready."),
     ] = 0.0,
+    ca_file: CaFileOption = None,
     as_json: JsonOption = False,
 ) -> int:
     """Exit with 0 when the server takes requests over every given URL, with 1 when not.
@@ -45,7 +46,9 @@ def health(
     addresses = [parse_address(text) for text in url or (DEFAULT_REST_URL, DEFAULT_GRPC_URL)]
     ends_at = time.monotonic() + wait
     while True:
-        found = [check_health(address, timeout_seconds=timeout) for address in addresses]
+        found = [
+            check_health(address, timeout_seconds=timeout, ca_file=ca_file) for address in addresses
+        ]
         are_ready = all(answer.is_ready for answer in found)
         if are_ready or time.monotonic() + _PAUSE_SECONDS > ends_at:
             break

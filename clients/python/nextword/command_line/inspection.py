@@ -6,12 +6,13 @@ import typer
 
 from nextword.command_line.options import (
     DEFAULT_REST_URL,
+    CaFileOption,
     JsonOption,
     KeyFileOption,
     ModelOption,
     TimeoutOption,
     UrlOption,
-    api_key_of,
+    open_client,
 )
 from nextword.command_line.terminal_text import read_text
 
@@ -25,6 +26,7 @@ def inspect(
     model: ModelOption = None,
     url: UrlOption = DEFAULT_REST_URL,
     key_file: KeyFileOption = None,
+    ca_file: CaFileOption = None,
     as_json: JsonOption = False,
     timeout: TimeoutOption = 600.0,
     candidates: Annotated[
@@ -48,14 +50,13 @@ def inspect(
     With --make the tokens of a continuation, as they were chosen.
     """
     given = read_text(text)
-    from nextword.client import Client
     from nextword.request import InspectionRequest, SamplingParameters
 
     wanted = InspectionRequest(candidates=candidates)
     parameters = SamplingParameters(
         temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, seed=seed, max_tokens=make
     )
-    with Client(url, api_key=api_key_of(key_file)) as client:
+    with open_client(url, key_file=key_file, ca_file=ca_file) as client:
         if make is None:
             inspections = client.glass_box.inspect_text(
                 given, parameters=parameters, inspect=wanted, model=model, timeout_seconds=timeout

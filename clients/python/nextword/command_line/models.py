@@ -8,10 +8,11 @@ import typer
 
 from nextword.command_line.options import (
     DEFAULT_REST_URL,
+    CaFileOption,
     JsonOption,
     KeyFileOption,
     UrlOption,
-    api_key_of,
+    open_client,
 )
 from nextword.command_line.terminal_text import visible
 
@@ -24,12 +25,11 @@ def models(
     ] = None,
     url: UrlOption = DEFAULT_REST_URL,
     key_file: KeyFileOption = None,
+    ca_file: CaFileOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the served models, or show the card of one."""
-    from nextword.client import Client
-
-    with Client(url, api_key=api_key_of(key_file)) as client:
+    with open_client(url, key_file=key_file, ca_file=ca_file) as client:
         if name is not None:
             model = client.get_model(name)
             print(json.dumps(asdict(model)) if as_json else visible(model.card))

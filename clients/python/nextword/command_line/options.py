@@ -2,20 +2,25 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nextword.address import DEFAULT_GRPC_URL, DEFAULT_REST_URL
 
+if TYPE_CHECKING:
+    from nextword.client import Client
+
 __all__ = [
     "DEFAULT_REST_URL",
+    "CaFileOption",
     "JsonOption",
     "KeyFileOption",
     "ModelOption",
     "TimeoutOption",
     "UrlOption",
     "api_key_of",
+    "open_client",
 ]
 
 KEY_VARIABLE = "NEXTWORD_API_KEY"
@@ -42,6 +47,15 @@ KeyFileOption = Annotated[
         help=f"Holds the API key, where the server asks for one; or set {KEY_VARIABLE}.",
     ),
 ]
+CaFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--ca-file",
+        envvar="NEXTWORD_CA_FILE",
+        metavar="FILE",
+        help="Certificates (PEM) to trust with https:// and grpcs://, instead of this machine's.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 TimeoutOption = Annotated[
     float,
@@ -63,3 +77,17 @@ def api_key_of(key_file: Path | None) -> str | None:
     from nextword.api_key import read_key_file
 
     return read_key_file(key_file)
+
+
+def open_client(url: str, *, key_file: Path | None, ca_file: Path | None) -> "Client":
+    """A client of the server that the options name.
+
+    It asks once: a person sees at once what is wrong, and a script decides itself what to repeat.
+
+    Raises:
+        NotPossibleError: An option cannot be.
+    """
+    # Help, mistakes in options and other commands do not wait for it.
+    from nextword.client import Client
+
+    return Client(url, api_key=api_key_of(key_file), max_retries=0, ca_file=ca_file)

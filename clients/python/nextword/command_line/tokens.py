@@ -9,11 +9,12 @@ import typer
 from nextword.command_line.generate import read_ids
 from nextword.command_line.options import (
     DEFAULT_REST_URL,
+    CaFileOption,
     JsonOption,
     KeyFileOption,
     ModelOption,
     UrlOption,
-    api_key_of,
+    open_client,
 )
 from nextword.command_line.terminal_text import read_text, visible
 
@@ -30,13 +31,12 @@ def tokens(
     model: ModelOption = None,
     url: UrlOption = DEFAULT_REST_URL,
     key_file: KeyFileOption = None,
+    ca_file: CaFileOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show the tokens of a text with their ids and bytes, or with --ids the text of tokens."""
     given = read_text(text)
-    from nextword.client import Client
-
-    with Client(url, api_key=api_key_of(key_file)) as client:
+    with open_client(url, key_file=key_file, ca_file=ca_file) as client:
         if ids:
             found = client.detokenize(read_ids(given), model=model)
             print(json.dumps({"text": found}) if as_json else visible(found))

@@ -1,0 +1,201 @@
+"""The client for programs of asyncio: `Client`, but its calls are awaited."""
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+from nextword.address import DEFAULT_REST_URL
+from nextword.answers import Generation, Model, TextPiece, Token
+from nextword.calls import AsyncTransport, Call
+from nextword.connection import Connection, new_connection
+from nextword.glass_box import AsyncGlassBox
+from nextword.glass_box_questions import Question
+from nextword.json_fields import JsonFields
+from nextword.protocol import calls_of
+from nextword.request import (
+    GRACE_SECONDS,
+    GenerationRequest,
+    InspectionRequest,
+    SamplingParameters,
+)
+from nextword.retries import Attempts, send_patiently_async, stream_patiently_async
+from nextword.text_stream import AsyncTextStream
+
+__all__ = ["AsyncClient"]
+
+AnswerT = TypeVar("AnswerT")
+
+
+class AsyncClient:
+    """Calls to one server. Use it in an `async with` block of one event loop, or close it.
+
+    Args:
+        url: ``http(s)://`` for REST, ``grpc(s)://`` for gRPC; an s for TLS.
+        timeout_seconds: How long a call may take that generates nothing.
+        api_key: What the server knows its clients by; None where it asks for no key.
+        max_retries: How often a call is sent again when the server is full, not ready or not
+            reached; its pauses are the server's, and count towards the call's timeout.
+        ca_file: Certificates to trust (PEM) instead of this machine's.
+
+    Attributes:
+        url: The server's.
+        glass_box: Questions about how a model predicts.
+
+    Raises:
+        AddressError: The URL is none of a server, or the certificates cannot be read.
+        NotPossibleError: The key has characters that no key has.
+        InvalidRequestError: The timeout or the number of retries cannot be.
+    """
+
+    def __init__(
+        self,
+        url: str = DEFAULT_REST_URL,
+        *,
+        timeout_seconds: float = 30.0,
+        api_key: str | None = None,
+        max_retries: int = 2,
+        ca_file: str | Path | None = None,
+    ) -> None:
+        connection = new_connection(
+            url,
+            timeout_seconds=timeout_seconds,
+            api_key=api_key,
+            max_retries=max_retries,
+            ca_file=ca_file,
+        )
+        self._connection = connection
+        self._calls = calls_of(connection)
+        self._transport = _transport(connection)
+        self.url = connection.address.url
+        self.glass_box = AsyncGlassBox(self._ask)
+
+    async def generate(
+        self,
+        prompt: str | Sequence[int],
+        *,
+        parameters: SamplingParameters | None = None,
+        model: str | None = None,
+        timeout_seconds: float = 600.0,
+        parse_special_tokens: bool = False,
+        inspect: InspectionRequest | None = None,
+    ) -> Generation:
+        """Continue a text, and wait for the whole answer.
+
+        Args:
+            prompt: A text, or token ids that are taken as they are.
+            parameters: How tokens are chosen.
+            model: NAME or NAME@VERSION; None is the server's default model.
+            timeout_seconds: When the server gives up.
+            parse_special_tokens: Whether names of control tokens in the text are those tokens.
+            inspect: What to tell of how each token was chosen; None is nothing.
+
+        Raises:
+            NextwordError: Any of `nextword.errors`.
+        """
+        request = GenerationRequest(
+            prompt=prompt,
+            parameters=parameters or SamplingParameters(),
+            model=model,
+            timeout_seconds=timeout_seconds,
+            parse_special_tokens=parse_special_tokens,
+            inspect=inspect,
+        )
+        return await self._send(
+            lambda seconds: self._calls.generate(replace(request, timeout_seconds=seconds)),
+            seconds=timeout_seconds,
+        )
+
+    def stream(
+        self,
+        prompt: str | Sequence[int],
+        *,
+        parameters: SamplingParameters | None = None,
+        model: str | None = None,
+        timeout_seconds: float = 600.0,
+        parse_special_tokens: bool = False,
+        inspect: InspectionRequest | None = None,
+    ) -> AsyncTextStream:
+        """Continue a text piece by piece; arguments and errors are those of `generate`.
+
+        The request is sent when the first piece is asked for. Closing the stream cancels it.
+        """
+        request = GenerationRequest(
+            prompt=prompt,
+            parameters=parameters or SamplingParameters(),
+            model=model,
+            timeout_seconds=timeout_seconds,
+            parse_special_tokens=parse_special_tokens,
+            inspect=inspect,
+        )
+
+        def stream(seconds: float) -> AsyncGenerator[TextPiece, None]:
+            call = self._calls.stream(replace(request, timeout_seconds=seconds))
+            return self._transport.stream(call)
+
+        return AsyncTextStream(stream_patiently_async(self._attempts(timeout_seconds), stream))
+
+    async def tokenize(self, text: str, *, model: str | None = None) -> tuple[Token, ...]:
+        """The tokens of a text."""
+        return await self._send(
+            lambda seconds: self._calls.tokenize(text, model=model, seconds=seconds)
+        )
+
+    async def detokenize(self, ids: Sequence[int], *, model: str | None = None) -> str:
+        """The text of token ids."""
+        return await self._send(
+            lambda seconds: self._calls.detokenize(ids, model=model, seconds=seconds)
+        )
+
+    async def list_models(self) -> tuple[Model, ...]:
+        """The served models, the default one first."""
+        return await self._send(lambda seconds: self._calls.list_models(seconds=seconds))
+
+    async def get_model(self, model: str) -> Model:
+        """One model, with its card."""
+        return await self._send(lambda seconds: self._calls.get_model(model, seconds=seconds))
+
+    async def close(self) -> None:
+        """Close the connections; streams that still run end."""
+        await self._transport.close()
+
+    async def _ask(self, question: Question[AnswerT]) -> AnswerT:
+        def call(seconds: float) -> Call[JsonFields]:
+            body = question.fields | {"timeout_seconds": seconds}
+            return self._calls.ask(question.call, body, seconds=seconds + GRACE_SECONDS)
+
+        return question.read(await self._send(call, seconds=question.timeout_seconds))
+
+    def _attempts(self, seconds: float) -> Attempts:
+        return Attempts(max_retries=self._connection.max_retries, seconds=seconds)
+
+    async def _send(
+        self, call: Callable[[float], Call[AnswerT]], *, seconds: float | None = None
+    ) -> AnswerT:
+        attempts = self._attempts(seconds or self._connection.timeout_seconds)
+        return await send_patiently_async(attempts, lambda left: self._transport.send(call(left)))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+
+def _transport(connection: Connection) -> AsyncTransport:
+    # Each protocol's library takes a tenth of a second to import; a program needs one of them.
+    match connection.address.protocol:
+        case "rest":
+            from nextword.async_rest_transport import AsyncRestTransport
+
+            return AsyncRestTransport(connection)
+        case "grpc":
+            from nextword.async_grpc_transport import AsyncGrpcTransport
+
+            return AsyncGrpcTransport(connection)
