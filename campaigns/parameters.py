@@ -20,9 +20,10 @@ from campaigns.callers.grpc_surfaces import grpc_surfaces
 from campaigns.callers.rest_surfaces import rest_surfaces
 from campaigns.callers.surfaces import SECONDS, Answer, Surface
 from campaigns.cases.glass_box_probes import glass_box_probes
+from campaigns.cases.openai_probes import openai_probes
 from campaigns.cases.parameter_probes import OTHER_MODEL, Probe, make_probes
 from campaigns.live.server_process import ServerProcess, running_server
-from campaigns.live.tiny_model import publish_tiny_model
+from campaigns.live.tiny_model import CHAT_TEMPLATE, publish_tiny_model
 from campaigns.verdict import control_status
 
 __all__ = ["Findings", "probe_parameters"]
@@ -109,8 +110,10 @@ def _ask(server: ServerProcess, *, ignored: Path | None) -> tuple[int, int]:
         found = http.post("/v1/tokenize", json={"text": LETTERS}).json()["tokens"]
         ids = {each["text"]: each["id"] for each in found}
         size = http.get("/v1/models").json()["data"][0]["vocabulary_size"]
+        generating = make_probes(ids, end_id=END_ID)
         probes = [
-            *make_probes(ids, end_id=END_ID),
+            *generating,
+            *openai_probes(generating),
             *glass_box_probes(ids, vocabulary_size=size),
         ]
         if ignored is None:
@@ -155,7 +158,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--control", action="store_true", help="ignore parameters on purpose")
     chosen = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as root:
-        folder = publish_tiny_model(Path(root) / "tiny", has_ngram=True)
+        folder = publish_tiny_model(
+            Path(root) / "tiny", has_ngram=True, chat_template=CHAT_TEMPLATE
+        )
         ignored = Path(root) / "ignored"
         ignored.write_text("")
         module = (

@@ -4,6 +4,7 @@ import enum
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from service.chat.messages import ChatMessage
 from service.glass_box.inspection import InspectionRequest, TokenInspection
 from service.parameters import EffectiveParameters, ModelDefaults, RequestedParameters
 
@@ -32,10 +33,11 @@ class FinishReason(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationRequest:
-    """What a transport read from its message; exactly one of the two prompts is set.
+    """What a transport read from its message; exactly one of the prompts is set.
 
     Attributes:
         model: NAME or NAME@VERSION, None for the default.
+        messages: A conversation to go on with, for models that have a chat template.
         defaults: What holds where the client set nothing; None means the model's own defaults.
         deadline: The call's own deadline as `time.monotonic` seconds, None where it has none.
         inspect: What to tell of how each token was chosen; None is nothing.
@@ -50,6 +52,7 @@ class GenerationRequest:
     parse_special_tokens: bool = False
     deadline: float | None = None
     inspect: InspectionRequest | None = None
+    messages: tuple[ChatMessage, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

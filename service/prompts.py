@@ -4,13 +4,31 @@ from collections.abc import Sequence
 
 from model.tokenizer import TokenizerError
 from service.bounded_threads import TEXTS
+from service.chat.chat_prompt import read_chat
+from service.chat.messages import ChatMessage
+from service.chat.template_renderer import TemplateRenderer
 from service.errors import ErrorKind, RequestError, invalid_value
 from service.generation import GenerationRequest
 from service.models.served_models import ServedModel
 from service.parameters import check_token_ids
 from service.tokenization import INLINE_TEXT_CHARACTERS
 
-__all__ = ["read_prompt", "read_text_ids"]
+__all__ = ["read_conversation", "read_prompt", "read_text_ids"]
+
+
+async def read_conversation(
+    messages: Sequence[ChatMessage], model: ServedModel, renderer: TemplateRenderer
+) -> list[int]:
+    """The ids of a conversation in the model's chat template, at least one, at most the context.
+
+    Raises:
+        RequestError: The model has no template, or the conversation does not fit it or the context.
+    """
+    # As for a text: what is too long anyway is not looked at closely.
+    least = sum(len(each.content) for each in messages) // model.folder.max_token_bytes
+    _check_length("messages", least, model, max_tokens=None, how_exact="at least ")
+    ids = await read_chat(messages, model, renderer)
+    return await read_text_ids(model, text=None, ids=ids, names=("messages", "messages"))
 
 
 async def read_prompt(request: GenerationRequest, model: ServedModel) -> list[int]:

@@ -10,13 +10,14 @@ from collections.abc import AsyncGenerator, Awaitable
 from contextlib import ExitStack, aclosing
 from typing import Protocol, TypeVar
 
+from service.chat.template_renderer import TemplateRenderer
 from service.errors import ErrorKind, RequestError, invalid_value, unsupported_parameter
 from service.generation import GenerationRequest, TextPiece
 from service.glass_box.inspection import check_inspection
 from service.models.served_models import ServedModels
 from service.parameters import resolve_parameters
 from service.prepared_generation import PreparedGeneration
-from service.prompts import read_prompt
+from service.prompts import read_conversation, read_prompt
 from service.request_log import RequestRecord
 
 __all__ = [
@@ -42,10 +43,18 @@ class TextGenerator:
     Args:
         models: The models.
         offers_inspection: Whether requests may ask how their tokens are chosen.
+        renderer: What puts conversations into chat templates; None is one of its own.
     """
 
-    def __init__(self, models: ServedModels, *, offers_inspection: bool = True) -> None:
+    def __init__(
+        self,
+        models: ServedModels,
+        *,
+        offers_inspection: bool = True,
+        renderer: TemplateRenderer | None = None,
+    ) -> None:
         self._models = models
+        self._renderer = renderer or TemplateRenderer()
         self._offers_inspection = offers_inspection
         self._is_draining = False
 
@@ -94,7 +103,12 @@ class TextGenerator:
             model = stack.enter_context(self._models.find(request.model).held())
             record.model, record.model_version = model.folder.name, model.folder.version
             loop_deadline = loop_deadline_of(request, received_at=record.received_at)
-            prompt_ids = await in_time(read_prompt(request, model), deadline=loop_deadline)
+            reading = (
+                read_prompt(request, model)
+                if request.messages is None
+                else read_conversation(request.messages, model, self._renderer)
+            )
+            prompt_ids = await in_time(reading, deadline=loop_deadline)
             parameters = resolve_parameters(
                 request.parameters,
                 request.defaults or model.folder.defaults,

@@ -79,11 +79,13 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def artifact_with_ngram(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same with an n-gram model beside the network, which is ``tiny:ngram``."""
-    from campaigns.live.tiny_model import publish_tiny_model
+    """The same with a chat template, and an n-gram model beside the network: ``tiny:ngram``."""
+    from campaigns.live.tiny_model import CHAT_TEMPLATE, publish_tiny_model
 
     root = tmp_path_factory.mktemp("store") / "tiny"
-    return publish_tiny_model(root, context_tokens=4096, has_ngram=True)
+    return publish_tiny_model(
+        root, context_tokens=4096, has_ngram=True, chat_template=CHAT_TEMPLATE
+    )
 
 
 @contextmanager

@@ -6,11 +6,14 @@ from typing import Any, cast
 
 import httpx2
 
-from campaigns.callers.surfaces import GLASS_BOX, Answer, Body, Surface
+from campaigns.callers.surfaces import GLASS_BOX, OF_OPENAI, Answer, Body, Surface
 
 __all__ = ["rest_surfaces"]
 
-FAMILIES = {path: family for family, (path, _) in GLASS_BOX.items()}
+FAMILIES = {
+    **{path: family for family, (path, _) in GLASS_BOX.items()},
+    **{path: family for family, path in OF_OPENAI.items()},
+}
 # The page's own word for what makes a stream of an answer; a stream is a surface of its own.
 STREAM = "stream"
 # Events are no part of an answer in one; that of the usage is looked at unless it is in question.
@@ -28,16 +31,18 @@ def rest_surfaces(http: httpx2.Client) -> Iterator[Surface]:
     for path, methods in page["paths"].items():
         for method, operation in methods.items():
             names = _names(operation)
+            family = FAMILIES.get(path, "")
             if method == "get" and names:
                 yield Surface(f"GET {path}", names, _getter(http, path))
             elif method == "post" and STREAM in names:
                 of_streams = {name for name in names if name.startswith(OF_STREAMS)}
-                yield Surface(f"POST {path}", names - of_streams, _poster(http, path))
+                whole = _poster(http, path)
+                yield Surface(f"POST {path}", names - of_streams, whole, family=family)
                 streamed = frozenset(names - {STREAM})
                 always = {STREAM: True, **({USAGE: True} if USAGE in names else {})}
-                yield Surface(f"POST {path} (stream)", streamed, _poster(http, path, always=always))
+                ask = _poster(http, path, always=always)
+                yield Surface(f"POST {path} (stream)", streamed, ask, family=family)
             elif method == "post":
-                family = FAMILIES.get(path, "")
                 yield Surface(f"POST {path}", names, _poster(http, path), family=family)
 
 
@@ -89,6 +94,9 @@ def _add(answer: Answer, part: Mapping[str, Any]) -> None:
             answer.num_prompt_tokens = count
         case {"object": "model", "id": name}:
             answer.model = name
+        case {"data": list(), "usage": usage}:
+            answer.model = part["model"]
+            answer.num_prompt_tokens = usage["prompt_tokens"]
         case _:
             for choice in part.get("choices", [part]):
                 answer.add_choice(choice)

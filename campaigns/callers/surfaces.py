@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-__all__ = ["GLASS_BOX", "SECONDS", "Answer", "Body", "Surface"]
+__all__ = ["GLASS_BOX", "OF_OPENAI", "SECONDS", "Answer", "Body", "Surface"]
 
 SECONDS = 60
 # The calls of the glass box: path of REST and method of gRPC.
@@ -16,6 +16,8 @@ GLASS_BOX = {
     "embed_text": ("/v1/embed-text", "EmbedText"),
     "score": ("/v1/score", "ScoreText"),
 }
+# Routes of OpenAI whose bodies are not those of a generation, by the family of their probes.
+OF_OPENAI = {"chat": "/v1/chat/completions", "embeddings": "/v1/embeddings"}
 
 # In the words of native REST; a dot leads into an object.
 Body: TypeAlias = Mapping[str, object]
@@ -39,7 +41,7 @@ class Answer:
         is_usage_alone: Whether the last of them told nothing else.
         num_candidates: Of each inspection of the first choice.
         num_logits: The same for the bytes of logits.
-        whole: The answer of a call of the glass box, as it is.
+        whole: The last part of the answer, as it is.
     """
 
     code: str | None = None
@@ -66,7 +68,8 @@ class Answer:
     def add_choice(self, part: Mapping[str, Any]) -> None:
         """Add a choice, or a piece of one, in the form of the JSON answers."""
         index = int(part.get("index", 0))
-        self.texts[index] = self.texts.get(index, "") + part.get("text", "")
+        said = part.get("message", part.get("delta", {})).get("content", "")
+        self.texts[index] = self.texts.get(index, "") + part.get("text", said)
         if part.get("finish_reason"):
             self.reasons[index] = part["finish_reason"]
         if index:
@@ -77,6 +80,8 @@ class Answer:
         match part.get("logprobs"):
             case {"top_logprobs": tops}:
                 self.num_rivals += [len(top or ()) for top in tops]
+            case {"content": reports}:
+                self.num_rivals += [len(report["top_logprobs"]) for report in reports]
             case [*reports]:
                 self.num_rivals += [len(report["top"]) for report in reports]
             case _:
@@ -90,7 +95,7 @@ class Surface:
     Attributes:
         parameters: The names that it is declared to take.
         ask: Sends a body.
-        family: Which call of the glass box it is, empty for all others.
+        family: Which call of the glass box or of OpenAI it is, empty for all others.
     """
 
     name: str

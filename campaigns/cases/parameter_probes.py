@@ -25,7 +25,7 @@ class Probe:
     Attributes:
         bodies: The requests, in order; a route that lacks one of their words cannot be asked.
         holds: Whether the answers to them are what the definition says.
-        family: The call of the glass box that it is for, empty for all other routes.
+        family: The call of the glass box or of OpenAI that it is for, empty for all other routes.
     """
 
     name: str

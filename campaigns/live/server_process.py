@@ -60,11 +60,11 @@ class ServerProcess:
         return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
 
     def engine_process_id(self) -> int:
-        """The child that computes."""
-        command = ["ps", "-o", "pid=", "--ppid", str(self.process.pid)]
+        """The child that computes; another one may write conversations."""
+        command = ["ps", "-o", "pid=,args=", "--ppid", str(self.process.pid)]
         out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        (process_id,) = out.split()
-        return int(process_id)
+        (line,) = [line for line in out.splitlines() if "render_process" not in line]
+        return int(line.split()[0])
 
 
 @contextmanager

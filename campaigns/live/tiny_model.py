@@ -18,15 +18,25 @@ from model.weights import save_weights
 from training.ngram.training import TrainedNgram, train_ngram
 from training.tokenizer_training import save_tokenizer, train_tokenizer
 
-__all__ = ["publish_tiny_model"]
+__all__ = ["CHAT_TEMPLATE", "publish_tiny_model"]
 
 END_OF_TEXT_ID = 0
+# Turns as a name, a text and the token that ends them; the assistant's is left open.
+CHAT_TEMPLATE = """{% for message in messages %}
+{{ message.role }}: {{ message.content }}{{ eos_token }}
+{% endfor %}
+{% if add_generation_prompt %}assistant: {% endif %}"""
 # What the n-gram model has counted: enough for it to know some contexts and not others.
 TEXTS = ("the cat sat on the mat", "the dog sat on the cat", "caf\u00e9 on the mat", "a \u732b sat")
 
 
 def publish_tiny_model(
-    root: Path, *, context_tokens: int = 1024, seed: int = 1, has_ngram: bool = False
+    root: Path,
+    *,
+    context_tokens: int = 1024,
+    seed: int = 1,
+    has_ngram: bool = False,
+    chat_template: str | None = None,
 ) -> Path:
     """Publish the next version of the model in a folder of a store.
 
@@ -35,6 +45,7 @@ def publish_tiny_model(
         context_tokens: Longest prompt.
         seed: Of its weights.
         has_ngram: Whether an n-gram model of some words lies beside the network.
+        chat_template: How it wants conversations written; None is not at all.
 
     Returns:
         The version's folder.
@@ -64,6 +75,8 @@ def publish_tiny_model(
         (directory / "generation_config.json").write_text(json.dumps(generation))
         (directory / "README.md").write_text("# tiny\n\nA random model.\n")
         save_tokenizer(tokenizer, directory, context_length=context_tokens)
+        if chat_template is not None:
+            (directory / "chat_template.jinja").write_text(chat_template)
         save_weights(model, directory, dtype=torch.float32, max_shard_bytes=1 << 24)
         if has_ngram:
             _trained_ngram(Tokenizer.load(directory)).save(directory)

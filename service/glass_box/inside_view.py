@@ -30,6 +30,7 @@ __all__ = [
     "TextVectorView",
     "TokenVectorView",
     "attention",
+    "check_network",
     "embed_text",
     "token_embedding",
 ]
@@ -114,7 +115,7 @@ async def attention(
         RequestError: The model is no network, a number is out of range, too many values are
             wanted, or the engine cannot answer.
     """
-    _check_network(model, "attention")
+    check_network(model, "attention")
     config = model.folder.artifact.config
     layers = _numbers("layers", layers, limit=config.num_hidden_layers, owner="the model")
     heads = _numbers("heads", heads, limit=config.num_attention_heads, owner="each layer")
@@ -158,7 +159,7 @@ async def token_embedding(
         RequestError: The model is no network, the number is out of range, or the engine cannot
             answer.
     """
-    _check_network(model, "embedding")
+    check_network(model, "embedding")
     num_neighbours = DEFAULT_NEIGHBOURS if num_neighbours is None else num_neighbours
     if not 0 <= num_neighbours <= MAX_NEIGHBOURS:
         raise invalid_value(
@@ -196,7 +197,7 @@ async def embed_text(
     Raises:
         RequestError: The model is no network, or the engine cannot answer.
     """
-    _check_network(model, "embedding")
+    check_network(model, "embedding")
     record.num_prompt_tokens = len(token_ids)
     question = PooledQuestion(list(token_ids))
     answer = await ask(model, question, num_tokens=len(token_ids), deadline=deadline, record=record)
@@ -204,7 +205,12 @@ async def embed_text(
     return TextVectorView(vector=answer.vector, num_tokens=len(token_ids))
 
 
-def _check_network(model: ServedModel, what: str) -> None:
+def check_network(model: ServedModel, what: str) -> None:
+    """Refuse a model that has no inside.
+
+    Raises:
+        RequestError: It is an n-gram model.
+    """
     if model.kind is ModelKind.NGRAM:
         raise invalid_value("model", f"{model.folder.name} is an n-gram model, which has no {what}")
 

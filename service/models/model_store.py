@@ -15,6 +15,7 @@ from model.ngram_description import (
     read_description,
 )
 from model.tokenizer import Tokenizer, TokenizerError
+from service.chat.chat_template import ChatTemplate, ChatTemplateError, read_chat_template
 from service.parameter_rules import PARAMETER_RULES
 from service.parameters import DEFAULT_MAX_TOKENS, ModelDefaults
 
@@ -37,6 +38,7 @@ class ModelFolder:
         end_token_ids: Tokens that end a text.
         vocabulary_size: Token ids that the model knows.
         ngram: The n-gram model beside the network, None where there is none.
+        chat_template: How it wants conversations written, None where it does not say.
         max_token_bytes: Length of the longest token, which bounds a prompt's tokens from below.
     """
 
@@ -51,6 +53,7 @@ class ModelFolder:
     max_token_bytes: int
     vocabulary_size: int
     ngram: NgramDescription | None
+    chat_template: ChatTemplate | None
 
     def token_bytes(self, token_id: int) -> bytes:
         """Bytes of a token; none for ids that only round the network's vocabulary up."""
@@ -77,7 +80,8 @@ def read_folder(directory: Path, *, name: str | None = None, verify: bool = True
         card = _card(directory)
         created = _created(artifact)
         ngram = _ngram(directory, tokenizer)
-    except (ArtifactError, NgramError, TokenizerError) as error:
+        chat_template = read_chat_template(directory)
+    except (ArtifactError, ChatTemplateError, NgramError, TokenizerError) as error:
         raise StoreError(str(error)) from None
     except OSError as error:
         raise StoreError(f"{directory}: {error.strerror or 'cannot be read'}") from None
@@ -95,6 +99,7 @@ def read_folder(directory: Path, *, name: str | None = None, verify: bool = True
         ),
         vocabulary_size=artifact.config.vocab_size,
         ngram=ngram,
+        chat_template=chat_template,
     )
 
 

@@ -4,6 +4,8 @@ from service.errors import ErrorKind
 from service.rest_api.openapi_answers import ANSWER_SCHEMAS, reference
 from service.rest_api.openapi_glass_box import GLASS_BOX_PATHS
 from service.rest_api.openapi_inspections import GLASS_BOX_SCHEMAS
+from service.rest_api.openapi_openai import OPENAI_PATHS
+from service.rest_api.openapi_openai_schemas import OPENAI_SCHEMAS
 from service.rest_api.openapi_operations import (
     ANYWHERE,
     OF_GENERATION,
@@ -14,7 +16,6 @@ from service.rest_api.openapi_operations import (
     probe_operation,
 )
 from service.rest_api.openapi_requests import (
-    COMPLETIONS_BODY,
     DETOKENIZE_BODY,
     GENERATE_BODY,
     TOKENIZE_BODY,
@@ -50,30 +51,7 @@ _PATHS: dict[str, dict[str, Schema]] = {
             errors=OF_GENERATION,
         )
     },
-    "/v1/completions": {
-        "post": post_operation(
-            "OpenAI",
-            "Continue texts as OpenAI's completions do.",
-            body=COMPLETIONS_BODY,
-            examples={
-                "a completion": {"prompt": "Once upon a time", "max_tokens": 12, "seed": 7},
-                "two texts": {"prompt": ["The wolf", "The fox"], "max_tokens": 4, "stop": "\n"},
-                "chunks": {
-                    "prompt": "Once",
-                    "stream": True,
-                    "stream_options": {"include_usage": True},
-                },
-            },
-            content=event_content("Completion", "CompletionEvent"),
-            headers={
-                "x-ignored-parameters": {
-                    "description": "Fields of the body that had no effect, if there were any.",
-                    "schema": {"type": "string"},
-                }
-            },
-            errors=OF_GENERATION,
-        )
-    },
+    **OPENAI_PATHS,
     "/v1/tokenize": {
         "post": post_operation(
             "tokens",
@@ -133,7 +111,7 @@ _PATHS: dict[str, dict[str, Schema]] = {
 
 def openapi_page(*, needs_key: bool = False) -> Schema:
     """The whole page, of a server that asks for keys or of one that does not."""
-    components: Schema = {"schemas": ANSWER_SCHEMAS | GLASS_BOX_SCHEMAS}
+    components: Schema = {"schemas": ANSWER_SCHEMAS | OPENAI_SCHEMAS | GLASS_BOX_SCHEMAS}
     page: Schema = {
         "openapi": "3.1.0",
         "info": {

@@ -127,23 +127,6 @@ _MODEL: dict[str, Schema] = {
     "executor": or_null(TEXT),
     "kind": {"enum": [str(kind) for kind in ModelKind]},
 }
-_COMPLETION_CHOICE = object_schema(
-    {
-        "index": {**COUNT, "description": "Prompt times n plus continuation, both from 0."},
-        "text": TEXT,
-        "logprobs": or_null(reference("CompletionLogprobs")),
-        "finish_reason": {"enum": ["stop", "length", None]},
-    }
-)
-_COMPLETION: dict[str, Schema] = {
-    "id": {"type": "string", "pattern": "^cmpl-"},
-    "object": {"const": "text_completion"},
-    "created": COUNT,
-    "model": {**TEXT, "description": "NAME@VERSION that answered."},
-    "system_fingerprint": {**TEXT, "description": "Executor, device and dtype."},
-    "choices": array_of(_COMPLETION_CHOICE),
-}
-
 _LIMITS = (
     *("max_prompt_tokens", "max_total_tokens", "max_choices", "max_logprobs", "max_stop_strings"),
     *("max_stop_bytes", "max_stop_token_ids", "max_logit_bias_entries", "max_body_bytes"),
@@ -228,19 +211,5 @@ ANSWER_SCHEMAS: dict[str, Schema] = {
     "Model": object_schema({**_MODEL, "card": TEXT, "limits": reference("Limits")}),
     "Limits": object_schema({name: {"type": "number"} for name in _LIMITS}),
     "Models": object_schema({"object": {"const": "list"}, "data": array_of(object_schema(_MODEL))}),
-    "CompletionLogprobs": object_schema(
-        {
-            "tokens": array_of(TEXT),
-            "token_logprobs": array_of(or_null({"type": "number"})),
-            "top_logprobs": array_of(
-                or_null({"type": "object", "additionalProperties": {"type": "number"}})
-            ),
-            "text_offset": IDS,
-        }
-    ),
-    "Completion": object_schema({**_COMPLETION, "usage": reference("Usage")}),
-    "CompletionEvent": object_schema(
-        {**_COMPLETION, "usage": or_null(reference("Usage"))}, optional=("usage",)
-    ),
     "Probe": object_schema({"status": TEXT}),
 }

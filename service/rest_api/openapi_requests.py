@@ -6,13 +6,13 @@ from service.glass_box.inspection import MAX_CANDIDATES
 from service.parameter_rules import PARAMETER_RULES, Kind, ParameterRule
 
 __all__ = [
-    "COMPLETIONS_BODY",
     "DETOKENIZE_BODY",
     "GENERATE_BODY",
     "INSPECT_FIELD",
     "MODEL_FIELD",
     "PARAMETER_SCHEMAS",
     "PARSE_FIELD",
+    "STREAM_FIELD",
     "TIMEOUT_FIELD",
     "TOKENIZE_BODY",
     "Schema",
@@ -76,7 +76,7 @@ PARAMETER_SCHEMAS = {rule.name: _parameter(rule) for rule in PARAMETER_RULES.val
 MODEL_FIELD = optional_field(
     "string", "NAME or NAME@VERSION; by default the server's default model."
 )
-_STREAM = optional_field("boolean", "Send text as it is made, as server-sent events.")
+STREAM_FIELD = optional_field("boolean", "Send text as it is made, as server-sent events.")
 
 TIMEOUT_FIELD = optional_field(
     "number",
@@ -123,7 +123,7 @@ GENERATE_BODY: Schema = {
                 items={"type": "integer", "minimum": 0},
             ),
             **PARAMETER_SCHEMAS,
-            "stream": _STREAM,
+            "stream": STREAM_FIELD,
             "timeout_seconds": TIMEOUT_FIELD,
             "parse_special_tokens": PARSE_FIELD,
             "inspect": INSPECT_FIELD,
@@ -132,46 +132,6 @@ GENERATE_BODY: Schema = {
     ),
     "oneOf": one_of_two("prompt", "prompt_ids"),
 }
-COMPLETIONS_BODY = body_schema(
-    {
-        "model": MODEL_FIELD,
-        "prompt": {
-            "description": "A text, texts, token ids or lists of token ids; at most 128 "
-            "continuations in one call, n of each.",
-            "anyOf": [
-                {"type": "string", "minLength": 1},
-                {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1},
-                _IDS,
-                {"type": "array", "items": _IDS, "minItems": 1},
-            ],
-        },
-        **PARAMETER_SCHEMAS,
-        "max_tokens": {
-            **PARAMETER_SCHEMAS["max_tokens"],
-            "description": "As OpenAI's: by default 16.",
-        },
-        "temperature": {
-            **PARAMETER_SCHEMAS["temperature"],
-            "description": "As OpenAI's: by default 1.",
-        },
-        "stream": _STREAM,
-        "stream_options": optional_field(
-            "object",
-            "Only with stream: true.",
-            properties={
-                "include_usage": optional_field("boolean", "Tell the usage in one more event."),
-                "continuous_usage_stats": optional_field(
-                    "boolean", "Tell the usage so far in every event."
-                ),
-            },
-        ),
-        "best_of": optional_field("integer", "Only equal to n.", minimum=1, maximum=128),
-        "user": optional_field("string", "Has no effect, and is named in x-ignored-parameters."),
-    },
-    ["prompt"],
-    # Unknown fields are served and named in x-ignored-parameters.
-    is_open=True,
-)
 TOKENIZE_BODY = body_schema(
     {"model": MODEL_FIELD, "text": {"type": "string", "description": "May be empty."}}, ["text"]
 )

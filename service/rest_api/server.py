@@ -25,7 +25,8 @@ from service.rest_api.http_protocol import HttpProtocol
 from service.rest_api.key_guard import KeyGuard
 from service.rest_api.management import PROBE_PATHS, management_router
 from service.rest_api.native_routes import OPENAPI_PATH, native_router, openapi_router
-from service.rest_api.openai_routes import openai_router
+from service.rest_api.openai_embeddings import EMBEDDINGS_PATH
+from service.rest_api.openai_routes import embeddings_router, openai_router
 from service.text_generator import TextGenerator
 from service.transport_limits import TransportLimits
 
@@ -75,10 +76,11 @@ def create_routers(
 ) -> tuple[APIRouter, ...]:
     """Every route that there is; without a glass box those of it say that they are not offered."""
     shown = (
-        (closed_router({*GLASS_BOX_PATHS, *page_paths(), OPENAPI_PATH}, log),)
+        (closed_router({*GLASS_BOX_PATHS, *page_paths(), OPENAPI_PATH, EMBEDDINGS_PATH}, log),)
         if glass_box is None
         else (
             glass_box_router(glass_box, log),
+            embeddings_router(generator, models, log),
             openapi_router(needs_key=needs_key),
             page_router(),
         )

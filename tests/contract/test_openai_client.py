@@ -150,7 +150,7 @@ def test_bad_requests_raise_what_the_library_has_for_them(client: OpenAI) -> Non
             client.completions.create(model="nobody", prompt="x", stream=is_streamed)
         assert unknown.value.code == "model_not_found"
     with pytest.raises(openai.NotFoundError) as route:
-        client.embeddings.create(model="tiny", input="x")
+        client.moderations.create(input="x")
     assert route.value.code == "unknown_url"
 
 

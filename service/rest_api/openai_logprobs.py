@@ -1,13 +1,13 @@
-"""OpenAI's older form of logprobs: four parallel lists, and tokens as strings."""
+"""OpenAI's two forms of logprobs: parallel lists for completions, objects for conversations."""
 
 import codecs
 from collections.abc import Sequence
 
 import msgspec
 
-from service.generation import TokenReport
+from service.generation import Rival, TokenReport
 
-__all__ = ["CompletionLogprobs"]
+__all__ = ["CompletionLogprobs", "chat_logprobs"]
 
 
 class CompletionLogprobs:
@@ -35,6 +35,26 @@ class CompletionLogprobs:
             "top_logprobs": [msgspec.Raw(msgspec.json.encode(_top(report))) for report in reports],
             "text_offset": offsets,
         }
+
+
+def chat_logprobs(reports: Sequence[TokenReport]) -> dict[str, object]:
+    """The reports of tokens in the newer form; `bytes` tells parts of characters apart."""
+    return {
+        # As above: one piece of JSON for each token.
+        "content": [msgspec.Raw(msgspec.json.encode(_content(report))) for report in reports],
+        "refusal": None,
+    }
+
+
+def _content(report: TokenReport) -> dict[str, object]:
+    assert report.logprob is not None, "there is no echo in conversations"
+    own = _token_object((report.token_id, report.bytes, report.logprob))
+    return {**own, "top_logprobs": [_token_object(rival) for rival in report.top]}
+
+
+def _token_object(token: Rival) -> dict[str, object]:
+    token_id, data, logprob = token
+    return {"token": _token_text(token_id, data), "bytes": list(data), "logprob": logprob}
 
 
 def _top(report: TokenReport) -> dict[str, float] | None:

@@ -1,0 +1,1 @@
+"""Conversations put into a model's own chat template, safely: a template is somebody's program."""
