@@ -6,6 +6,7 @@ configuration says before a model is handed out.
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -18,16 +19,18 @@ from model.artifact_error import ArtifactError
 from model.config import ConfigError, ModelConfig
 from model.durable_files import write_file
 from model.json_file import read_json_object
+from model.safetensors_header import read_header
 from model.transformer import Transformer
 from model.weight_files import INDEX_FILE, SINGLE_FILE, expected_tensors, verify_weight_files
 
-__all__ = ["WeightsError", "load_transformer", "save_weights"]
+__all__ = ["StoredWeights", "WeightsError", "load_transformer", "open_weights", "save_weights"]
 
 _DTYPE_NAMES = {
     torch.float32: "float32",
     torch.bfloat16: "bfloat16",
     torch.float16: "float16",
 }
+_STORED_DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
 _EMBEDDING, _OUTPUT = "model.embed_tokens.weight", "lm_head.weight"
 
 
@@ -62,6 +65,89 @@ def load_transformer(
     """
     if dtype is not None and not dtype.is_floating_point:
         raise ValueError(f"dtype must be a floating-point type, got {dtype}")
+    stored = open_weights(directory)
+    tensors = dict(stored.tensors(device=device, dtype=dtype, copy=True))
+    stored_dtype = dtype or tensors[_EMBEDDING].dtype
+    with torch.device("meta"):
+        model = Transformer(stored.config)
+    model.load_state_dict({n: t.to(stored_dtype) for n, t in tensors.items()}, assign=True)
+    return model.to(device).eval().requires_grad_(False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredWeights:
+    """The weights of a folder, as `open_weights` found them.
+
+    Attributes:
+        directory: The folder.
+        config: What its ``config.json`` says.
+        files: Its safetensors files.
+    """
+
+    directory: Path
+    config: ModelConfig
+    files: tuple[Path, ...]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Number type that the embedding is stored in."""
+        for file in self.files:
+            if (entry := read_header(file).tensors.get(_EMBEDDING)) is not None:
+                return _STORED_DTYPES[entry.dtype]
+        raise AssertionError("open_weights has seen the embedding")
+
+    def tensors(
+        self,
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype | None = None,
+        copy: bool = False,
+    ) -> Iterator[tuple[str, Tensor]]:
+        """Every tensor that the configuration names, once, with its name.
+
+        Args:
+            device: Where they go.
+            dtype: What they are rounded to; None leaves each as it is stored.
+            copy: Whether they outlive the files as they are now; else some are the files' own
+                bytes, to be read at once.
+
+        Raises:
+            WeightsError: A file cannot be read, a tensor is not finite, or an output matrix is
+                stored that differs from the embedding it is said to be.
+        """
+        expected = expected_tensors(self.config)
+        tied: dict[str, Tensor] = {}
+        for name, stored in _read_tensors(self.files):
+            if name not in expected and name != _OUTPUT:
+                # Rotary tables that old writers stored are computed here.
+                continue
+            tensor = stored.to(device, dtype, copy=copy)
+            if not bool(tensor.isfinite().all()):
+                raise WeightsError(
+                    f"{self.directory}: tensor {name} holds a value that is not finite "
+                    f"in {_plain(tensor.dtype)}"
+                )
+            if self.config.tie_word_embeddings and name in (_EMBEDDING, _OUTPUT):
+                tied[name] = tensor
+            if name in expected:
+                yield name, tensor
+        # Some writers store the tied output matrix a second time; some forget to say that it is a
+        # matrix of its own, and then nobody knows which of the two was meant.
+        if _OUTPUT in tied and not torch.equal(tied[_OUTPUT], tied[_EMBEDDING]):
+            raise WeightsError(
+                f"{self.directory}: tensor {_OUTPUT} differs from {_EMBEDDING} although "
+                "tie_word_embeddings is true"
+            )
+
+
+def open_weights(directory: Path) -> StoredWeights:
+    """Check the headers of a Hugging Face folder's weights; nothing is read yet.
+
+    Raises:
+        ConfigError: ``config.json`` asks for what is not implemented.
+        WeightsError: A file is missing or damaged, only pickled weights are there, or a tensor is
+            missing, left over, or of another shape or type.
+    """
     config_file = directory / "config.json"
     try:
         config = ModelConfig.from_dict(read_json_object(config_file))
@@ -70,29 +156,7 @@ def load_transformer(
         raise ConfigError(f"{config_file}: {error}") from error
     except ArtifactError as error:
         raise WeightsError(str(error)) from error
-    tensors: dict[str, Tensor] = {}
-    for name, stored in _read_tensors(files):
-        tensors[name] = stored.to(device, dtype, copy=True)
-        if not bool(tensors[name].isfinite().all()):
-            raise WeightsError(
-                f"{directory}: tensor {name} holds a value that is not finite "
-                f"in {_plain(tensors[name].dtype)}"
-            )
-    stored_output = tensors.pop(_OUTPUT, None) if config.tie_word_embeddings else None
-    # Some writers store the tied output matrix a second time; some forget to say that it is a
-    # matrix of its own, and then nobody knows which of the two was meant.
-    if stored_output is not None and not torch.equal(stored_output, tensors[_EMBEDDING]):
-        raise WeightsError(
-            f"{directory}: tensor {_OUTPUT} differs from {_EMBEDDING} although "
-            "tie_word_embeddings is true"
-        )
-    # Rotary tables that old writers stored are computed here.
-    tensors = {name: tensors[name] for name in expected_tensors(config)}
-    stored_dtype = dtype or tensors[_EMBEDDING].dtype
-    with torch.device("meta"):
-        model = Transformer(config)
-    model.load_state_dict({n: t.to(stored_dtype) for n, t in tensors.items()}, assign=True)
-    return model.to(device).eval().requires_grad_(False)
+    return StoredWeights(directory=directory, config=config, files=files)
 
 
 def _read_tensors(files: tuple[Path, ...]) -> Iterator[tuple[str, Tensor]]:
