@@ -14,6 +14,24 @@ namespace NEXTWORD_ISA {
 constexpr int PARTS = PANEL / LANES;  // vectors of a panel's 16 outputs
 
 // The kinds of weights. A row's numbers are f32, or pairs of 16 bits.
+// Keeps what the compiler would read early from filling the registers that hold the sums.
+#define UNROLL _Pragma("GCC unroll 8")
+#define NEXTWORD_READ_LATER() __asm__ __volatile__("" ::: "memory")
+
+template <int ROWS, int PANELS>
+INLINE void add_input(F (&sums)[ROWS][PANELS][PARTS], const F (&weights)[PANELS][PARTS],
+                      const float *rows, size_t stride) {
+    UNROLL for (int row = 0; row < ROWS; row++) {
+        const F number = all(rows[size_t(row) * stride]);
+        UNROLL for (int panel = 0; panel < PANELS; panel++) {
+            UNROLL for (int part = 0; part < PARTS; part++) {
+                accumulate(sums[row][panel][part], weights[panel][part], number);
+            }
+        }
+    }
+    NEXTWORD_READ_LATER();
+}
+
 struct FloatWeights {
     using Number = float;
     static constexpr size_t STEP = PANEL * 4;  // bytes of an input
@@ -23,18 +41,18 @@ struct FloatWeights {
                     size_t step, int num_inputs, const float *rows, size_t stride) {
         size_t place = 0;
         for (int input = 0; input < num_inputs; input++, place += step) {
-            for (int panel = 0; panel < PANELS; panel++) {
-                const float *weights = (const float *)(panels[panel] + place);
-                for (int part = 0; part < PARTS; part++) {
-                    const F w = load(weights + part * LANES);
-                    for (int row = 0; row < ROWS; row++) {
-                        F &sum = sums[row][panel][part];
-                        sum = fma(w, all(rows[size_t(row) * stride + size_t(input)]), sum);
-                    }
+            F weights[PANELS][PARTS];
+            UNROLL for (int panel = 0; panel < PANELS; panel++) {
+                if (ROWS == 1) __builtin_prefetch(panels[panel] + place + AHEAD);
+                UNROLL for (int part = 0; part < PARTS; part++) {
+                    weights[panel][part] = load((const float *)(panels[panel] + place) + part * LANES);
                 }
             }
+            add_input<ROWS, PANELS>(sums, weights, rows + input, stride);
         }
     }
+
+    static constexpr size_t AHEAD = 1024;
 };
 
 struct BfloatWeights {
@@ -46,32 +64,32 @@ struct BfloatWeights {
                     size_t step, int num_inputs, const float *rows, size_t stride) {
         size_t place = 0;
         int input = 0;
+        F weights[PANELS][PARTS];
         for (; input + 1 < num_inputs; input += 2, place += step) {
-            for (int panel = 0; panel < PANELS; panel++) {
-                for (int part = 0; part < PARTS; part++) {
-                    const uint8_t *weights = panels[panel] + place + part * LANES * 4;
-                    if (ROWS == 1 && part == 0) __builtin_prefetch(weights + AHEAD);
-                    const U words = load_words(weights);
-                    const F first = first_bf16(words), second = second_bf16(words);
-                    for (int row = 0; row < ROWS; row++) {
-                        const float *numbers = rows + size_t(row) * stride + size_t(input);
-                        F &sum = sums[row][panel][part];
-                        sum = fma(first, all(numbers[0]), sum);
-                        sum = fma(second, all(numbers[1]), sum);
-                    }
+            UNROLL for (int panel = 0; panel < PANELS; panel++) {
+                if (ROWS == 1) __builtin_prefetch(panels[panel] + place + AHEAD);
+                UNROLL for (int part = 0; part < PARTS; part++) {
+                    weights[panel][part] =
+                        first_bf16(load_words(panels[panel] + place + part * LANES * 4));
                 }
             }
+            add_input<ROWS, PANELS>(sums, weights, rows + input, stride);
+            UNROLL for (int panel = 0; panel < PANELS; panel++) {
+                UNROLL for (int part = 0; part < PARTS; part++) {
+                    weights[panel][part] =
+                        second_bf16(load_words(panels[panel] + place + part * LANES * 4));
+                }
+            }
+            add_input<ROWS, PANELS>(sums, weights, rows + input + 1, stride);
         }
         if (input == num_inputs) return;
-        for (int panel = 0; panel < PANELS; panel++) {
-            for (int part = 0; part < PARTS; part++) {
-                const F first = first_bf16(load_words(panels[panel] + place + part * LANES * 4));
-                for (int row = 0; row < ROWS; row++) {
-                    F &sum = sums[row][panel][part];
-                    sum = fma(first, all(rows[size_t(row) * stride + size_t(input)]), sum);
-                }
+        UNROLL for (int panel = 0; panel < PANELS; panel++) {
+            UNROLL for (int part = 0; part < PARTS; part++) {
+                weights[panel][part] =
+                    first_bf16(load_words(panels[panel] + place + part * LANES * 4));
             }
         }
+        add_input<ROWS, PANELS>(sums, weights, rows + input, stride);
     }
 
     static constexpr size_t AHEAD = 1024;
@@ -92,23 +110,29 @@ struct ByteWeights {
             const size_t scales = place;
             place += PANEL * 4;
             for (int input = first; input < first + size; input += 2, place += PANEL * 2) {
-                for (int panel = 0; panel < PANELS; panel++) {
-                    for (int part = 0; part < PARTS; part++) {
-                        const uint8_t *weights = panels[panel] + place + part * LANES * 2;
-                        if (ROWS == 1 && part == 0) __builtin_prefetch(weights + AHEAD);
-                        const I pairs = widen((const int8_t *)weights);
-                        for (int row = 0; row < ROWS; row++) {
-                            const int16_t *numbers = rows + size_t(row) * stride + input;
+                I pairs[PANELS][PARTS];
+                UNROLL for (int panel = 0; panel < PANELS; panel++) {
+                    if (ROWS == 1) __builtin_prefetch(panels[panel] + place + AHEAD);
+                    UNROLL for (int part = 0; part < PARTS; part++) {
+                        pairs[panel][part] =
+                            widen((const int8_t *)panels[panel] + place + part * LANES * 2);
+                    }
+                }
+                UNROLL for (int row = 0; row < ROWS; row++) {
+                    const I numbers = all_int(load_word(rows + size_t(row) * stride + input));
+                    UNROLL for (int panel = 0; panel < PANELS; panel++) {
+                        UNROLL for (int part = 0; part < PARTS; part++) {
                             I &sum = whole[row][panel][part];
-                            sum = dot(sum, pairs, all_int(load_word(numbers)));
+                            sum = dot(sum, pairs[panel][part], numbers);
                         }
                     }
                 }
+                NEXTWORD_READ_LATER();
             }
-            for (int panel = 0; panel < PANELS; panel++) {
-                for (int part = 0; part < PARTS; part++) {
+            UNROLL for (int panel = 0; panel < PANELS; panel++) {
+                UNROLL for (int part = 0; part < PARTS; part++) {
                     const F scale = load((const float *)(panels[panel] + scales) + part * LANES);
-                    for (int row = 0; row < ROWS; row++) {
+                    UNROLL for (int row = 0; row < ROWS; row++) {
                         F &sum = sums[row][panel][part];
                         sum = fma(to_float(whole[row][panel][part]), scale, sum);
                     }
@@ -131,10 +155,10 @@ struct BfloatPairWeights {
                     size_t step, int num_inputs, const int16_t *rows, size_t stride) {
         size_t place = 0;
         for (int input = 0; input < num_inputs; input += 2, place += step) {
-            for (int panel = 0; panel < PANELS; panel++) {
+            UNROLL for (int panel = 0; panel < PANELS; panel++) {
                 if (ROWS == 1) __builtin_prefetch(panels[panel] + place + BfloatWeights::AHEAD);
                 const U words = load_words(panels[panel] + place);
-                for (int row = 0; row < ROWS; row++) {
+                UNROLL for (int row = 0; row < ROWS; row++) {
                     const int16_t *numbers = rows + size_t(row) * stride + input;
                     F &sum = sums[row][panel][0];
                     sum = dot_bf16(sum, words, (U)all_int(load_word(numbers)));
@@ -152,20 +176,20 @@ static __attribute__((noinline)) void tile(const uint8_t *const *panel_list, siz
                                            size_t stride, float *out, size_t out_stride,
                                            bool is_added) {
     const uint8_t *panels[PANELS];
-    for (int panel = 0; panel < PANELS; panel++) panels[panel] = panel_list[panel];
+    UNROLL for (int panel = 0; panel < PANELS; panel++) panels[panel] = panel_list[panel];
     F sums[ROWS][PANELS][PARTS];
-    for (int row = 0; row < ROWS; row++) {
-        for (int panel = 0; panel < PANELS; panel++) {
-            for (int part = 0; part < PARTS; part++) {
+    UNROLL for (int row = 0; row < ROWS; row++) {
+        UNROLL for (int panel = 0; panel < PANELS; panel++) {
+            UNROLL for (int part = 0; part < PARTS; part++) {
                 const float *place = out + size_t(row) * out_stride + panel * PANEL + part * LANES;
                 sums[row][panel][part] = is_added ? load(place) : F{};
             }
         }
     }
     Weights::template add<ROWS, PANELS>(sums, panels, step, num_inputs, rows, stride);
-    for (int row = 0; row < ROWS; row++) {
-        for (int panel = 0; panel < PANELS; panel++) {
-            for (int part = 0; part < PARTS; part++) {
+    UNROLL for (int row = 0; row < ROWS; row++) {
+        UNROLL for (int panel = 0; panel < PANELS; panel++) {
+            UNROLL for (int part = 0; part < PARTS; part++) {
                 store(out + size_t(row) * out_stride + panel * PANEL + part * LANES,
                       sums[row][panel][part]);
             }

@@ -112,6 +112,18 @@ INLINE I dot(I sum, I a, I b) {
 
 #endif
 
+// sum += a * b. Said in one instruction that overwrites the sum: the compiler would choose others,
+// and then move sums about or out of the registers.
+INLINE void accumulate(F &sum, F a, F b) {
+#if defined(__AVX512F__)
+    __asm__("vfmadd231ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
+#elif defined(__AVX2__)
+    __asm__("vfmadd231ps %2, %1, %0" : "+x"(sum) : "x"(a), "x"(b));
+#else
+    sum = fma(a, b, sum);
+#endif
+}
+
 INLINE float sum_of(F v) {
     float part[LANES], sum = 0.0f;
     memcpy(part, &v, sizeof part);
