@@ -118,6 +118,12 @@ def _of_embeddings() -> list[Probe]:
             family=EMBEDDINGS,
         ),
         Probe(
+            "timeout_seconds",
+            (one, {**one, "timeout_seconds": 1e-9}),
+            lambda given: [each.code for each in given] == [None, "deadline_exceeded"],
+            family=EMBEDDINGS,
+        ),
+        Probe(
             "user",
             (one, {**one, "user": "somebody"}),
             # By definition it changes nothing, and the answer says so.

@@ -17,15 +17,22 @@ __all__ = ["MAX_CHARACTERS", "TemplateRenderer"]
 
 # Several times what a request's body can hold, and more than the context of any model served here.
 MAX_CHARACTERS = 4 << 20
+# Conversations of a megabyte take some tens of milliseconds.
+PROCESSOR_SECONDS = 2.0
 _SCRIPT = Path(__file__).with_name("render_process.py")
 _LENGTH = struct.Struct("<I")
 _MAX_SHOWN = 200
 
 
 class TemplateRenderer:
-    """Writes conversations in the words of their models' templates, one at a time."""
+    """Writes conversations in the words of their models' templates, one at a time.
 
-    def __init__(self) -> None:
+    Args:
+        processor_seconds: What a template may take for one conversation.
+    """
+
+    def __init__(self, *, processor_seconds: float = PROCESSOR_SECONDS) -> None:
+        self._processor_seconds = processor_seconds
         self._process: subprocess.Popen[bytes] | None = None
         self._threads = BoundedThreads("templates", max_jobs=1)
 
@@ -48,6 +55,7 @@ class TemplateRenderer:
         request = {
             "source": template.source,
             "max_characters": MAX_CHARACTERS,
+            "processor_seconds": self._processor_seconds,
             # Templates ask for what transformers gives them, and some fail without.
             "variables": {
                 **template.variables,
@@ -73,7 +81,12 @@ class TemplateRenderer:
         process.wait()
 
     def _exchange(self, data: bytes) -> str:
-        process = self._process = self._process or _start()
+        process = self._process
+        if process is not None and process.poll() is not None:
+            # Somebody has ended it since, which is no fault of this conversation.
+            self.close()
+            process = None
+        process = self._process = process or _start()
         assert process.stdin is not None
         assert process.stdout is not None
         try:
@@ -84,7 +97,7 @@ class TemplateRenderer:
         except BrokenPipeError:
             body = b""
         if not body:
-            # It has run out of its time, or somebody has ended it.
+            # It has run out of its time, or of what the system would give it.
             self._process = None
             with process:
                 process.kill()

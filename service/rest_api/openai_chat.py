@@ -80,6 +80,7 @@ def read_chat_body(values: Mapping[str, object]) -> OpenAIBody:
     refuse_others(fields, {**NOT_OFFERED, **_OF_OTHERS, **_NOTHING_SPECIAL})
     parameters = _read_parameters(fields)
     check_num_choices(parameters.n)
+    timeout_seconds = fields.number("timeout_seconds")
     stream = read_stream_options(fields)
     # Known, checked, and without effect on any text.
     user = () if fields.string("user") is None else ("user",)
@@ -90,6 +91,7 @@ def read_chat_body(values: Mapping[str, object]) -> OpenAIBody:
                 prompt=None,
                 prompt_ids=None,
                 messages=messages,
+                timeout_seconds=timeout_seconds,
                 parameters=parameters,
                 defaults=_DEFAULTS,
             ),

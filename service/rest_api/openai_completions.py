@@ -43,6 +43,7 @@ def read_completion_body(values: Mapping[str, object]) -> OpenAIBody:
     best_of = fields.integer("best_of")
     if best_of is not None and best_of != num_choices:
         raise unsupported_parameter("best_of", f"is offered only equal to n, got {best_of}")
+    timeout_seconds = fields.number("timeout_seconds")
     stream = read_stream_options(fields)
     refuse_others(fields, NOT_OFFERED, _OF_OTHERS)
     # Known, checked, and without effect on any text.
@@ -55,6 +56,7 @@ def read_completion_body(values: Mapping[str, object]) -> OpenAIBody:
                 prompt_ids=None if isinstance(prompt, str) else prompt,
                 parameters=parameters,
                 defaults=_DEFAULTS,
+                timeout_seconds=timeout_seconds,
             )
             for prompt in prompts
         ),

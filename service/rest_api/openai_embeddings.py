@@ -87,7 +87,7 @@ class EmbeddingsResponse(Response):
             model=fields.string("model"),
             texts=read_texts("input", fields.take("input"), check_number=_check_number),
             dimensions=fields.integer("dimensions"),
-            limit=TimeLimit(),
+            limit=TimeLimit(timeout_seconds=fields.number("timeout_seconds")),
         )
         encoding = _read_encoding(fields)
         refuse_others(fields, _NOT_OFFERED)

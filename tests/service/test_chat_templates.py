@@ -1,0 +1,148 @@
+"""Chat templates: what they write, and that none of them can do anything else (H4)."""
+
+import asyncio
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from service.chat.chat_template import ChatTemplate
+from service.chat.messages import ChatMessage
+from service.chat.template_renderer import TemplateRenderer
+from service.errors import ErrorKind, RequestError
+from tests.contract.live_server import is_gone, wait_until
+
+HELLO = ChatMessage(role="user", content="Hello")
+PLAIN = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+
+
+@pytest.fixture(scope="module")
+def renderer() -> Iterator[TemplateRenderer]:
+    renderer = TemplateRenderer(processor_seconds=0.5)
+    yield renderer
+    renderer.close()
+
+
+def render(renderer: TemplateRenderer, source: str, *messages: ChatMessage) -> str:
+    template = ChatTemplate(source, {"bos_token": "<s>"})
+    return asyncio.run(renderer.render(template, messages or [HELLO]))
+
+
+def refusal(renderer: TemplateRenderer, source: str) -> str:
+    with pytest.raises(RequestError) as refused:
+        render(renderer, source)
+    assert (refused.value.kind, refused.value.field) == (ErrorKind.INVALID_VALUE, "messages")
+    return refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("source", "written"),
+    [
+        (PLAIN, "user: Hello\n"),
+        ("{{ bos_token }}{% if add_generation_prompt %}go{% endif %}", "<s>go"),
+        ("  {% if not tools and documents is none %}\nno tools\n  {% endif %}\n", "no tools\n"),
+        ("{{ {'b': '\u00e9<', 'a': 1} | tojson }}", '{"b": "\u00e9<", "a": 1}'),
+        ("{% generation %}a{{ messages | length }}{% endgeneration %}b", "a1b"),
+        ("{% for i in range(9) %}{% if i == 2 %}{% break %}{% endif %}{{ i }}{% endfor %}", "01"),
+        ("{{ strftime_now('%Y') | length }}", "4"),
+        ("{% set ns = namespace(n=0) %}{% set ns.n = 2 %}{{ ns.n }}", "2"),
+        ("{{ messages[0].name | default('nobody') }}", "nobody"),
+    ],
+)
+def test_templates_write_as_in_transformers(
+    renderer: TemplateRenderer, source: str, written: str
+) -> None:
+    assert render(renderer, source) == written
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        # What has taken over servers, and its kin.
+        ("{{ cycler.__init__.__globals__.os.popen('id').read() }}", "SecurityError"),
+        ("{{ ''.__class__.__mro__[1].__subclasses__() }}", "SecurityError"),
+        ("{{ messages.append({}) }}", "SecurityError"),
+        ("{{ messages[0].update(role='system') }}", "SecurityError"),
+        ("{% include '/etc/passwd' %}", "TypeError"),
+        # Never ends.
+        (
+            "{% set r = range(99999) %}{% for a in r %}{% for b in r %}{% endfor %}{% endfor %}",
+            "takes too long",
+        ),
+        ("{{ 10 ** (10 ** 10) }}", "takes too long"),
+        # Takes all memory, in one operation and by reference.
+        ("{{ 'a' * 10 ** 11 }}", "MiB"),
+        ("{{ [messages[0].content * 10 ** 7] * 100 }}", "MiB|too long"),
+        ("{% for i in range(99999) %}{{ 'a' * 1000 }}{% endfor %}", "characters"),
+        # Bad ones.
+        ("{% for m in messages %}", "line 1"),
+        ("{{ nobody.content.text }}", "UndefinedError"),
+        ("{{ raise_exception('Roles\nmust alternate') }}", "says: Roles must alternate"),
+        ("{{ raise_exception('x' * 10000) }}", "says: xxx"),
+    ],
+)
+def test_nothing_else_comes_of_a_template_and_the_next_one_is_served(
+    renderer: TemplateRenderer, source: str, reason: str
+) -> None:
+    """H4; and H19: of what Python says only the kind of an exception is told."""
+    message = refusal(renderer, source)
+    assert re.search(reason, message), message
+    assert "\n" not in message
+    assert len(message) < 300
+    assert render(renderer, PLAIN) == "user: Hello\n"
+
+
+def test_a_conversation_of_a_megabyte_is_written(renderer: TemplateRenderer) -> None:
+    long = ChatMessage(role="user", content="\u732b \U0001f408 \x00 " * 120_000)
+    assert render(renderer, PLAIN, long) == f"user: {long.content}\n"
+
+
+def test_what_reaches_the_template_is_a_copy(renderer: TemplateRenderer) -> None:
+    named = ChatMessage(role="assistant", content="", name="Ann")
+    assert render(renderer, "{{ messages[0].name }}|{{ messages[0].content }}", named) == "Ann|"
+
+
+def test_a_process_that_was_ended_is_replaced_before_the_next_conversation(
+    renderer: TemplateRenderer,
+) -> None:
+    render(renderer, PLAIN)
+    process_id = renderer.process_id
+    assert process_id is not None
+    os.kill(process_id, signal.SIGKILL)
+    wait_until(lambda: is_gone(process_id))
+    assert render(renderer, PLAIN) == "user: Hello\n"
+    assert renderer.process_id != process_id
+
+
+def test_it_holds_no_files_and_knows_nothing_of_our_environment(
+    renderer: TemplateRenderer,
+) -> None:
+    render(renderer, PLAIN)
+    folder = f"/proc/{renderer.process_id}"
+    if not os.path.isdir(folder):
+        pytest.skip("needs /proc")
+    with open(f"{folder}/environ", "rb") as environment:
+        assert b"PATH=" not in environment.read()
+    assert sorted(map(int, os.listdir(f"{folder}/fd"))) == [0, 1, 2]
+
+
+def test_it_ends_with_a_front_that_is_killed() -> None:
+    """H108 for this child too: its pipe is its life."""
+    program = (
+        "import asyncio, os, signal\n"
+        "from service.chat.chat_template import ChatTemplate\n"
+        "from service.chat.template_renderer import TemplateRenderer\n"
+        "renderer = TemplateRenderer()\n"
+        "asyncio.run(renderer.render(ChatTemplate('a', {}), []))\n"
+        "print(renderer.process_id, flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    wait_until(lambda: is_gone(int(done.stdout)))
