@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from model.config import ModelConfig
 
-__all__ = ["Cached", "Transformer"]
+__all__ = ["Cached", "Transformer", "rotation_tables"]
 
 # On the CPU the whole matrix of attention weights, forward and backward, takes 0.7 of the time of
 # scaled_dot_product_attention at 64 tokens, 0.8 at 128, as much at 256 and more beyond.
@@ -166,7 +166,7 @@ class Transformer(nn.Module):
             if config.tie_word_embeddings
             else nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         )
-        cos_PD, sin_PD = _rotation_tables(config)
+        cos_PD, sin_PD = rotation_tables(config)
         self.register_buffer("cos_PD", cos_PD, persistent=False)
         self.register_buffer("sin_PD", sin_PD, persistent=False)
 
@@ -238,18 +238,25 @@ class Transformer(nn.Module):
         return self.logits(self.hidden_states(token_ids_BT, cached=cached))
 
 
-def _rotation_tables(config: ModelConfig) -> tuple[Tensor, Tensor]:
+def rotation_tables(
+    config: ModelConfig, *, num_positions: int | None = None
+) -> tuple[Tensor, Tensor]:
     """Cosine and sine [P, D] of the rotary angles at every position P, halves repeated.
 
     On the CPU and in float32 whatever the defaults are: real values also in a model that is built
     without memory for its weights, and the same ones on every device.
+
+    Args:
+        config: Of the network.
+        num_positions: Of the first positions; None is all that it has.
     """
     even_D = torch.arange(0, config.head_dim, 2, dtype=torch.float32, device="cpu")
     frequencies_D = 1.0 / config.rope_theta ** (even_D / config.head_dim)
     if config.rope_scaling is not None:
         divisors = config.rope_scaling.divisors(cast("list[float]", frequencies_D.tolist()))
         frequencies_D /= torch.tensor(divisors, dtype=torch.float32, device="cpu")
-    positions_P = torch.arange(config.max_position_embeddings, dtype=torch.float32, device="cpu")
+    num_positions = num_positions or config.max_position_embeddings
+    positions_P = torch.arange(num_positions, dtype=torch.float32, device="cpu")
     angles_PD = torch.outer(positions_P, frequencies_D).repeat(1, 2)
     return angles_PD.cos(), angles_PD.sin()
 

@@ -103,9 +103,9 @@ class Settings:
         metadata=setting(
             Kind.TEXT,
             "auto",
-            "number type of the weights; auto is the folder's own where the processor has it, "
-            "else f32",
-            choices=("auto", "f32", "bf16"),
+            "number type of the weights; auto is the folder's own where it can be computed with, "
+            "else f32; int8 (cpu-kernels only) reads half as much as bf16",
+            choices=("auto", "f32", "bf16", "int8"),
         )
     )
     executor: str = field(
@@ -113,8 +113,9 @@ class Settings:
             Kind.TEXT,
             "auto",
             "what computes the logits; auto is cuda-graphs on an NVIDIA GPU (kernels in Triton, "
-            "and steps recorded once and repeated) where it can be built, else eager",
-            choices=("auto", "eager", "cuda-graphs"),
+            "and steps recorded once and repeated), cpu-kernels (compiled when the project is "
+            "installed) on a CPU, and eager where these cannot be had",
+            choices=("auto", "eager", "cpu-kernels", "cuda-graphs"),
         )
     )
     deterministic: bool | None = field(

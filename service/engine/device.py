@@ -46,8 +46,10 @@ def resolve_dtype(name: str, device: torch.device, directory: Path) -> torch.dty
             if device.type != "cpu" or (_has_fast_bf16() and not _stores_float16(directory)):
                 return None
             return torch.float32
+        case "int8":
+            raise DeviceError("dtype int8 is for the executor cpu-kernels alone")
         case _:
-            raise DeviceError(f"dtype must be auto, f32 or bf16, got {name}")
+            raise DeviceError(f"dtype must be auto, f32, bf16 or int8, got {name}")
 
 
 def _has_fast_bf16() -> bool:

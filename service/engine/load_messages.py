@@ -23,7 +23,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     Attributes:
         directory: Artifact folder, absolute.
         device: A torch device, or "auto".
-        dtype: "auto", "f32" or "bf16".
+        dtype: "auto", "f32", "bf16" or "int8".
         num_threads: Compute threads.
         max_running: Sequences computed at once; each choice of a request is one.
         max_context_tokens: Context to offer at most; None is the model's own.
@@ -31,7 +31,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True, tag=True):
             is the whole context of every running sequence.
         deterministic: Whether a request's tokens must not depend on its neighbours, bit by bit;
             None is yes where that costs little and holds.
-        executor: What computes the logits: "auto", "eager" or "cuda-graphs".
+        executor: What computes the logits: "auto", "eager", "cpu-kernels" or "cuda-graphs".
         in_background: Whether to load at low priority, beside an engine that serves.
         ngram_cache_tokens: Tokens that the requests of the folder's n-gram model may hold; None
             does not serve that model.

@@ -22,6 +22,10 @@ CACHE_MULTIPLE_TOKENS = 64
 NGRAM_CACHE_BYTES_PER_TOKEN = 8
 # Its tables are mapped; beside them lie where contexts begin and what their counts add up to.
 NGRAM_BYTES_PER_NGRAM = 8
+# A number, and its share of what scales a group of them.
+INT8_BYTES_PER_WEIGHT = 1.07
+# Compiled when the project was installed, if a compiler was there.
+KERNELS = Path(__file__).resolve().parents[1] / "engine" / "cpu" / "libnextword_cpu.so"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +63,8 @@ def plan_engine(folder: ModelFolder, settings: Settings, *, kv_cache_bytes: int)
         StoreError: The context that was asked for does not fit the share.
     """
     config = folder.artifact.config
-    element_bytes = _element_bytes(folder, settings)
-    bytes_per_token = 2 * element_bytes * config.num_hidden_layers
+    bytes_per_weight, bytes_per_number = _element_bytes(folder, settings)
+    bytes_per_token = 2 * bytes_per_number * config.num_hidden_layers
     bytes_per_token *= config.num_key_value_heads * config.head_dim
     own = config.max_position_embeddings
     context = min(own, settings.max_context or own)
@@ -77,7 +81,7 @@ def plan_engine(folder: ModelFolder, settings: Settings, *, kv_cache_bytes: int)
         context = room
     whole = -(-context // CACHE_MULTIPLE_TOKENS) * CACHE_MULTIPLE_TOKENS
     kv_cache_tokens = min(room, settings.max_running * whole)
-    weights_bytes = config.num_parameters * element_bytes
+    weights_bytes = int(config.num_parameters * bytes_per_weight)
     # So little memory that every request may have its whole context.
     ngram_cache_tokens = settings.max_running * whole
     plan = EnginePlan(
@@ -112,20 +116,27 @@ def plan_engine(folder: ModelFolder, settings: Settings, *, kv_cache_bytes: int)
     return replace(plan, needed_bytes=plan.needed_bytes + ngram.needed_bytes, ngram=ngram)
 
 
-def _element_bytes(folder: ModelFolder, settings: Settings) -> int:
-    """Bytes of one number of weights and cache; where that is not certain, the larger size."""
+def _element_bytes(folder: ModelFolder, settings: Settings) -> tuple[float, int]:
+    """Bytes of a weight and of a number in the cache; where that is not certain, the larger."""
     match settings.dtype:
         case "f32":
-            return 4
+            return 4, 4
         case "bf16":
-            return 2
+            return 2, 2
+        case "int8":
+            return INT8_BYTES_PER_WEIGHT, 2
         case _:
             parameters = folder.artifact.config.num_parameters
             is_small = folder.artifact.size_bytes < 3 * parameters
-            return 2 if is_small and (settings.device == "cuda" or _has_fast_bf16()) else 4
+            size = 2 if is_small and _computes_bf16(settings) else 4
+            return size, size
 
 
-def _has_fast_bf16() -> bool:
-    # The engine decides by the same words of Linux.
+def _computes_bf16(settings: Settings) -> bool:
+    """Whether the engine keeps bf16 as it is; it decides by the same facts."""
+    if settings.device == "cuda":
+        return True
+    if settings.executor in ("auto", "cpu-kernels") and KERNELS.exists():
+        return True
     flags = Path("/proc/cpuinfo")
     return flags.exists() and any(word in flags.read_text() for word in (" avx512_bf16", " bf16"))

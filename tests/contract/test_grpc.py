@@ -83,7 +83,7 @@ def test_models_and_tokens_are_those_of_rest(server: Server, channel: grpc.Chann
     assert model.num_parameters == rest["num_parameters"]
     assert not model.default_parameters.HasField("seed")
     assert (model.status, list(model.versions)) == (pb.MODEL_STATUS_READY, ["1"])
-    assert (model.device, model.dtype, model.executor) == ("cpu", "float32", "eager")
+    assert (model.device, model.dtype, model.executor) == ("cpu", "float32", "cpu-kernels")
     assert model.max_running == 4
     assert model.kv_cache_tokens >= model.context_tokens
     assert stub.GetModel(pb.GetModelRequest(id="tiny@1")).card == rest["card"]

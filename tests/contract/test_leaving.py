@@ -125,7 +125,7 @@ def test_check_tries_the_models_and_tells_what_they_take(artifact_with_ngram: Pa
     assert done.returncode == 0, done.stderr
     for words in (
         "tiny@1: verified, made 8 tokens",
-        "executor  eager on cpu",
+        "executor  cpu-kernels on cpu",
         "dtype     float32",
         "memory    ",
         "KV tokens 8192",

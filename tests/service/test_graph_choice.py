@@ -13,8 +13,8 @@ import torch
 
 from service.engine.eager_executor import EagerExecutor
 from service.engine.executor import Executor, NotDeterministicError
+from service.engine.executor_choice import LoadError, graphs_or_eager, named_graphs
 from service.engine.graph_executor import GraphExecutor
-from service.engine.loading import LoadError, graphs_or_eager, named_graphs
 from tests.service import plain_kernels
 from tests.service.engine_runs import new_model
 from tests.service.plain_kernels import CountingRecorder
