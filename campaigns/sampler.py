@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from campaigns.broken_builds.sampler_in_torch import draw_only_in_torch
 from campaigns.cases.chi_square import goodness_of_fit
 from campaigns.cases.exact_sampling import exact_probabilities
 from campaigns.verdict import control_status
@@ -165,6 +166,7 @@ def main() -> int:
     parser.add_argument("--control", action="store_true", help="bend the sampler on purpose")
     arguments = parser.parse_args()
     if arguments.control:
+        draw_only_in_torch()
         sampler.random_words = biased_random_words
     began = time.monotonic()
     verdict = run_cases(

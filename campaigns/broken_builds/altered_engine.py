@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from campaigns.broken_builds.sampler_in_torch import draw_only_in_torch
 from service.engine import sampler
 from service.engine.block_allocator import BlockAllocator, Prefix
 from service.engine_link import engine_start
@@ -19,6 +20,7 @@ def _company_changes_tokens() -> None:
     def altered(places: Sequence[tuple[int, int, int]]) -> list[int]:
         return [word ^ ((len(places) & 3) << 30) for word in draw(places)]
 
+    draw_only_in_torch()
     sampler.random_words = altered
 
 

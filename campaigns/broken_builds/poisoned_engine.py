@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from campaigns.broken_builds.poisons import CONTROL_VARIABLE, NUM_TOKENS_BEFORE, Poison
+from campaigns.broken_builds.sampler_in_torch import draw_only_in_torch
 from service.engine import guarded_compute, sampler
 from service.engine.eager_executor import EagerExecutor
 from service.engine.executor import ChunkInput, ComputedStep
@@ -37,6 +38,7 @@ class PoisonedComputing:
 
         guarded_compute._chunk_input = self.chunk_input  # pyright: ignore[reportPrivateUsage]
         EagerExecutor.compute = compute
+        draw_only_in_torch()
         sampler.random_words = self.random_words
 
     def chunk_input(self, chunk: Chunk) -> ChunkInput:

@@ -8,6 +8,7 @@ from service.engine.messages import EngineFinish, Submit, TokenLogprob
 
 if TYPE_CHECKING:
     # What is looked at are tensors; scheduling needs positions only.
+    from service.engine.drawn_natively import NativeSettings
     from service.engine.executor import InspectedChunk
 
 __all__ = ["Observer", "Sequence"]
@@ -41,6 +42,11 @@ class Sequence:
 
     Attributes:
         request: What was asked.
+        request_id: The front's number of this request.
+        key: Request id and choice: what tells it from all others.
+        num_prompt_tokens: Length of the prompt.
+        is_inspected: Whether more than tokens is wanted, which others who stream must not pay for.
+        traces_output: Whether it is to be told how the tokens that are made were chosen.
         choice: Which continuation of the prompt; the random numbers depend on it.
         arrival: Place among all sequences, first come, first served.
         deadline: Time on the scheduler's clock at which it ends; None is without end.
@@ -60,6 +66,7 @@ class Sequence:
         observer: Looks at the inside of the network for this sequence; None for most.
         next_traced: Position of the first token of the prompt that is still to be traced; None when
             there is none, or none any more.
+        native_settings: How it draws, as compiled kernels read it; None before it has drawn.
     """
 
     __slots__ = (
@@ -68,17 +75,23 @@ class Sequence:
         "choice",
         "deadline",
         "followers",
+        "is_inspected",
         "is_paused",
+        "key",
+        "native_settings",
         "next_traced",
         "num_computed_tokens",
         "num_prompt_steps",
+        "num_prompt_tokens",
         "num_proven_tokens",
         "num_published_blocks",
         "observer",
         "prefixes",
         "prompt_logprobs",
         "request",
+        "request_id",
         "token_ids",
+        "traces_output",
         "was_started",
     )
 
@@ -91,8 +104,18 @@ class Sequence:
         deadline: float | None = None,
         observer: Observer | None = None,
     ) -> None:
+        inspection = request.inspect
         self.request = request
+        self.request_id = request.request_id
         self.choice = choice
+        self.key = (request.request_id, choice)
+        self.num_prompt_tokens = len(request.prompt_ids)
+        self.is_inspected = (
+            inspection is not None or request.following_id is not None or observer is not None
+        )
+        self.traces_output = (
+            inspection is not None and inspection.first_position is None and request.max_tokens > 0
+        )
         self.arrival = arrival
         self.deadline = deadline
         self.observer = observer
@@ -110,22 +133,8 @@ class Sequence:
         if request.prompt_logprobs and choice == 0:
             # Nothing comes before the first token.
             self.prompt_logprobs = [None]
-        self.next_traced = None if request.inspect is None else request.inspect.first_position
-
-    @property
-    def request_id(self) -> int:
-        """The front's number of this request."""
-        return self.request.request_id
-
-    @property
-    def key(self) -> tuple[int, int]:
-        """Request id and choice: what tells it from all others."""
-        return self.request.request_id, self.choice
-
-    @property
-    def num_prompt_tokens(self) -> int:
-        """Length of the prompt."""
-        return len(self.request.prompt_ids)
+        self.next_traced = None if inspection is None else inspection.first_position
+        self.native_settings: NativeSettings | None = None
 
     @property
     def num_pending_tokens(self) -> int:
@@ -135,19 +144,21 @@ class Sequence:
     @property
     def num_output_tokens(self) -> int:
         """Length of the continuation."""
-        return len(self.token_ids) - len(self.request.prompt_ids)
+        return len(self.token_ids) - self.num_prompt_tokens
 
     @property
     def output_ids(self) -> list[int]:
         """The continuation."""
-        return self.token_ids[len(self.request.prompt_ids) :]
+        return self.token_ids[self.num_prompt_tokens :]
 
     @property
     def wants_prompt_logprobs(self) -> bool:
         """Whether logprobs of the prompt are to be reported and not all known."""
         known = self.prompt_logprobs
+        if known is None:
+            return False
         num_wanted = self.num_prompt_tokens + (self.request.following_id is not None)
-        return known is not None and len(known) < num_wanted
+        return len(known) < num_wanted
 
     @property
     def num_reusable_tokens(self) -> int:
@@ -167,19 +178,6 @@ class Sequence:
     def random_place(self) -> tuple[int, int, int]:
         """Where its next random number stands: seed, sample, position."""
         return self.request.seed, self.choice, len(self.token_ids)
-
-    @property
-    def is_inspected(self) -> bool:
-        """Whether more than tokens is wanted, which others who stream must not pay for."""
-        is_scored = self.request.following_id is not None
-        return is_scored or self.request.inspect is not None or self.observer is not None
-
-    @property
-    def traces_output(self) -> bool:
-        """Whether it is to be told how the tokens that are made were chosen."""
-        inspection = self.request.inspect
-        is_made = self.request.max_tokens > 0
-        return inspection is not None and inspection.first_position is None and is_made
 
     @property
     def banned_ids(self) -> tuple[int, ...]:

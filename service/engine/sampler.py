@@ -2,19 +2,22 @@
 
 Penalties, bias and bans, temperature, top-k, top-p, min-p, renormalise, then the inverse of the
 cumulative distribution, in id order, at one random number. Rows are independent: each gives what
-it would give alone, bit by bit, and what is wrong with one ends that one only. Shape letters: R
+it would give alone, bit by bit, and what is wrong with one ends that one only. The compiled kernels
+draw what they can (`drawn_natively.py`); here is the rule, and everything else. Shape letters: R
 rows, V vocabulary.
 """
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import cast
 
+import msgspec
 import torch
 from torch import Tensor
 
+from service.engine.drawn_natively import BAD_LOGITS, NOT_DRAWN, draw_natively
 from service.engine.executor import Explain
 from service.engine.logit_stages import with_bias_and_bans, with_penalties
 from service.engine.logprobs import NumericalError, check_rows, token_logprobs
@@ -33,12 +36,15 @@ from service.engine.weight_stages import (
 
 __all__ = ["Choice", "FailedChoice", "is_greedy", "sample"]
 
+_MODELS = "the model's logits"
+_CHANGED = "the logits after penalties, bias and bans"
 _NO_EXPLANATIONS: Mapping[int, Explain] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(msgspec.Struct, frozen=True):
     """The next token of a sequence.
+
+    Made for every row of every step, which is why it is no dataclass.
 
     Attributes:
         logprob: By the raw logits, where the request asks for it.
@@ -93,8 +99,37 @@ def is_greedy(sequence: TokenSequence) -> bool:
     return request.temperature < GREEDY_BELOW_TEMPERATURE or request.top_k == 1
 
 
-@torch.inference_mode()
 def _sample(
+    logits_RV: Tensor, sequences: Sequence[TokenSequence], explanations: Mapping[int, Explain]
+) -> list[Choice | FailedChoice]:
+    """All rows at once: what was drawn natively, then the others in torch."""
+    drawn = draw_natively(logits_RV, sequences)
+    if drawn is None:
+        return _sample_in_torch(logits_RV, sequences, explanations)
+    results: list[Choice | FailedChoice] = [
+        Choice(token_id)
+        if token_id >= 0
+        else FailedChoice(_no_distribution(_MODELS if token_id == BAD_LOGITS else _CHANGED))
+        for token_id in drawn
+    ]
+    rest = [row for row, token_id in enumerate(drawn) if token_id == NOT_DRAWN]
+    if rest:
+        own = {place: explanations[row] for place, row in enumerate(rest) if row in explanations}
+        sampled = _sample_in_torch(logits_RV[rest], [sequences[row] for row in rest], own)
+        for row, result in zip(rest, sampled, strict=True):
+            results[row] = result
+    asking = {
+        row: token_id
+        for row, token_id in enumerate(drawn)
+        if token_id >= 0 and sequences[row].request.logprobs is not None
+    }
+    for row, logprob in _logprobs(logits_RV, sequences, asking).items():
+        results[row] = Choice(asking[row], logprob)
+    return results
+
+
+@torch.inference_mode()
+def _sample_in_torch(
     logits_RV: Tensor, sequences: Sequence[TokenSequence], explanations: Mapping[int, Explain]
 ) -> list[Choice | FailedChoice]:
     results: list[Choice | FailedChoice | None] = [None] * len(sequences)
@@ -104,7 +139,7 @@ def _sample(
             results[rows[row]] = FailedChoice(error)
         return [row for row in range(len(rows)) if row not in bad]
 
-    rows = fail(range(len(sequences)), _unusable(logits_RV, "the model's logits"))
+    rows = fail(range(len(sequences)), _unusable(logits_RV, _MODELS))
     batch = [sequences[row] for row in rows]
     raw_RV = _picked(logits_RV, rows)
     penalised = with_penalties(raw_RV, batch)
@@ -112,7 +147,7 @@ def _sample(
     changed_RV = biased.logits_RV
     errors = biased.errors | penalised.errors
     if changed_RV is not raw_RV:
-        errors = _unusable(changed_RV, "the logits after penalties, bias and bans") | errors
+        errors = _unusable(changed_RV, _CHANGED) | errors
     good = fail(rows, errors)
     chosen = _choose(changed_RV, batch, good)
     logprobs = _logprobs(raw_RV, batch, chosen)
@@ -134,24 +169,29 @@ def _traced(
     except Exception as error:
         # A choice that cannot be shown as it was made is not delivered.
         return FailedChoice(error)
-    return replace(choice, trace=trace)
+    return msgspec.structs.replace(choice, trace=trace)
 
 
 def _sample_alone(
     logits_1V: Tensor, sequence: TokenSequence, explain: Explain | None
 ) -> Choice | FailedChoice:
     try:
-        return _sample(logits_1V, [sequence], {} if explain is None else {0: explain})[0]
+        own = {} if explain is None else {0: explain}
+        return _sample_in_torch(logits_1V, [sequence], own)[0]
     except Exception as error:
         return FailedChoice(error)
 
 
 def _unusable(logits_RV: Tensor, what: str) -> dict[int, Exception]:
     return {
-        row: NumericalError(f"{what} hold NaN or have no finite maximum")
+        row: _no_distribution(what)
         for row, usable in enumerate(check_rows(logits_RV))
         if not usable
     }
+
+
+def _no_distribution(what: str) -> NumericalError:
+    return NumericalError(f"{what} hold NaN or have no finite maximum")
 
 
 def _choose(
