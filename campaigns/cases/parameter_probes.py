@@ -224,7 +224,7 @@ def _probes_of_the_request(ids: Mapping[str, int], only_a: Body) -> list[Probe]:
                 {**only_a, usage: False},
                 {**only_a, usage: False, "stream_options.continuous_usage_stats": True},
             ),
-            lambda given: given[0].num_usages == 0 < MANY - 1 <= given[1].num_usages,
+            lambda given: given[0].num_usages == 0 < given[1].num_usages,
         ),
         Probe(
             "best_of",
