@@ -2,18 +2,26 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from typing import TypeAlias
 
 import torch
 
 from campaigns.broken_builds.poisons import CONTROL_VARIABLE, NUM_TOKENS_BEFORE, Poison
 from campaigns.broken_builds.sampler_in_torch import draw_only_in_torch
+from model.transformer import rotation_tables
+from model.weight_files import expected_tensors
 from service.engine import guarded_compute, sampler
+from service.engine.cpu.cpu_executor import CpuExecutor
+from service.engine.cpu.packed_network import PackedNetwork
 from service.engine.eager_executor import EagerExecutor
 from service.engine.executor import ChunkInput, ComputedStep
 from service.engine.request import Sequence as TokenSequence
 from service.engine.step_plan import Chunk
 from service.engine_link import engine_start
+
+Poisonable: TypeAlias = EagerExecutor | CpuExecutor
 
 
 class PoisonedComputing:
@@ -25,19 +33,22 @@ class PoisonedComputing:
         # The executor is not told whose chunks it computes.
         self._sequences: dict[int, TokenSequence] = {}
         self._chunk_input = guarded_compute._chunk_input  # pyright: ignore[reportPrivateUsage]
-        self._compute = EagerExecutor.compute
         self._random_words = sampler.random_words
 
     def install(self) -> None:
         """Take the places of the real ones."""
-        outer = self
+        guarded_compute._chunk_input = self.chunk_input  # pyright: ignore[reportPrivateUsage]
+        outer, eagerly, by_kernels = self, EagerExecutor.compute, CpuExecutor.compute
 
         @torch.inference_mode()
-        def compute(self: EagerExecutor, chunks: Sequence[ChunkInput]) -> ComputedStep:
-            return outer.compute(self, chunks)
+        def compute_eagerly(self: EagerExecutor, chunks: Sequence[ChunkInput]) -> ComputedStep:
+            return outer.compute(self, chunks, partial(eagerly, self))
 
-        guarded_compute._chunk_input = self.chunk_input  # pyright: ignore[reportPrivateUsage]
-        EagerExecutor.compute = compute
+        def compute_by_kernels(self: CpuExecutor, chunks: Sequence[ChunkInput]) -> ComputedStep:
+            return outer.compute(self, chunks, partial(by_kernels, self))
+
+        EagerExecutor.compute = compute_eagerly
+        CpuExecutor.compute = compute_by_kernels
         draw_only_in_torch()
         sampler.random_words = self.random_words
 
@@ -47,7 +58,12 @@ class PoisonedComputing:
         self._sequences[id(made)] = chunk.sequence
         return made
 
-    def compute(self, executor: EagerExecutor, chunks: Sequence[ChunkInput]) -> ComputedStep:
+    def compute(
+        self,
+        executor: Poisonable,
+        chunks: Sequence[ChunkInput],
+        compute: Callable[[Sequence[ChunkInput]], ComputedStep],
+    ) -> ComputedStep:
         """The real step, with the numbers of poisoned sequences made unusable."""
         sequences = [self._sequences.pop(id(chunk), None) for chunk in chunks]
         seeds = [None if each is None else each.request.seed for each in sequences]
@@ -56,12 +72,12 @@ class PoisonedComputing:
             raise RuntimeError("the device is lost")
         if Poison.COMPUTE in seeds:
             raise RuntimeError("one of them cannot be computed")
-        step = self._compute(executor, chunks)
+        step = compute(chunks)
         for place, sequence in enumerate(sequences):
             if sequence is not None and _is_due(sequence):
                 rows = slice(None) if self._spreads else step.rows[place]
                 step.logits_RV[rows] = torch.nan
-                _poison_cache(executor, chunks[place])
+                _poison_cache(executor, chunks[place], compute)
         return step
 
     def random_words(self, places: Sequence[tuple[int, int, int]]) -> list[int]:
@@ -82,14 +98,38 @@ def _is_due(sequence: TokenSequence) -> bool:
             return False
 
 
-def _poison_cache(executor: EagerExecutor, chunk: ChunkInput) -> None:
+def _poison_cache(
+    executor: Poisonable,
+    chunk: ChunkInput,
+    compute: Callable[[Sequence[ChunkInput]], ComputedStep],
+) -> None:
     """What a network whose numbers are NaN would have written for the chunk's last token."""
     position = chunk.start + len(chunk.token_ids) - 1
+    if isinstance(executor, CpuExecutor):
+        executor.network, sound = _poisoned_network(executor.network), executor.network
+        last = ChunkInput(token_ids=chunk.token_ids[-1:], start=position, block_ids=chunk.block_ids)
+        compute([last])
+        executor.network = sound
+        return
     block, inside = divmod(position, executor.block_tokens)
     cache = executor.kv_cache
     place = chunk.block_ids[block] * executor.block_tokens + inside
     for tensor in (*cache.keys, *cache.values):
         tensor[:, place] = torch.nan
+
+
+@cache
+def _poisoned_network(sound: PackedNetwork) -> PackedNetwork:
+    """A network of the same shape, all of whose weights are NaN."""
+    poisoned = PackedNetwork(
+        sound.config,
+        weight_type=sound.weight_type,
+        tables_PD=rotation_tables(sound.config),
+        num_threads=1,
+    )
+    for name, shape in expected_tensors(sound.config).items():
+        poisoned.load(name, torch.full(shape, torch.nan))
+    return poisoned
 
 
 if __name__ == "__main__":

@@ -14,11 +14,10 @@ import torch
 from torch import Tensor
 
 from model.config import ModelConfig
-from model.transformer import Transformer
 from service.engine.cpu.library import Shape, check_status, load_library, new_handle
 from service.engine.cpu.threads import thread_pool
 
-__all__ = ["NumberType", "PackedNetwork", "give_back_memory", "pack_transformer"]
+__all__ = ["NumberType", "PackedNetwork", "give_back_memory"]
 
 # Names one of the processor's sets of instructions, to compute as a lesser processor would.
 ISA_VARIABLE = "NEXTWORD_CPU_ISA"
@@ -166,35 +165,6 @@ class PackedNetwork:
         )
         check_status(self.library, status)
         return rows_RC
-
-
-def pack_transformer(
-    model: Transformer, *, weight_type: NumberType, num_threads: int, max_positions: int
-) -> PackedNetwork:
-    """Pack a network; its own parameters are given up one by one as they are packed.
-
-    Args:
-        model: On the CPU. Afterwards it has a shape and no numbers.
-        weight_type: Of the packed matrices.
-        num_threads: Threads that compute a step.
-        max_positions: Longest sequence that will be computed.
-
-    Raises:
-        LibraryError: There are no compiled kernels; the network is as it was.
-        KernelError: They do not take a network of this shape.
-    """
-    packed = PackedNetwork(
-        model.config,
-        weight_type=weight_type,
-        tables_PD=(model.cos_PD[:max_positions], model.sin_PD[:max_positions]),
-        num_threads=num_threads,
-    )
-    for name, parameter in model.named_parameters():
-        packed.load(name, parameter)
-        parameter.data = torch.empty(0, dtype=parameter.dtype)
-    packed.check()
-    give_back_memory()
-    return packed
 
 
 def give_back_memory() -> None:
