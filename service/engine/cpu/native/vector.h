@@ -115,7 +115,9 @@ INLINE I dot(I sum, I a, I b) {
 // sum += a * b. Said in one instruction that overwrites the sum: the compiler would choose others,
 // and then move sums about or out of the registers.
 INLINE void accumulate(F &sum, F a, F b) {
-#if defined(__AVX512F__)
+#if defined(NEXTWORD_EMULATED)
+    sum = fma(a, b, sum);
+#elif defined(__AVX512F__)
     __asm__("vfmadd231ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
 #elif defined(__AVX2__)
     __asm__("vfmadd231ps %2, %1, %0" : "+x"(sum) : "x"(a), "x"(b));
