@@ -11,10 +11,12 @@ from nextword import Client
 from nextword.command_line.application import run
 
 from tests.clients.driven_client import DrivenClient
+from tests.clients.scripted_servers import Answer, Script, scripted_grpc, scripted_rest
 from tests.contract.live_server import Server
 
 Serve: TypeAlias = Callable[..., str]
 Connect: TypeAlias = Callable[..., Client]
+Scripted: TypeAlias = Callable[..., tuple[str, Script]]
 TypeIn: TypeAlias = Callable[..., tuple[int, str, str]]
 
 
@@ -108,6 +110,19 @@ def _receive(connection: socket.socket) -> bytes:
     if not received:
         raise ConnectionError("the client left before its request was whole")
     return received
+
+
+@pytest.fixture(params=["rest", "grpc"])
+def scripted(request: pytest.FixtureRequest) -> Iterator[Scripted]:
+    """Start servers of each protocol that give the answers of a script."""
+    start = scripted_rest if request.param == "rest" else scripted_grpc
+    with contextlib.ExitStack() as stack:
+
+        def scripted(*answers: Answer, **options: Any) -> tuple[str, Script]:
+            script = Script(answers)
+            return stack.enter_context(start(script, **options)), script
+
+        yield scripted
 
 
 @pytest.fixture

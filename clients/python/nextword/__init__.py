@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         Usage,
     )
     from nextword.async_client import AsyncClient
+    from nextword.chat import AsyncChatStream, ChatMessage, ChatPiece, ChatStream
     from nextword.client import Client
     from nextword.errors import (
         AddressError,
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AddressError",
+    "AsyncChatStream",
     "AsyncClient",
     "AsyncGlassBox",
     "AsyncTextStream",
@@ -70,6 +72,9 @@ __all__ = [
     "AttentionMap",
     "AuthenticationError",
     "CandidateInspection",
+    "ChatMessage",
+    "ChatPiece",
+    "ChatStream",
     "Choice",
     "Client",
     "ConnectionFailedError",
@@ -115,6 +120,7 @@ __all__ = [
 _MODULES = {
     "Client": "client",
     "AsyncClient": "async_client",
+    **dict.fromkeys(("AsyncChatStream", "ChatMessage", "ChatPiece", "ChatStream"), "chat"),
     "TextStream": "text_stream",
     "AsyncTextStream": "text_stream",
     "GlassBox": "glass_box",

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from nextword.answers import Generation, Model, TextPiece, Token
+from nextword.chat import ChatPiece, ChatRequest
 from nextword.json_fields import JsonFields
 from nextword.request import GenerationRequest
 
@@ -48,6 +49,8 @@ class Calls(Protocol):
     def generate(self, request: GenerationRequest) -> Call[Generation]: ...
 
     def stream(self, request: GenerationRequest) -> Call[TextPiece]: ...
+
+    def stream_chat(self, request: ChatRequest) -> Call[ChatPiece]: ...
 
     def tokenize(self, text: str, *, model: str | None, seconds: float) -> Call[tuple[Token, ...]]:
         """The tokens of a text."""

@@ -9,6 +9,7 @@ from typing import Self, TypeVar
 from nextword.address import DEFAULT_REST_URL
 from nextword.answers import Generation, Model, TextPiece, Token
 from nextword.calls import Call, Transport
+from nextword.chat import ChatMessage, ChatPiece, ChatRequest, ChatStream
 from nextword.connection import Connection, new_connection
 from nextword.glass_box import GlassBox
 from nextword.glass_box_questions import Question
@@ -135,6 +136,38 @@ class Client:
             return self._transport.stream(call)
 
         return TextStream(stream_patiently(self._attempts(timeout_seconds), stream))
+
+    def stream_chat(
+        self,
+        messages: Sequence[ChatMessage],
+        *,
+        parameters: SamplingParameters | None = None,
+        model: str | None = None,
+        timeout_seconds: float = 600.0,
+    ) -> ChatStream:
+        """Answer a conversation piece by piece, over REST; the request is sent as by `stream`.
+
+        Args:
+            messages: The conversation so far.
+            parameters: How tokens are chosen.
+            model: NAME or NAME@VERSION of a model with a chat template; None is the default model.
+            timeout_seconds: When the server gives up.
+
+        Raises:
+            NextwordError: Any of `nextword.errors`.
+        """
+        request = ChatRequest(
+            messages=messages,
+            parameters=parameters or SamplingParameters(),
+            model=model,
+            timeout_seconds=timeout_seconds,
+        )
+
+        def stream(seconds: float) -> Generator[ChatPiece, None, None]:
+            call = self._calls.stream_chat(replace(request, timeout_seconds=seconds))
+            return self._transport.stream(call)
+
+        return ChatStream(stream_patiently(self._attempts(timeout_seconds), stream))
 
     def tokenize(self, text: str, *, model: str | None = None) -> tuple[Token, ...]:
         """The tokens of a text."""

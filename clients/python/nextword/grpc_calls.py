@@ -7,7 +7,8 @@ from google.protobuf.message import DecodeError, Message
 
 from nextword.answers import Generation, Model, TextPiece, Token
 from nextword.calls import Call, GlassBoxCall
-from nextword.errors import ErrorFacts, InvalidRequestError, ProtocolError
+from nextword.chat import ChatPiece, ChatRequest
+from nextword.errors import ErrorFacts, InvalidRequestError, NotPossibleError, ProtocolError
 from nextword.grpc_glass_box import answer_type, message_fields, question_message
 from nextword.grpc_messages import (
     fill_request,
@@ -53,6 +54,17 @@ class GrpcCalls:
             body=message.SerializeToString(),
             read=_reader(pb.StreamGenerateTextResponse, read_piece),
             seconds=request.timeout_seconds + GRACE_SECONDS,
+        )
+
+    def stream_chat(self, request: ChatRequest) -> Call[ChatPiece]:
+        """Refuse: the route is OpenAI's, and OpenAI has no gRPC.
+
+        Raises:
+            NotPossibleError: Always.
+        """
+        del request
+        raise NotPossibleError(
+            "conversations go over REST only: give the server's http:// or https:// URL"
         )
 
     def tokenize(self, text: str, *, model: str | None, seconds: float) -> Call[tuple[Token, ...]]:

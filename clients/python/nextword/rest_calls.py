@@ -6,6 +6,8 @@ from urllib.parse import quote
 
 from nextword.answers import Generation, Model, TextPiece, Token
 from nextword.calls import Call, GlassBoxCall
+from nextword.chat import ChatPiece, ChatRequest
+from nextword.chat_fields import chat_body, read_chat_piece
 from nextword.errors import ErrorFacts, InvalidRequestError
 from nextword.json_fields import JsonFields, read_json_object
 from nextword.request import GRACE_SECONDS, GenerationRequest
@@ -38,6 +40,15 @@ class RestCalls:
             path="/v1/generate",
             body=_encoded(request_body(request, is_streamed=True)),
             read=read_piece,
+            seconds=request.timeout_seconds + GRACE_SECONDS,
+        )
+
+    def stream_chat(self, request: ChatRequest) -> Call[ChatPiece]:
+        """The next message of a conversation as it is made."""
+        return Call(
+            path="/v1/chat/completions",
+            body=_encoded(chat_body(request)),
+            read=read_chat_piece,
             seconds=request.timeout_seconds + GRACE_SECONDS,
         )
 

@@ -10,6 +10,7 @@ from typing import Annotated, TypeAlias
 import typer
 
 from nextword.command_line.bench import bench
+from nextword.command_line.chat import chat
 from nextword.command_line.exit_codes import ExitCode, describe, exit_code_of
 from nextword.command_line.generate import generate
 from nextword.command_line.health import health
@@ -51,7 +52,7 @@ def _ends_with_its_reader(command: Command) -> Command:
     return guarded
 
 
-_COMMANDS: tuple[Command, ...] = (generate, inspect, tokens, models, health, bench)
+_COMMANDS: tuple[Command, ...] = (generate, chat, inspect, tokens, models, health, bench)
 for _command in _COMMANDS:
     _application.command(epilog=_EPILOG)(_ends_with_its_reader(_command))
 

@@ -2,13 +2,14 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from nextword.address import DEFAULT_GRPC_URL, DEFAULT_REST_URL
 
 if TYPE_CHECKING:
+    from nextword.answers import Model
     from nextword.client import Client
 
 __all__ = [
@@ -34,9 +35,39 @@ UrlOption = Annotated[
         help=f"The server: http(s):// for REST, grpc(s):// for gRPC (such as {DEFAULT_GRPC_URL}).",
     ),
 ]
+
+
+def _served_models(context: typer.Context, incomplete: str) -> list[str]:
+    """What a shell offers after --model: the server's own names, where it answers soon."""
+    from nextword.client import Client
+    from nextword.errors import NextwordError
+
+    params = cast("dict[str, object]", context.params)
+    url = params.get("url") or os.environ.get("NEXTWORD_URL") or DEFAULT_REST_URL
+    key_file = params.get("key_file") or os.environ.get("NEXTWORD_KEY_FILE")
+    try:
+        key = api_key_of(None if key_file is None else Path(str(key_file)))
+        with Client(str(url), timeout_seconds=2.0, api_key=key, max_retries=0) as client:
+            models = client.list_models()
+    except NextwordError:
+        return []
+    names = [name for model in models for name in (model.id, *_with_versions(model))]
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def _with_versions(model: "Model") -> list[str]:
+    return [f"{model.id}@{version}" for version in model.versions]
+
+
 ModelOption = Annotated[
     str | None,
-    typer.Option("--model", "-m", metavar="NAME[@VERSION]", help="Which model is asked."),
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="NAME[@VERSION]",
+        help="Which model is asked.",
+        autocompletion=_served_models,
+    ),
 ]
 KeyFileOption = Annotated[
     Path | None,
