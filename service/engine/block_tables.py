@@ -90,10 +90,11 @@ class BlockTables:
     def prove(self, sequence: Sequence) -> None:
         """Share the full blocks from now on: finite logits have come out of all computed tokens."""
         sequence.num_proven_tokens = sequence.num_computed_tokens
-        num_full = sequence.num_proven_tokens // self._allocator.block_tokens
-        for index in range(sequence.num_published_blocks, num_full):
-            self._allocator.publish(sequence.block_ids[index], self._prefix(sequence, index))
-        sequence.num_published_blocks = max(num_full, sequence.num_published_blocks)
+        num_full = sequence.num_computed_tokens // self._allocator.block_tokens
+        if num_full > sequence.num_published_blocks:
+            for index in range(sequence.num_published_blocks, num_full):
+                self._allocator.publish(sequence.block_ids[index], self._prefix(sequence, index))
+            sequence.num_published_blocks = num_full
 
     def give_back(self, sequence: Sequence, *, is_poisoned: bool = False) -> None:
         """Release the blocks of a sequence.

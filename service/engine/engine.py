@@ -250,28 +250,19 @@ class Engine:
 
     def _advance(self, result: ChunkResult) -> TokenOutput | None:
         """Take what a chunk gave its sequence."""
-        sequence = result.chunk.sequence
+        sequence, choice = result.chunk.sequence, result.choice
         if result.is_computed:
             self._scheduler.note_computed(result.chunk)
         if result.prompt_logprobs:
             sequence.note_prompt_logprobs(result.chunk.start + 1, result.prompt_logprobs)
-        traces = list(result.prompt_traces) or None
+        traces = list(result.prompt_traces) if result.prompt_traces else None
         if traces is not None:
             sequence.note_traced(len(traces))
-        match result.choice:
-            case None:
-                if traces is None:
-                    return None
-                return TokenOutput(sequence.request_id, sequence.choice, [], prompt_traces=traces)
-            case FailedChoice(error) as failed:
-                # Whatever is wrong with one request ends that request only; its neighbours go on.
-                reason = type(error).__name__
-                _logger.error("request %d ends: %s", sequence.request_id, reason, exc_info=error)
-                return self._end(sequence, failed.finish, is_poisoned=True)
-            case Choice(token_id, logprob, trace):
+        match choice:
+            case Choice():
                 self._scheduler.note_proven(sequence)
                 num_before = len(sequence.token_ids)
-                finish = sequence.append(token_id)
+                finish = sequence.append(choice.token_id)
                 token_ids = sequence.token_ids[num_before:]
                 if finish is not None:
                     self._requests.drop(sequence)
@@ -280,12 +271,21 @@ class Engine:
                     sequence.choice,
                     token_ids,
                     finish,
-                    logprobs=[logprob] * len(token_ids) if logprob is not None else None,
-                    prompt_logprobs=sequence.take_prompt_logprobs(),
+                    None if choice.logprob is None else [choice.logprob] * len(token_ids),
+                    sequence.take_prompt_logprobs(),
                     # That of a token that ends the text as well.
-                    traces=[trace] if trace is not None else None,
-                    prompt_traces=traces,
+                    None if choice.trace is None else [choice.trace],
+                    traces,
                 )
+            case FailedChoice(error):
+                # Whatever is wrong with one request ends that request only; its neighbours go on.
+                reason = type(error).__name__
+                _logger.error("request %d ends: %s", sequence.request_id, reason, exc_info=error)
+                return self._end(sequence, choice.finish, is_poisoned=True)
+            case None:
+                if traces is None:
+                    return None
+                return TokenOutput(sequence.request_id, sequence.choice, [], prompt_traces=traces)
 
     def _end(
         self, sequence: Sequence, finish: EngineFinish, *, is_poisoned: bool = False

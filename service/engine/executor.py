@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
+import msgspec
 from torch import Tensor
 
 from model.config import ModelConfig
@@ -39,9 +40,10 @@ class LogitsWanted(enum.Enum):
     ALL = enum.auto()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChunkInput:
+class ChunkInput(msgspec.Struct, frozen=True, kw_only=True):
     """Some consecutive tokens of one sequence to compute.
+
+    Made for every row of every step, which is why it is no dataclass.
 
     Attributes:
         token_ids: The new tokens, at least one.

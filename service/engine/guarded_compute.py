@@ -6,9 +6,10 @@ is how a step that needs too much memory shrinks.
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 
+import msgspec
 import torch
+from msgspec.structs import replace
 from torch import Tensor
 
 from service.engine.executor import ChunkInput, ComputedStep, Executor, Explain, LogitsWanted
@@ -33,9 +34,10 @@ class EngineFailedError(RuntimeError):
     """Nothing can be computed any more: the process must end and another one start."""
 
 
-@dataclass(frozen=True, slots=True)
-class ChunkResult:
+class ChunkResult(msgspec.Struct, frozen=True):
     """What became of one chunk.
+
+    Made for every row of every step, which is why it is no dataclass.
 
     Attributes:
         is_computed: Whether its keys and values are in the cache.
@@ -117,15 +119,15 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 def _chunk_input(chunk: Chunk) -> ChunkInput:
-    sequence, observer = chunk.sequence, chunk.sequence.observer
-    logits = LogitsWanted.NONE
+    sequence, start = chunk.sequence, chunk.start
+    observer = sequence.observer
     if chunk.wants_all_logits:
         logits = LogitsWanted.ALL
-    elif chunk.is_last:
-        logits = LogitsWanted.LAST
+    else:
+        logits = LogitsWanted.LAST if chunk.is_last else LogitsWanted.NONE
     return ChunkInput(
-        token_ids=sequence.token_ids[chunk.start : chunk.start + chunk.num_tokens],
-        start=chunk.start,
+        token_ids=sequence.token_ids[start : start + chunk.num_tokens],
+        start=start,
         block_ids=sequence.block_ids,
         logits=logits,
         is_inspected=chunk.is_observed,
@@ -140,17 +142,18 @@ def _choose(chunks: Sequence[Chunk], step: ComputedStep) -> list[ChunkResult]:
     logits_RV = step.logits_RV
     if last_rows != list(range(logits_RV.shape[0])):
         logits_RV = logits_RV[last_rows]
-    explanations = _renumbered(step.explanations, last_rows)
+    explanations = step.explanations and _renumbered(step.explanations, last_rows)
     sequences = [chunks[place].sequence for place in last]
-    sampled = sample(logits_RV, sequences, explanations) if last else []
-    choices: dict[int, Choice | FailedChoice] = dict(zip(last, sampled, strict=True))
+    sampled = iter(sample(logits_RV, sequences, explanations) if last else ())
     results: list[ChunkResult] = []
     for place, chunk in enumerate(chunks):
-        result = ChunkResult(chunk, is_computed=True, choice=choices.get(place))
-        try:
-            results.append(_with_prompt(result, step, place))
-        except Exception as error:
-            results.append(replace(result, choice=FailedChoice(error)))
+        result = ChunkResult(chunk, True, next(sampled) if chunk.is_last else None)
+        if chunk.is_observed or chunk.wants_all_logits:
+            try:
+                result = _with_prompt(result, step, place)
+            except Exception as error:
+                result = replace(result, choice=FailedChoice(error))
+        results.append(result)
     return results
 
 

@@ -57,6 +57,8 @@ class Sequence:
         prefixes: The beginnings up to the end of its first full blocks, as far as they were needed.
         followers: The other choices of the request while they wait for this one to compute the
             prompt that they share.
+        leader: Whose follower it is; None when it waits for nobody.
+        is_waiting: Whether it stands in the queue.
         is_paused: Whether nothing is computed for it now.
         was_started: Whether it was in the batch before.
         num_published_blocks: First blocks of those that others may share.
@@ -77,7 +79,9 @@ class Sequence:
         "followers",
         "is_inspected",
         "is_paused",
+        "is_waiting",
         "key",
+        "leader",
         "native_settings",
         "next_traced",
         "num_computed_tokens",
@@ -125,6 +129,8 @@ class Sequence:
         self.block_ids: list[int] = []
         self.prefixes: list[Prefix] = []
         self.followers: list[Sequence] = []
+        self.leader: Sequence | None = None
+        self.is_waiting = False
         self.is_paused = False
         self.was_started = False
         self.num_published_blocks = 0
@@ -200,10 +206,23 @@ class Sequence:
 
     def take_prompt_logprobs(self) -> list[TokenLogprob | None] | None:
         """Logprobs of the whole prompt, the first time they are asked for once they are known."""
-        if self.wants_prompt_logprobs:
+        if self.prompt_logprobs is None or self.wants_prompt_logprobs:
             return None
         known, self.prompt_logprobs = self.prompt_logprobs, None
         return known
+
+    def lead(self, followers: "list[Sequence]") -> None:
+        """Let other choices of the request wait until this one has computed the prompt."""
+        self.followers = followers
+        for follower in followers:
+            follower.leader = self
+
+    def release_followers(self) -> "list[Sequence]":
+        """Those that have waited for this one; they do no more."""
+        followers, self.followers = self.followers, []
+        for follower in followers:
+            follower.leader = None
+        return followers
 
     def note_traced(self, num_tokens: int) -> None:
         """So many more tokens of the prompt were traced."""
@@ -218,13 +237,14 @@ class Sequence:
         A token that ends the text or stops it does not become part of the continuation, and where
         none is wanted none is taken.
         """
-        if self.request.max_tokens == 0:
+        request, token_ids = self.request, self.token_ids
+        if request.max_tokens == 0:
             return EngineFinish.LENGTH
-        if token_id in self.request.end_token_ids:
+        if token_id in request.end_token_ids:
             return EngineFinish.END_OF_TEXT
-        if token_id in self.request.stop_token_ids:
+        if token_id in request.stop_token_ids:
             return EngineFinish.STOP
-        self.token_ids.append(token_id)
-        if self.num_output_tokens >= self.request.max_tokens:
+        token_ids.append(token_id)
+        if len(token_ids) - self.num_prompt_tokens >= request.max_tokens:
             return EngineFinish.LENGTH
         return None

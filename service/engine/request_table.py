@@ -3,6 +3,7 @@
 The scheduler knows sequences; here is who belongs to which request.
 """
 
+import heapq
 import itertools
 from collections.abc import Callable
 
@@ -13,6 +14,10 @@ from service.engine.request import Observer, Sequence
 from service.engine.scheduler import Scheduler
 
 __all__ = ["RequestTable", "UnsupportedRequestError"]
+
+
+# Deadlines of requests that are over, at least, before they are forgotten.
+_MOST_OVER = 64
 
 
 class UnsupportedRequestError(ValueError):
@@ -36,6 +41,8 @@ class RequestTable:
         self._clock = clock
         self._sequences: dict[int, list[Sequence]] = {}
         self._arrivals = itertools.count()
+        # When and which request; some of those that are over stand here still.
+        self._deadlines: list[tuple[float, int]] = []
 
     @property
     def is_empty(self) -> bool:
@@ -77,14 +84,15 @@ class RequestTable:
             for choice in range(request.num_choices)
         ]
         self._sequences[request.request_id] = sequences
+        if deadline is not None:
+            heapq.heappush(self._deadlines, (deadline, request.request_id))
         first, *others = sequences
-        self._scheduler.add(first)
         if self._tables.can_share(first):
             # They start when the first has filled the blocks that they all begin with.
-            first.followers = others
-        else:
-            for sequence in others:
-                self._scheduler.add(sequence)
+            first.lead(others)
+            others = []
+        for sequence in (first, *others):
+            self._scheduler.add(sequence)
 
     def cancel(self, request_id: int, *, choice: int | None = None) -> None:
         """Drop a request or one of its choices; an unknown or finished one is no error."""
@@ -110,25 +118,32 @@ class RequestTable:
         siblings.remove(sequence)
         if not siblings:
             del self._sequences[sequence.request_id]
+            if len(self._deadlines) > 2 * len(self._sequences) + _MOST_OVER:
+                current = [each for each in self._deadlines if self._is_due_at(*each)]
+                heapq.heapify(current)
+                self._deadlines = current
 
     def expired(self) -> list[Sequence]:
-        """Sequences whose deadline has passed, the last of a request first."""
-        now = self._clock()
-        return [
-            sequence
-            for sequences in self._sequences.values()
-            for sequence in reversed(sequences)
-            if sequence.deadline is not None and now >= sequence.deadline
-        ]
+        """Sequences whose deadline has passed, the last of a request first; each is told once."""
+        expired: list[Sequence] = []
+        if self._deadlines:
+            now = self._clock()
+            while self._deadlines and self._deadlines[0][0] <= now:
+                deadline, request_id = heapq.heappop(self._deadlines)
+                if self._is_due_at(deadline, request_id):
+                    expired += reversed(self._sequences[request_id])
+        return expired
 
     def seconds_to_deadline(self) -> float | None:
         """Until the next deadline, 0 when it has passed; None when no request has one."""
-        deadlines = [
-            sequences[0].deadline
-            for sequences in self._sequences.values()
-            if sequences[0].deadline is not None
-        ]
-        return max(0.0, min(deadlines) - self._clock()) if deadlines else None
+        while self._deadlines and not self._is_due_at(*self._deadlines[0]):
+            heapq.heappop(self._deadlines)
+        return max(0.0, self._deadlines[0][0] - self._clock()) if self._deadlines else None
+
+    def _is_due_at(self, deadline: float, request_id: int) -> bool:
+        """Whether such a request is here and ends then."""
+        sequences = self._sequences.get(request_id)
+        return sequences is not None and sequences[0].deadline == deadline
 
     def check_conservation(self) -> None:
         """Raise ConservationError unless blocks, queues and requests add up."""

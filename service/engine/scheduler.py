@@ -6,7 +6,8 @@ none is free the youngest sequence goes back to the queue and computes its token
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from service.engine.block_allocator import ConservationError
 from service.engine.block_tables import BlockTables
@@ -66,6 +67,7 @@ class Scheduler:
         places = max(1, int(INSPECTED_SHARE_OF_RUNNING * max_running))
         self._max_inspected = min(MAX_INSPECTED, places)
         self._tables = tables
+        self._block_tokens = tables.block_tokens
         self._pace = pace
         self._inspection_pace = inspection_pace
         self._inspector = inspector
@@ -75,13 +77,12 @@ class Scheduler:
         self._waiting = WaitingLine()
         # In the order of arrival.
         self._running: list[Sequence] = []
+        self._num_sequences = 0
 
     @property
     def num_waiting(self) -> int:
         """Sequences without blocks."""
-        return sum(1 + len(sequence.followers) for sequence in self._waiting) + sum(
-            len(sequence.followers) for sequence in self._running
-        )
+        return self._num_sequences - len(self._running)
 
     @property
     def num_running(self) -> int:
@@ -111,7 +112,8 @@ class Scheduler:
             yield from sequence.followers
 
     def add(self, sequence: Sequence) -> None:
-        """Put a sequence, with its followers, into the queue at the place of its arrival."""
+        """Put a new sequence, with its followers, into the queue at the place of its arrival."""
+        self._num_sequences += 1 + len(sequence.followers)
         self._waiting.add(sequence)
 
     def remove(self, sequence: Sequence, *, is_poisoned: bool = False) -> None:
@@ -121,21 +123,19 @@ class Scheduler:
             sequence: One of ``sequences()``. Its followers stay: the first of them leads now.
             is_poisoned: Whether its blocks may hold NaN.
         """
-        if sequence in self._running:
+        self._num_sequences -= 1
+        if sequence.block_ids:
             self._running.remove(sequence)
             self._tables.give_back(sequence, is_poisoned=is_poisoned)
-        elif sequence in self._waiting:
+        elif sequence.is_waiting:
             self._waiting.remove(sequence)
-        else:
-            for leader in (*self._running, *self._waiting):
-                if sequence in leader.followers:
-                    leader.followers.remove(sequence)
+        elif sequence.leader is not None:
+            sequence.leader.followers.remove(sequence)
         if sequence.followers:
-            first, *others = sequence.followers
-            first.followers = others
+            first, *others = sequence.release_followers()
+            first.lead(others)
             first.prompt_logprobs = sequence.prompt_logprobs
-            sequence.followers = []
-            self.add(first)
+            self._waiting.add(first)
 
     def schedule(self) -> StepPlan:
         """The work of the next step: every stream, then prompts, the oldest first.
@@ -154,9 +154,10 @@ class Scheduler:
         return replace(second, started=plan.started + second.started)
 
     def _plan(self, *, is_alone: bool, has_turn: bool) -> StepPlan:
+        active = list(self._active())
         chunks = [
-            Chunk(sequence, sequence.num_computed_tokens, 1, is_last=True)
-            for sequence in self._active()
+            Chunk(sequence, sequence.num_computed_tokens, 1, True)
+            for sequence in active
             if sequence.num_pending_tokens == 1
             and sequence.observer is None
             and not sequence.wants_prompt_logprobs
@@ -164,26 +165,30 @@ class Scheduler:
             and self._secure_blocks(sequence)
         ]
         num_streams = len(chunks)
+        num_inspected = sum(chunk.sequence.is_inspected for chunk in chunks)
+        if not self._waiting and num_streams == len(active):
+            return StepPlan(tuple(chunks), (), num_streams, 0, num_inspected)
         started = self._admit()
-        planned = {chunk.sequence.key for chunk in chunks}
+        planned = {chunk.sequence.arrival for chunk in chunks}
         budget = self._pace.prompt_tokens(num_streams=num_streams)
         inspected_budget = INSPECTED_TOKENS_BESIDE_OTHERS if has_turn else 0
         if is_alone:
             inspected_budget = budget
         for sequence in self._active():
             room = min(budget, inspected_budget) if sequence.is_inspected else budget
-            if room > 0 and sequence.key not in planned:
+            if room > 0 and sequence.arrival not in planned:
                 max_traced = MAX_TRACED_TOKENS if is_alone else TRACED_TOKENS_BESIDE_OTHERS
                 chunks.append(prompt_chunk(sequence, room, max_traced=max_traced))
                 budget -= chunks[-1].num_tokens
                 if sequence.is_inspected:
+                    num_inspected += 1
                     inspected_budget -= chunks[-1].num_tokens
         return StepPlan(
             chunks=tuple(chunks),
             started=tuple(started),
             num_streams=num_streams,
             num_prompt_tokens=sum(chunk.num_tokens for chunk in chunks[num_streams:]),
-            num_inspected=sum(chunk.sequence.is_inspected for chunk in chunks),
+            num_inspected=num_inspected,
         )
 
     def note_computed(self, chunk: Chunk) -> None:
@@ -201,9 +206,9 @@ class Scheduler:
         Its blocks can be shared, first of all by the other choices of its request.
         """
         self._tables.prove(sequence)
-        followers, sequence.followers = sequence.followers, []
-        for follower in followers:
-            self.add(follower)
+        if sequence.followers:
+            for follower in sequence.release_followers():
+                self._waiting.add(follower)
 
     def check_conservation(self) -> None:
         """Raise ConservationError unless blocks, queue and batch add up."""
@@ -221,23 +226,29 @@ class Scheduler:
         for sequence in sequences:
             if sequence.block_ids and sequence not in self._running:
                 raise ConservationError(f"{sequence.key} has blocks but is not running")
+            if any(follower.leader is not sequence for follower in sequence.followers):
+                raise ConservationError(f"{sequence.key} is followed by one that does not know")
 
-    def _active(self) -> list[Sequence]:
+    def _active(self) -> Iterator[Sequence]:
         """Running sequences that may be computed now."""
-        active: list[Sequence] = []
-        num_inspected = 0
+        num_active = num_inspected = 0
         for sequence in self._running:
-            num_inspected += sequence.is_inspected and not sequence.is_paused
-            is_surplus = sequence.is_inspected and num_inspected > self._max_inspected
-            if not sequence.is_paused and not is_surplus:
-                active.append(sequence)
-        return active[: self._max_running]
+            if sequence.is_paused or num_active == self._max_running:
+                continue
+            if sequence.is_inspected:
+                num_inspected += 1
+                if num_inspected > self._max_inspected:
+                    continue
+            num_active += 1
+            yield sequence
 
     def _secure_blocks(self, sequence: Sequence) -> bool:
         """Blocks for all tokens of a running sequence; False when it is not running any more.
 
         A paused sequence gives way first, then the youngest, which may be this one.
         """
+        if len(sequence.token_ids) <= len(sequence.block_ids) * self._block_tokens:
+            return True
         if not sequence.block_ids:
             return False
         while not self._tables.grow(sequence):
@@ -253,9 +264,10 @@ class Scheduler:
         Only those that want more than tokens are passed over while enough of them are there.
         """
         started: list[Sequence] = []
-        active = self._active()
-        num_active = len(active)
-        num_inspected = sum(sequence.is_inspected for sequence in active)
+        if not self._waiting:
+            return started
+        active = [sequence.is_inspected for sequence in self._active()]
+        num_active, num_inspected = len(active), sum(active)
         while num_active < self._max_running:
             has_place = num_inspected < self._max_inspected
             sequence = self._waiting.first(may_be_inspected=has_place)
@@ -285,4 +297,4 @@ class Scheduler:
         self.num_preemptions += 1
         self._running.remove(sequence)
         self._tables.give_back(sequence)
-        self.add(sequence)
+        self._waiting.add(sequence)

@@ -1,6 +1,6 @@
 """The work of one step: which tokens of which sequences. Torch-free: it deals in counts."""
 
-from dataclasses import dataclass
+import msgspec
 
 from service.engine.request import Sequence
 
@@ -12,9 +12,10 @@ MAX_PROMPT_LOGPROB_TOKENS = 64
 MAX_TRACED_TOKENS = 16
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
+class Chunk(msgspec.Struct, frozen=True):
     """Tokens of one sequence to compute in this step.
+
+    Made for every row of every step, which is why it is no dataclass.
 
     Attributes:
         sequence: Whose; its blocks cover the tokens.
@@ -33,8 +34,7 @@ class Chunk:
     is_observed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class StepPlan:
+class StepPlan(msgspec.Struct, frozen=True):
     """The work of one step.
 
     Attributes:
