@@ -93,8 +93,11 @@ def test_a_stream_that_falls_silent_ends_at_its_deadline(
     bad_client: Client, wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A single read may last for longer than the test: only the deadline ends the wait.
+    def long_reads(_seconds: float) -> httpx2.Timeout:
+        return httpx2.Timeout(300.0)
+
     for module in ("rest_transport", "async_rest_transport"):
-        monkeypatch.setattr(f"nextword.{module}.timeouts", lambda *_: httpx2.Timeout(300.0))
+        monkeypatch.setattr(f"nextword.{module}.timeouts", long_reads)
     started = time.monotonic()
     with bad_client.stream("x", parameters=LONG, timeout_seconds=1.0) as stream:
         next(stream)
