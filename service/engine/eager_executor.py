@@ -77,6 +77,11 @@ class EagerExecutor:
             )
 
     @property
+    def has_fixed_steps(self) -> bool:
+        """In deterministic mode: rows were tried in some numbers, not in all."""
+        return self.is_deterministic
+
+    @property
     def network(self) -> Transformer:
         """The network that computes the logits."""
         return self._model

@@ -68,7 +68,7 @@ class Engine:
         self._tables = BlockTables(
             BlockAllocator(num_blocks=executor.num_blocks, block_tokens=executor.block_tokens)
         )
-        self._pace = StepPace(max_step_tokens=max_step_tokens, is_fixed=executor.is_deterministic)
+        self._pace = StepPace(max_step_tokens=max_step_tokens, is_fixed=executor.has_fixed_steps)
         is_network = kind is ModelKind.TRANSFORMER
         self._inspector = Inspector.NETWORK if is_network else Inspector.NGRAM
         self.inspection_pace = inspection_pace or InspectionPace()

@@ -148,6 +148,15 @@ class Executor(Protocol):
         """Whether a row's bits depend on its own sequence only, whatever else is in the step."""
         ...
 
+    @property
+    def has_fixed_steps(self) -> bool:
+        """Whether the clock must have no say in how much a step computes.
+
+        True where a row's bits were found to be the same by trial; an executor that cannot give
+        others, however a text is cut, leaves the size of steps to measured times.
+        """
+        ...
+
     def compute(self, chunks: Sequence[ChunkInput]) -> ComputedStep:
         """Compute some chunks, at most one of each sequence, in one step."""
         ...

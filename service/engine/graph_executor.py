@@ -51,6 +51,7 @@ class GraphExecutor:
 
     name = "cuda-graphs"
     is_deterministic = False
+    has_fixed_steps = False
     max_steps_ahead = 16
     least_prompt_tokens = 256
 

@@ -36,6 +36,7 @@ class NgramExecutor:
     name = "ngram"
     network = None
     is_deterministic = True
+    has_fixed_steps = True
 
     def __init__(
         self, model: NgramModel, *, num_blocks: int, block_tokens: int = DEFAULT_BLOCK_TOKENS

@@ -28,6 +28,7 @@ class RememberingExecutor:
     name = "remembering"
     network = None
     is_deterministic = True
+    has_fixed_steps = True
     kv_cache_bytes = 0
 
     def __init__(self, *, num_blocks: int, block_tokens: int = 4) -> None:

@@ -68,7 +68,7 @@ class Scene:
         executor = executor_class(num_blocks=num_blocks)
         if isinstance(executor, DrawingExecutor):
             executor.before_draw = self.draw
-        executor.is_deterministic = is_deterministic
+        executor.is_deterministic = executor.has_fixed_steps = is_deterministic
         executor.before_compute = self.compute
         self.engine = Engine(executor, max_running=8, clock=lambda: self.now)
         self.num_submitted = 0

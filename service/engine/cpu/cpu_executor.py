@@ -47,6 +47,7 @@ class CpuExecutor:
     name = "cpu-kernels"
     block_tokens = BLOCK_TOKENS
     is_deterministic = True
+    has_fixed_steps = False
 
     def __init__(self, network: PackedNetwork, *, num_blocks: int, cache_type: NumberType) -> None:
         self.network = network
