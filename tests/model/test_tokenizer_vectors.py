@@ -14,6 +14,7 @@ import pytest
 from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, pre_tokenizers
 
+from model.exchange.byte_bpe import kind_of
 from model.tokenizer import Tokenizer
 
 NPM_PACKAGES = {
@@ -92,7 +93,9 @@ def test_llama_3_and_qwen_2_give_46_of_46(
     vectors: Callable[[str], list[tuple[str, list[int]]]],
     npm_vocabulary: Callable[[str], Path],
 ) -> None:
-    tokenizer = Tokenizer.load(npm_vocabulary(NPM_PACKAGES[name]))
+    folder = npm_vocabulary(NPM_PACKAGES[name])
+    assert kind_of(json.loads(read(folder / "tokenizer.json"))) == name
+    tokenizer = Tokenizer.load(folder)
     for text, expected in vectors(name):
         assert tokenizer.encode(text) == expected
         assert [token_id for token_id, _, _ in tokenizer.encode_with_spans(text)] == expected
