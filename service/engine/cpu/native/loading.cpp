@@ -30,50 +30,69 @@ bool is_good(const nextword_shape &shape) {
            shape.rms_norm_eps > 0.0f;
 }
 
-void shape_layer(Layer &layer, const nextword_shape &shape) {
-    const int32_t queries = shape.num_heads * shape.head_dim;
+// Gives places in one piece of memory, or only counts where there is none yet.
+struct Places {
+    uint8_t *first;
+    size_t end = 0;
+
+    uint8_t *take(size_t num_bytes) {
+        const size_t begin = end;
+        end += size_t(round_up(int64_t(num_bytes), 64));
+        return first == nullptr ? nullptr : first + begin;
+    }
+    void take(Matrix &matrix, int32_t outputs, int32_t inputs, int32_t type) {
+        matrix.shape(outputs, inputs, type);
+        matrix.data = take(matrix.num_bytes());
+    }
+    void take(float *&vector, int64_t width) {
+        // The sums of a whole panel are finished at once, so its biases are read.
+        vector = reinterpret_cast<float *>(take(size_t(round_up(width, PANEL)) * sizeof(float)));
+    }
+};
+
+void place_layer(Layer &layer, const nextword_shape &shape, Places &places) {
+    const int32_t queries = shape.num_heads * shape.head_dim, width = shape.hidden_size;
     const int32_t keys = shape.num_kv_heads * shape.head_dim, type = shape.weight_type;
-    layer.qkv.shape(queries + 2 * keys, shape.hidden_size, type);
-    layer.o.shape(shape.hidden_size, queries, type);
-    // Each of gate and up in whole panels, which stand in turns.
-    const int32_t inner = int32_t(round_up(shape.intermediate_size, PANEL));
-    layer.gate_up.shape(2 * inner, shape.hidden_size, type);
-    layer.down.shape(shape.hidden_size, shape.intermediate_size, type);
-}
-
-void shape_ends(nextword_model &model) {
-    const nextword_shape &shape = model.shape;
-    model.output.shape(shape.vocab_size, shape.hidden_size, shape.weight_type);
-    const bool is_wide = shape.weight_type == NEXTWORD_F32;
-    model.embedding.shape(shape.vocab_size, shape.hidden_size,
-                          is_wide ? NEXTWORD_F32 : NEXTWORD_BF16);
-}
-
-bool take_vector(Memory &memory, int64_t width) {
-    return memory.take(size_t(round_up(width, PANEL)) * sizeof(float));
-}
-
-bool take_layer(Layer &layer, const nextword_shape &shape) {
-    bool is_taken = layer.qkv.take() && layer.o.take() && layer.gate_up.take() &&
-                    layer.down.take() && take_vector(layer.attention_norm, shape.hidden_size) &&
-                    take_vector(layer.mlp_norm, shape.hidden_size);
-    if (shape.has_attention_bias) {
-        is_taken = is_taken && take_vector(layer.qkv_bias, layer.qkv.outputs);
-    }
-    if (shape.has_output_bias) {
-        is_taken = is_taken && take_vector(layer.o_bias, shape.hidden_size);
-    }
+    places.take(layer.attention_norm, width);
+    places.take(layer.qkv, queries + 2 * keys, width, type);
+    if (shape.has_attention_bias) places.take(layer.qkv_bias, queries + 2 * keys);
     if (shape.has_qk_norm) {
-        is_taken = is_taken && take_vector(layer.q_norm, shape.head_dim) &&
-                   take_vector(layer.k_norm, shape.head_dim);
+        places.take(layer.q_norm, shape.head_dim);
+        places.take(layer.k_norm, shape.head_dim);
     }
-    return is_taken;
+    places.take(layer.o, width, queries, type);
+    if (shape.has_output_bias) places.take(layer.o_bias, width);
+    places.take(layer.mlp_norm, width);
+    // Each of gate and up in whole panels, which stand in turns.
+    places.take(layer.gate_up, 2 * int32_t(round_up(shape.intermediate_size, PANEL)), width, type);
+    places.take(layer.down, width, shape.intermediate_size, type);
+}
+
+// Where everything lies; how much it is.
+size_t place_all(nextword_model &model, uint8_t *first) {
+    const nextword_shape &shape = model.shape;
+    Places places{first};
+    const int64_t angles = int64_t(shape.num_positions) * (shape.head_dim / 2);
+    places.take(model.cosines, angles);
+    places.take(model.sines, angles);
+    if (!shape.is_tied) {
+        places.take(model.embedding, shape.vocab_size, shape.hidden_size,
+                    shape.weight_type == NEXTWORD_F32 ? NEXTWORD_F32 : NEXTWORD_BF16);
+    }
+    for (int layer = 0; layer < shape.num_layers; layer++) {
+        // Layers are alike: one is enough to count them.
+        Layer counted;
+        place_layer(first == nullptr ? counted : model.layers[layer], shape, places);
+    }
+    places.take(model.final_norm, shape.hidden_size);
+    places.take(model.output, shape.vocab_size, shape.hidden_size, shape.weight_type);
+    return places.end;
 }
 
 // Where a tensor goes: a matrix and the place of its rows in it, or a vector and a place in it.
 struct Target {
     Matrix *matrix = nullptr;
-    Memory *vector = nullptr;
+    float *vector = nullptr;
     int64_t first = 0;
     int turns = 1;  // 2: its panels stand at every second place, from `first` (0 or 1) on
     int64_t rows = 1;
@@ -94,13 +113,11 @@ bool find_target(nextword_model &model, int tensor, int layer_number, Target &ta
         target.columns = columns;
         return true;
     };
-    auto vector = [&](Memory &whole, int64_t first, int64_t columns, bool is_there = true) {
-        target.vector = &whole;
-        target.first = first;
+    auto vector = [&](float *whole, int64_t first, int64_t columns) {
+        target.vector = whole + first;
         target.columns = columns;
-        return is_there;
+        return whole != nullptr;
     };
-    const bool has_bias = shape.has_attention_bias != 0, has_norm = shape.has_qk_norm != 0;
     switch (tensor) {
         case NEXTWORD_EMBEDDING:
             return matrix(shape.is_tied ? model.output : model.embedding, 0, shape.vocab_size,
@@ -117,12 +134,12 @@ bool find_target(nextword_model &model, int tensor, int layer_number, Target &ta
         case NEXTWORD_GATE: target.turns = 2; return matrix(layer.gate_up, 0, inner, width);
         case NEXTWORD_UP: target.turns = 2; return matrix(layer.gate_up, 1, inner, width);
         case NEXTWORD_DOWN: return matrix(layer.down, 0, width, inner);
-        case NEXTWORD_Q_BIAS: return vector(layer.qkv_bias, 0, queries, has_bias);
-        case NEXTWORD_K_BIAS: return vector(layer.qkv_bias, queries, keys, has_bias);
-        case NEXTWORD_V_BIAS: return vector(layer.qkv_bias, queries + keys, keys, has_bias);
-        case NEXTWORD_O_BIAS: return vector(layer.o_bias, 0, width, shape.has_output_bias != 0);
-        case NEXTWORD_Q_NORM: return vector(layer.q_norm, 0, shape.head_dim, has_norm);
-        case NEXTWORD_K_NORM: return vector(layer.k_norm, 0, shape.head_dim, has_norm);
+        case NEXTWORD_Q_BIAS: return vector(layer.qkv_bias, 0, queries);
+        case NEXTWORD_K_BIAS: return vector(layer.qkv_bias, queries, keys);
+        case NEXTWORD_V_BIAS: return vector(layer.qkv_bias, queries + keys, keys);
+        case NEXTWORD_O_BIAS: return vector(layer.o_bias, 0, width);
+        case NEXTWORD_Q_NORM: return vector(layer.q_norm, 0, shape.head_dim);
+        case NEXTWORD_K_NORM: return vector(layer.k_norm, 0, shape.head_dim);
         default: return false;
     }
 }
@@ -146,7 +163,9 @@ uint32_t wanted_tensors(const nextword_shape &shape, bool is_of_layer) {
 
 float half_to_float(uint16_t bits) {
     const uint32_t sign = uint32_t(bits & 0x8000u) << 16, size = bits & 0x7fffu;
-    if (size >= 0x7c00u) return bf16_to_float(uint16_t((sign | 0x7f800000u) >> 16 | (size & 0x3ffu ? 0x40u : 0u)));
+    if (size >= 0x7c00u) {
+        return bf16_to_float(uint16_t((sign | 0x7f800000u) >> 16 | ((size & 0x3ffu) ? 0x40u : 0u)));
+    }
     // The exponent's bias differs by 112; the product does what is below the normal numbers too.
     const uint32_t word = size << 13;
     float value;
@@ -180,22 +199,14 @@ int32_t nextword_model_create(const nextword_shape *shape, nextword_pool *pool, 
     made->pool = pool;
     made->kernels = kernels;
     made->layers = new (std::nothrow) Layer[size_t(shape->num_layers)];
-    shape_ends(*made);
-    const int64_t angles = int64_t(shape->num_positions) * (shape->head_dim / 2);
-    bool is_taken = made->layers != nullptr && made->output.take() &&
-                    (shape->is_tied || made->embedding.take()) &&
-                    take_vector(made->final_norm, shape->hidden_size) &&
-                    take_vector(made->cosines, angles) && take_vector(made->sines, angles);
-    for (int layer = 0; is_taken && layer < shape->num_layers; layer++) {
-        shape_layer(made->layers[layer], *shape);
-        is_taken = take_layer(made->layers[layer], *shape);
-    }
-    if (!is_taken) {
+    if (made->layers == nullptr || !made->weights.take(place_all(*made, nullptr))) {
         delete made;
         return NEXTWORD_OUT_OF_MEMORY;
     }
-    memcpy(made->cosines.data, cosines, size_t(angles) * sizeof(float));
-    memcpy(made->sines.data, sines, size_t(angles) * sizeof(float));
+    place_all(*made, made->weights.data);
+    const size_t angles = size_t(shape->num_positions) * size_t(shape->head_dim / 2);
+    memcpy(made->cosines, cosines, angles * sizeof(float));
+    memcpy(made->sines, sines, angles * sizeof(float));
     *model = made;
     return NEXTWORD_OK;
 }
@@ -206,17 +217,9 @@ const char *nextword_model_isa(const nextword_model *model) { return model->kern
 
 int64_t nextword_weight_bytes(const nextword_shape *shape) {
     if (!is_good(*shape)) return -1;
-    Layer layer;
-    shape_layer(layer, *shape);
-    nextword_model ends;
-    ends.shape = *shape;
-    shape_ends(ends);
-    const size_t per_layer = layer.qkv.num_bytes() + layer.o.num_bytes() +
-                             layer.gate_up.num_bytes() + layer.down.num_bytes() +
-                             2 * sizeof(float) * size_t(shape->hidden_size);
-    const size_t angles = size_t(shape->num_positions) * size_t(shape->head_dim) * sizeof(float);
-    return int64_t(per_layer * size_t(shape->num_layers) + ends.output.num_bytes() + angles +
-                   (shape->is_tied ? 0 : ends.embedding.num_bytes()));
+    nextword_model counted;
+    counted.shape = *shape;
+    return int64_t(place_all(counted, nullptr));
 }
 
 int32_t nextword_model_load(nextword_model *model, int32_t tensor, int32_t layer,
@@ -227,8 +230,7 @@ int32_t nextword_model_load(nextword_model *model, int32_t tensor, int32_t layer
     if (!find_target(*model, tensor, layer, target)) return NEXTWORD_BAD_ARGUMENT;
     if (rows != target.rows || columns != target.columns) return NEXTWORD_BAD_SIZE;
     if (target.vector != nullptr) {
-        read_row(source, source_type, 0, columns,
-                 reinterpret_cast<float *>(target.vector->data) + target.first);
+        read_row(source, source_type, 0, columns, target.vector);
     } else {
         constexpr int64_t PIECE = 64;
         std::atomic<bool> is_short{false};

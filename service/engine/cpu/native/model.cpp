@@ -67,7 +67,7 @@ size_t Matrix::offset(int32_t type, int input) {
 }
 
 void Matrix::pack(int output, const float *weights) {
-    uint8_t *panel_data = memory.data + panel_bytes * size_t(output / PANEL);
+    uint8_t *panel_data = data + panel_bytes * size_t(output / PANEL);
     const size_t column = size_t(output % PANEL);
     if (type == NEXTWORD_F32) {
         float *target = reinterpret_cast<float *>(panel_data) + column;

@@ -41,13 +41,12 @@ struct Matrix {
     int32_t inputs = 0;
     int32_t type = NEXTWORD_F32;
     size_t panel_bytes = 0;
-    Memory memory;
+    uint8_t *data = nullptr;
 
     void shape(int32_t num_outputs, int32_t num_inputs, int32_t weight_type);
-    bool take() { return memory.take(num_bytes()); }
     int num_panels() const { return (outputs + PANEL - 1) / PANEL; }
     size_t num_bytes() const { return panel_bytes * size_t(num_panels()); }
-    const uint8_t *panel(int number) const { return memory.data + panel_bytes * size_t(number); }
+    const uint8_t *panel(int number) const { return data + panel_bytes * size_t(number); }
     // Where the weights of an input begin in a panel; of 8-bit weights an input that begins a group.
     static size_t offset(int32_t type, int input);
     // Round and store one output.
@@ -61,7 +60,9 @@ struct Layer {
     Matrix o;
     Matrix gate_up;  // panels of gate and up in turns
     Matrix down;
-    Memory attention_norm, mlp_norm, qkv_bias, o_bias, q_norm, k_norm;
+    // Null where the network has none.
+    float *attention_norm = nullptr, *mlp_norm = nullptr;
+    float *qkv_bias = nullptr, *o_bias = nullptr, *q_norm = nullptr, *k_norm = nullptr;
     uint32_t loaded = 0;  // bits by nextword_tensor
 };
 
@@ -71,10 +72,12 @@ struct nextword_model {
     nextword_shape shape = {};
     nextword_pool *pool = nullptr;
     const Kernels *kernels = nullptr;
-    Memory cosines, sines;
+    // All that follows lies in one piece of memory, in the order in which a step reads it.
+    Memory weights;
+    float *cosines = nullptr, *sines = nullptr;
     Matrix output;     // of a tied network the embedding too
     Matrix embedding;  // otherwise, f32 or bf16
-    Memory final_norm;
+    float *final_norm = nullptr;
     uint32_t loaded = 0;
     Layer *layers = nullptr;
     // Of a step; they grow.

@@ -1,6 +1,7 @@
 #include "pool.h"
 
 #include <sched.h>
+#include <signal.h>
 
 #include <climits>
 #include <new>
@@ -45,10 +46,15 @@ nextword_pool *nextword_pool::create(int num_threads) {
     nextword_pool *pool = new (std::nothrow) nextword_pool;
     if (pool == nullptr) return nullptr;
     pool->helpers = new (std::nothrow) pthread_t[num_threads];
+    // Signals are the business of the threads that were there before.
+    sigset_t every, before;
+    sigfillset(&every);
+    pthread_sigmask(SIG_SETMASK, &every, &before);
     for (int helper = 1; pool->helpers != nullptr && helper < num_threads; helper++) {
         if (pthread_create(&pool->helpers[helper - 1], nullptr, helper_main, pool) != 0) break;
         pool->num_helpers++;
     }
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
     pool->num_threads = pool->num_helpers + 1;
     if (pool->num_threads == num_threads) return pool;
     delete pool;

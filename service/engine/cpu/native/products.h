@@ -200,7 +200,7 @@ static __attribute__((noinline)) void tile(const uint8_t *const *panel_list, siz
 // Panels of a tile: as many sums as keep the arithmetic busy and fit the registers.
 constexpr int MAX_TILE_ROWS = 6;
 constexpr int tile_panels(int num_rows) {
-    return LANES == 16 || num_rows == 1 ? 4 : num_rows <= 3 ? 2 : 1;
+    return LANES == 16 || num_rows == 1 ? 4 : num_rows == 2 ? 2 : 1;
 }
 
 template <class Weights, int ROWS>
