@@ -14,8 +14,8 @@ from prometheus_client import (
     ProcessCollector,
 )
 
-from service.gap_histogram import GapHistogram
 from service.logs import num_dropped_records
+from service.tally_histogram import TallyHistogram
 
 __all__ = ["BATCH_BUCKETS", "SECONDS_BUCKETS", "Metrics"]
 
@@ -91,7 +91,7 @@ class Metrics:
             "nextword_log_records_dropped", "Log records that their sink did not take in time."
         )
         self._num_dropped_told = 0
-        self._count_elsewhere: Callable[[], None] = _nothing
+        self._count_elsewhere: list[Callable[[], None]] = []
 
     def _declare_latencies(self) -> None:
         # Of what succeeded only: a request that failed or was cancelled says nothing of latency.
@@ -113,12 +113,11 @@ class Metrics:
             *_GEN_AI,
             extra=(*_FAST, *_ADVISED_PER_TOKEN),
         )
-        self.gaps = GapHistogram(
+        self.gaps = self._tallies(
             "nextword_inter_token_seconds",
             "Each gap between two deliveries of one text, of completed generations.",
             (*_FAST, *SECONDS_BUCKETS),
         )
-        self.registry.register(self.gaps)
         self.queue_seconds = self._seconds(
             "nextword_queue_seconds",
             "From receipt to entering the batch, of completed generations.",
@@ -152,15 +151,11 @@ class Metrics:
             ("model", "version", "device", "dtype"),
             registry=self.registry,
         )
-        self.batch_size = Histogram(
-            "nextword_engine_batch_requests",
-            "Requests in the batch after a step.",
-            ("model",),
-            buckets=BATCH_BUCKETS,
-            registry=self.registry,
+        self.batch_size = self._tallies(
+            "nextword_engine_batch_requests", "Requests in the batch after a step.", BATCH_BUCKETS
         )
-        self.step_seconds = self._seconds(
-            "nextword_engine_step_seconds", "Time of one step.", "model", extra=_FAST
+        self.step_seconds = self._tallies(
+            "nextword_engine_step_seconds", "Time of one step.", (*_FAST, *SECONDS_BUCKETS)
         )
 
     def note_refusal(self, reason: str) -> None:
@@ -174,7 +169,7 @@ class Metrics:
 
     def count_before_scrapes(self, count: Callable[[], None]) -> None:
         """Let something that is counted elsewhere be brought up to date before each scrape."""
-        self._count_elsewhere = count
+        self._count_elsewhere.append(count)
 
     def note_key_change(self, outcome: str) -> None:
         """The file of API keys has changed."""
@@ -182,7 +177,8 @@ class Metrics:
 
     def refresh(self) -> None:
         """Bring up to date what is counted elsewhere; before each scrape."""
-        self._count_elsewhere()
+        for count in self._count_elsewhere:
+            count()
         num_dropped = num_dropped_records()
         self.log_records_dropped.inc(num_dropped - self._num_dropped_told)
         self._num_dropped_told = num_dropped
@@ -193,12 +189,13 @@ class Metrics:
     def _counter(self, name: str, description: str, *labels: str) -> Counter:
         return Counter(name, description, labels, registry=self.registry)
 
+    def _tallies(self, name: str, description: str, buckets: tuple[float, ...]) -> TallyHistogram:
+        histogram = TallyHistogram(name, description, buckets)
+        self.registry.register(histogram)
+        return histogram
+
     def _seconds(
         self, name: str, description: str, *labels: str, extra: tuple[float, ...] = ()
     ) -> Histogram:
         buckets = sorted({*SECONDS_BUCKETS, *extra})
         return Histogram(name, description, labels, buckets=buckets, registry=self.registry)
-
-
-def _nothing() -> None:
-    pass

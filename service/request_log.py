@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 
 from service.api_keys import ApiKey
 from service.errors import ErrorKind, RequestError
-from service.gap_histogram import GapTally
 from service.logs import log_fields
 from service.metrics import Metrics
 from service.request_ids import Exchange
+from service.tally_histogram import Tally
 from service.transport_limits import TransportLimits
 
 __all__ = ["OK", "RequestLog", "RequestRecord"]
@@ -53,7 +53,7 @@ class RequestRecord:
     started_at: float | None = None
     first_token_at: float | None = None
     finished_at: float | None = None
-    gaps: GapTally | None = None
+    gaps: Tally | None = None
     num_counted_tokens: int = 0
     _last_token_at: dict[int, float] = field(default_factory=dict[int, float], init=False)
 

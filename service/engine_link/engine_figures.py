@@ -68,6 +68,8 @@ class EngineFigures:
             "nextword_model_refused_versions", "Versions in the store that are refused now."
         )
         self._loads: dict[str, dict[EngineReporter, _Load]] = {}
+        self._reporters: set[EngineReporter] = set()
+        metrics.count_before_scrapes(self._tell_reports)
         # Two engines may have equal labels: a version that was swapped out and back in at once.
         self._infos: dict[EngineReporter, tuple[str, str, str, str]] = {}
 
@@ -84,7 +86,13 @@ class EngineFigures:
             counter.labels(name)
         for limit in ("requests", "tokens"):
             self.not_admitted.labels(name, limit)
-        return EngineReporter(self, name, version, is_ready)
+        reporter = EngineReporter(self, name, version, is_ready)
+        self._reporters.add(reporter)
+        return reporter
+
+    def forget(self, reporter: "EngineReporter") -> None:
+        """An engine has ended for good."""
+        self._reporters.discard(reporter)
 
     def update(self, name: str, reporter: "EngineReporter", load: _Load | None) -> None:
         """Take in what one engine has on its hands; None when it has ended."""
@@ -107,6 +115,10 @@ class EngineFigures:
             self.metrics.info.labels(*labels).set(1)
         if before is not None and before not in self._infos.values():
             self.metrics.info.remove(*before)
+
+    def _tell_reports(self) -> None:
+        for reporter in self._reporters:
+            reporter.tell_report()
 
     def is_any_ready(self, name: str) -> bool:
         """Whether some engine of a name can answer."""
@@ -131,9 +143,13 @@ class EngineReporter:
         self._version = version
         self._counters = _NO_COUNTERS
         self._num_restarts = 0
+        self._report: StepOutput | Heartbeat | None = None
+        self._batch_sizes = figures.metrics.batch_size.of(name)
+        self._step_seconds = figures.metrics.step_seconds.of(name)
 
     def note_loaded(self, loaded: Loaded) -> None:
         """A process has loaded the model; its counters begin at zero."""
+        self.tell_report()
         self._counters = _NO_COUNTERS
         metrics = self._figures.metrics
         metrics.load_seconds.labels(self._name).set(loaded.load_seconds)
@@ -143,19 +159,30 @@ class EngineReporter:
         self._figures.update(self._name, self, load)
 
     def note_report(self, report: StepOutput | Heartbeat) -> None:
-        """Take in a step or a beat. Beats count too: after a cancel there may be no step."""
+        """Take in a step or a beat. Beats count too: after a cancel there may be no step.
+
+        There is a step for every token of a lonely stream: the series hear of the last one when
+        they are asked.
+        """
+        self._report = report
+        if isinstance(report, StepOutput):
+            self._batch_sizes.add(report.num_running)
+            self._step_seconds.add(report.seconds)
+
+    def tell_report(self) -> None:
+        """Bring the series up to date with the last report."""
+        report, self._report = self._report, None
+        if report is None:
+            return
         load = _Load(
             report.num_running, report.num_waiting, report.num_free_blocks, report.num_blocks
         )
         self._figures.update(self._name, self, load)
         self._add_counters(report.counters)
-        if isinstance(report, StepOutput):
-            metrics = self._figures.metrics
-            metrics.batch_size.labels(self._name).observe(report.num_running)
-            metrics.step_seconds.labels(self._name).observe(report.seconds)
 
     def note_change(self, *, num_restarts: int) -> None:
         """The engine's state has changed."""
+        self.tell_report()
         metrics = self._figures.metrics
         # Several engines of a name add up, those that have ended included.
         before, self._num_restarts = self._num_restarts, num_restarts
@@ -170,8 +197,10 @@ class EngineReporter:
 
     def note_ended(self) -> None:
         """The engine has ended for good; its version is no longer served."""
+        self.tell_report()
         self._figures.update(self._name, self, None)
         self._figures.describe(self, None)
+        self._figures.forget(self)
 
     def _add_counters(self, now: StepCounters) -> None:
         before, self._counters = self._counters, now
