@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from service.engine.frames import ToEngine, encode_frame
+from service.engine.frames import FromEngine, ToEngine
 from service.engine.messages import (
     Heartbeat,
     Loaded,
@@ -50,7 +50,8 @@ class EngineClient:
         *,
         on_report: Callable[[StepOutput | Heartbeat], None],
     ) -> None:
-        self.last_heard_at = self.step_changed_at = asyncio.get_running_loop().time()
+        self._loop = asyncio.get_running_loop()
+        self.last_heard_at = self.step_changed_at = self._loop.time()
         loaded = connection.loaded
         self._loaded = {each.kind: each for each in (loaded, loaded.sibling) if each is not None}
         self._steps = dict.fromkeys(self._loaded, 0)
@@ -62,7 +63,7 @@ class EngineClient:
         self._is_lost = False
         # What whoever comes now is told; the first reason stays.
         self._refusal: RequestError | None = None
-        self._receiving = asyncio.create_task(self._receive(), name="engine-receive")
+        connection.socket.listen(self._take, self._lose)
 
     @property
     def process_id(self) -> int:
@@ -97,7 +98,7 @@ class EngineClient:
         if self._refusal is not None:
             raise self._refusal
         number = next(self._numbers)
-        timeout = max(deadline - asyncio.get_running_loop().time(), 0.0)
+        timeout = max(deadline - self._loop.time(), 0.0)
         request = msgspec.structs.replace(request, request_id=number, timeout_seconds=timeout)
         stream = self._streams[number] = TokenStream(
             request,
@@ -138,40 +139,31 @@ class EngineClient:
 
     async def wait_lost(self) -> None:
         """Return when the process is gone."""
-        await asyncio.wait([self._receiving])
+        await self._connection.socket.wait_lost()
 
     async def close(self, *, gently: bool) -> None:
         """End the process; gently asks first and waits some seconds."""
         if gently:
             self._send(Shutdown())
-            await asyncio.wait([self._receiving], timeout=SHUTDOWN_SECONDS)
+            await self._connection.socket.wait_lost(timeout_seconds=SHUTDOWN_SECONDS)
         self._lose()
-        self._receiving.cancel()
         await self._connection.end()
 
-    async def _receive(self) -> None:
-        try:
-            while True:
-                message = await self._connection.read()
-                self.last_heard_at = asyncio.get_running_loop().time()
-                match message:
-                    case StepOutput():
-                        self._note_step(message, is_busy=True)
-                        self._on_report(message)
-                        self._deliver(message)
-                    case Heartbeat():
-                        # A batch whose readers are all paused is idle.
-                        self._note_step(message, is_busy=message.phase is not Phase.IDLE)
-                        self._on_report(message)
-                    case Answer():
-                        self._questions.take(message)
-                    case Loaded() | LoadFailed():
-                        raise ValueError("an engine process loads one version")
-        except (asyncio.IncompleteReadError, OSError, ValueError):
-            # The end of the socket: the process is gone, or it is no engine of ours.
-            pass
-        finally:
-            self._lose()
+    def _take(self, message: FromEngine) -> None:
+        self.last_heard_at = self._loop.time()
+        match message:
+            case StepOutput():
+                self._note_step(message, is_busy=True)
+                self._on_report(message)
+                self._deliver(message)
+            case Heartbeat():
+                # A batch whose readers are all paused is idle.
+                self._note_step(message, is_busy=message.phase is not Phase.IDLE)
+                self._on_report(message)
+            case Answer():
+                self._questions.take(message)
+            case Loaded() | LoadFailed():
+                raise ValueError("an engine process loads one version")
 
     def _note_step(self, report: StepOutput | Heartbeat, *, is_busy: bool) -> None:
         if report.step != self._steps.get(report.kind) or not is_busy:
@@ -199,6 +191,5 @@ class EngineClient:
             )
 
     def _send(self, message: ToEngine) -> None:
-        # Not awaited: a request is some kilobytes, and admission bounds their number.
-        if not self._is_lost and not self._connection.writer.is_closing():
-            self._connection.writer.write(encode_frame(message))
+        if not self._is_lost:
+            self._connection.socket.send(message)

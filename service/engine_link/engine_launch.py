@@ -9,18 +9,8 @@ from dataclasses import dataclass
 
 import msgspec
 
-from service.engine.frames import (
-    LENGTH_BYTES,
-    FromEngine,
-    decode_from_engine,
-    encode_frame,
-    frame_length,
-)
-from service.engine.messages import (
-    Load,
-    Loaded,
-    LoadFailed,
-)
+from service.engine.messages import Load, Loaded, LoadFailed
+from service.engine_link.engine_socket import EngineSocket
 
 __all__ = ["EngineConnection", "EngineLoadError", "launch_engine"]
 
@@ -41,22 +31,12 @@ class EngineConnection:
     """A process with a loaded model, and the front's end of its socket."""
 
     process: subprocess.Popen[bytes]
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
+    socket: EngineSocket
     loaded: Loaded
-
-    async def read(self) -> FromEngine:
-        """The engine's next message.
-
-        Raises:
-            asyncio.IncompleteReadError, OSError: The process is gone.
-            ValueError: What came is no message of an engine.
-        """
-        return await _read_message(self.reader)
 
     async def end(self) -> None:
         """Kill the process if it still runs, and wait for its end."""
-        self.writer.close()
+        self.socket.close()
         await _end(self.process)
 
 
@@ -80,17 +60,17 @@ async def launch_engine(load: Load, *, in_background: bool = False) -> EngineCon
         ) from None
     close = ours.close
     try:
-        reader, writer = await asyncio.open_unix_connection(sock=ours)
-        close = writer.close
-        writer.write(encode_frame(msgspec.structs.replace(load, in_background=in_background)))
-        match await _read_message(reader):
+        link = await EngineSocket.open(ours)
+        close = link.close
+        link.send(msgspec.structs.replace(load, in_background=in_background))
+        match await link.first():
             case Loaded() as loaded:
-                return EngineConnection(process, reader, writer, loaded)
+                return EngineConnection(process, link, loaded)
             case LoadFailed(message):
                 raise EngineLoadError(message)
             case _:
                 raise EngineLoadError(f"{load.directory}: the engine spoke out of turn")
-    except (asyncio.IncompleteReadError, OSError, ValueError):
+    except (EOFError, OSError):
         close()
         await _end(process, patience_seconds=LAST_SECONDS)
         raise EngineLoadError(
@@ -123,11 +103,6 @@ def _start_process(
             ours.close()
             raise
     return process, ours
-
-
-async def _read_message(reader: asyncio.StreamReader) -> FromEngine:
-    length = frame_length(await reader.readexactly(LENGTH_BYTES))
-    return decode_from_engine(await reader.readexactly(length))
 
 
 async def _end(process: subprocess.Popen[bytes], *, patience_seconds: float = 0.0) -> None:

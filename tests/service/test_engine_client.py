@@ -16,6 +16,7 @@ from service.engine.messages import Heartbeat, Load, Loaded, Phase, StepCounters
 from service.engine_link import engine_supervisor
 from service.engine_link.engine_client import EngineClient
 from service.engine_link.engine_launch import EngineConnection
+from service.engine_link.engine_socket import EngineSocket
 from service.engine_link.engine_supervisor import EngineSupervisor
 from service.errors import ErrorKind, RequestError
 from service.models.served_models import ServedModels, ServedVersion
@@ -56,8 +57,7 @@ async def connected() -> AsyncGenerator[tuple[EngineConnection, socket.socket]]:
     ours, theirs = socket.socketpair()
     process = subprocess.Popen([sys.executable, "-c", ""])  # noqa: ASYNC220
     with theirs:
-        reader, writer = await asyncio.open_unix_connection(sock=ours)
-        yield EngineConnection(process, reader, writer, LOADED), theirs
+        yield EngineConnection(process, await EngineSocket.open(ours), LOADED), theirs
 
 
 def test_a_request_that_opens_after_all_were_ended_ends_the_same_way() -> None:
