@@ -68,7 +68,8 @@ class ChoiceText:
                 _report(self._folder, token_id, logprob, self._folder.token_bytes(token_id))
                 for token_id, logprob in zip(batch.token_ids, batch.logprobs, strict=True)
             ]
-        self._held_traces += batch.traces
+        if batch.traces:
+            self._held_traces += batch.traces
         decoded = self._detokenizer.push(batch.token_ids)
         text, token_ids, is_stopped = decoded.text, decoded.token_ids, decoded.is_stopped
         if batch.finish is not None and not is_stopped:
@@ -83,6 +84,8 @@ class ChoiceText:
         self.is_finished = reason is not None
         if not text and not token_ids and reason is None:
             return None
+        if not self._has_reports and self._spans is None:
+            return TextPiece(self._choice, text, token_ids, finish_reason=reason)
         num_reports = len(token_ids) if self._has_reports else 0
         reports = tuple(self._held_reports.popleft() for _ in range(num_reports))
         return TextPiece(

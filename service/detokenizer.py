@@ -7,16 +7,16 @@ the end of the text could still become a stop string.
 import codecs
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from service.stop_strings import StopStrings
 
 __all__ = ["DecodedPiece", "Detokenizer"]
 
 
-@dataclass(frozen=True, slots=True)
-class DecodedPiece:
-    """Text that can be delivered, and its tokens.
+class DecodedPiece(msgspec.Struct, frozen=True):
+    """Text that can be delivered, and its tokens; a Struct, since there is one for each message.
 
     Attributes:
         text: Whole characters.
@@ -30,8 +30,7 @@ class DecodedPiece:
     is_stopped: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _HeldToken:
+class _HeldToken(msgspec.Struct, frozen=True):
     """A token not delivered yet; its text begins at this character of the whole text."""
 
     token_id: int
@@ -67,9 +66,26 @@ class Detokenizer:
         self._num_characters = 0
         self._held_text: list[str] = []
         self._held_tokens: deque[_HeldToken] = deque()
+        # Whether nothing is held back: neither text nor tokens nor a part of a character.
+        self._is_even = True
 
     def push(self, token_ids: Sequence[int]) -> DecodedPiece:
         """Take tokens; give what can be delivered now."""
+        if self._is_even and self._stop is None:
+            # Nearly always they are whole characters, and nothing has to be looked at twice.
+            try:
+                text = b"".join(map(self._token_bytes, token_ids)).decode()
+            except UnicodeDecodeError:
+                pass
+            else:
+                self._num_characters += len(text)
+                return DecodedPiece(text, tuple(token_ids))
+        piece = self._push_each(token_ids)
+        is_held = self._held_tokens or any(self._held_text)
+        self._is_even = not (is_held or self._decoder.getstate()[0])
+        return piece
+
+    def _push_each(self, token_ids: Sequence[int]) -> DecodedPiece:
         for token_id in token_ids:
             data = self._token_bytes(token_id)
             self._held_tokens.append(_HeldToken(token_id, self._num_characters, bool(data)))

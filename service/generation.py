@@ -4,6 +4,8 @@ import enum
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import msgspec
+
 from service.chat.messages import ChatMessage
 from service.glass_box.inspection import InspectionRequest, TokenInspection
 from service.parameters import EffectiveParameters, ModelDefaults, RequestedParameters
@@ -113,9 +115,8 @@ class TokenReport:
     top: tuple[Rival, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class TextPiece:
-    """Text and tokens of one choice since its last piece.
+class TextPiece(msgspec.Struct, frozen=True):
+    """Text and tokens of one choice since its last piece; a Struct, as there is one a message.
 
     Each choice has one last piece, with its finish reason; the very last piece of the request has
     the summary as well.

@@ -5,6 +5,7 @@ engine or a server failed, 128 + N when signal N came as the second one.
 """
 
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -159,6 +160,9 @@ async def _serve(settings: Settings, choice: ModelChoice, keys: ApiKeys | None) 
             # Raises what kept a model from being served.
             loading.result()
             health.enter(Stage.SERVING)
+            # What was loaded stays: a collection need not look at it while streams wait.
+            gc.collect()
+            gc.freeze()
             print(_banner(models, settings, servers, keys), flush=True)
             if models.watch is not None and settings.poll_interval > 0:
                 watching = asyncio.create_task(models.watch.run(settings.poll_interval))

@@ -5,11 +5,10 @@ import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import ExitStack
 from copy import copy
-from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
 from service.choice_text import ChoiceText, prompt_pieces
 from service.engine.messages import Submit, TokenLogprob
@@ -112,6 +111,12 @@ class PreparedGeneration:
         with self._client.open(submit, deadline=self._deadline) as stream:
             try:
                 async for batch in stream:
+                    # The summary on the last piece tells how long it waited.
+                    self._record.started_at = self._record.started_at or stream.started_at
+                    if not self._unechoed:
+                        if (piece := self._piece_of(batch, stream)) is not None:
+                            yield piece
+                        continue
                     early.append(batch)
                     if self._echo is None:
                         if submit.prompt_logprobs and batch.prompt_logprobs is None:
@@ -119,7 +124,7 @@ class PreparedGeneration:
                         await self._make_echo(batch.prompt_logprobs)
                     ready, early = early, []
                     for each in ready:
-                        for piece in self._pieces_of(each, stream):
+                        for piece in self._echoed_pieces(each, stream):
                             yield piece
             finally:
                 self._record.started_at = self._record.started_at or stream.started_at
@@ -132,25 +137,30 @@ class PreparedGeneration:
             # A long prompt with its logprobs takes a while; others have their turn.
             await asyncio.sleep(0)
 
-    def _pieces_of(self, batch: TokenBatch, stream: TokenStream) -> Iterator[TextPiece]:
-        # The summary on the last piece tells how long it waited.
-        self._record.started_at = self._record.started_at or stream.started_at
-        if batch.token_ids:
-            self._record.note_tokens(batch.choice)
+    def _echoed_pieces(self, batch: TokenBatch, stream: TokenStream) -> Iterator[TextPiece]:
+        """The prompt, where the choice has not had it, and what the batch completes."""
+        # The prompt comes when the first token has.
         if batch.choice in self._unechoed:
             self._unechoed.remove(batch.choice)
             for piece in self._echo or ():
                 yield replace(piece, choice=batch.choice)
+        if (piece := self._piece_of(batch, stream)) is not None:
+            yield piece
+
+    def _piece_of(self, batch: TokenBatch, stream: TokenStream) -> TextPiece | None:
+        """What a batch completes; None when nothing can be delivered yet."""
+        if batch.token_ids:
+            self._record.note_tokens(batch.choice)
         choice = self._choices[batch.choice]
         piece = choice.take(batch)
         if piece is None:
-            return
+            return None
         self._record.num_completion_tokens += len(piece.token_ids)
         if choice.is_finished:
             stream.cancel_choice(batch.choice)
             if all(each.is_finished for each in self._choices):
                 piece = replace(piece, summary=self._summary())
-        yield piece
+        return piece
 
     def _summary(self) -> Summary:
         record = self._record

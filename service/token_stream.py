@@ -1,15 +1,17 @@
 """Tokens of one request on their way from the engine to a reader who may be slow.
 
-What is not taken waits here, merged by choice, and is bounded: when too much waits, the engine is
-told to pause the request, and a reader who still takes nothing is given up.
+What is not taken waits here, is merged by choice when it is, and is bounded: when too much waits,
+the engine is told to pause the request, and a reader who still takes nothing is given up.
 """
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
+
+import msgspec
 
 from service.engine.messages import (
     Cancel,
@@ -31,6 +33,8 @@ MAX_WAITING_TOKENS = 256
 MAX_WAITING_STEPS = 4
 # So many candidates of an inspection weigh as much as a token does.
 CANDIDATES_PER_TOKEN = 32
+# Tokens that one batch, and so one message to the client, is merged of at most.
+MAX_BATCH_TOKENS = 512
 # What must be left of them before it goes on.
 RESUME_FRACTION = 4
 # A paused request keeps its memory in the engine; its reader has this long to take something.
@@ -49,9 +53,8 @@ _FAILURES = {
 }
 
 
-@dataclass(slots=True)
-class TokenBatch:
-    """Tokens of one choice since its last batch.
+class TokenBatch(msgspec.Struct):
+    """Tokens of one choice since its last batch; a Struct, since there is one for each message.
 
     Attributes:
         finish: Set on the choice's last batch.
@@ -63,17 +66,26 @@ class TokenBatch:
     """
 
     choice: int
-    token_ids: list[int] = field(default_factory=list[int])
+    token_ids: list[int] = []
     finish: EngineFinish | None = None
-    logprobs: list[TokenLogprob] = field(default_factory=list[TokenLogprob])
+    logprobs: list[TokenLogprob] = []
     prompt_logprobs: list[TokenLogprob | None] | None = None
-    traces: list[TokenTrace] = field(default_factory=list[TokenTrace])
-    prompt_traces: list[TokenTrace] = field(default_factory=list[TokenTrace])
+    traces: list[TokenTrace] = []
+    prompt_traces: list[TokenTrace] = []
 
     @property
     def num_tokens(self) -> int:
         """Tokens that it tells of."""
         return len(self.token_ids) + len(self.prompt_traces)
+
+    def add(self, output: TokenOutput) -> None:
+        """Take in what came next."""
+        self.token_ids += output.token_ids
+        self.finish = output.finish
+        self.logprobs += output.logprobs or ()
+        self.prompt_logprobs = output.prompt_logprobs or self.prompt_logprobs
+        self.traces += output.traces or ()
+        self.prompt_traces += output.prompt_traces or ()
 
 
 class TokenStream:
@@ -105,7 +117,7 @@ class TokenStream:
         self._on_over = on_over
         self._reader_seconds = reader_seconds
         self._computed = set(range(request.num_choices))
-        self._waiting: dict[int, TokenBatch] = {}
+        self._waiting: dict[int, deque[TokenOutput]] = {}
         self._num_waiting = 0
         inspection = request.inspect
         num_candidates = 0 if inspection is None else inspection.num_candidates
@@ -113,8 +125,11 @@ class TokenStream:
         self._max_waiting = max(max_tokens, MAX_WAITING_STEPS * request.num_choices)
         self._error: RequestError | None = None
         self._is_over = False
-        self._arrived = asyncio.Event()
-        self._deadline_timer = asyncio.get_running_loop().call_at(deadline, self._expire)
+        # What the reader waits for while nothing is here.
+        self._arrival: asyncio.Future[None] | None = None
+        self._loop = asyncio.get_running_loop()
+        self._deadline_timer = self._loop.call_at(deadline, self._expire)
+        self._last_taken_at = 0.0
         # Runs exactly while the engine pauses.
         self._reader_timer: asyncio.TimerHandle | None = None
 
@@ -143,18 +158,16 @@ class TokenStream:
         while self._error is None and not self._waiting:
             if not self._computed:
                 raise StopAsyncIteration
-            self._arrived.clear()
-            await self._arrived.wait()
+            self._arrival = self._loop.create_future()
+            await self._arrival
         if self._error is not None:
             raise self._error
-        batch = self._waiting.pop(next(iter(self._waiting)))
-        self._note_taken(batch)
-        return batch
+        return self._take(next(iter(self._waiting)))
 
     def cancel_choice(self, choice: int) -> None:
         """One choice is no longer wanted; the others go on."""
-        if (batch := self._waiting.pop(choice, None)) is not None:
-            self._note_taken(batch)
+        while choice in self._waiting:
+            self._take(choice)
         if choice in self._computed:
             if self._computed == {choice}:
                 self._end_computing()
@@ -174,21 +187,21 @@ class TokenStream:
         if output.finish is not None and (failure := _FAILURES.get(output.finish)) is not None:
             self.fail(RequestError(*failure))
             return
-        self.note_started()
-        batch = self._waiting.setdefault(output.choice, TokenBatch(output.choice))
-        batch.token_ids += output.token_ids
-        batch.logprobs += output.logprobs or ()
-        batch.prompt_logprobs = output.prompt_logprobs or batch.prompt_logprobs
-        batch.traces += output.traces or ()
-        batch.prompt_traces += output.prompt_traces or ()
-        batch.finish = output.finish
+        if self.started_at is None:
+            self.note_started()
+        if (waiting := self._waiting.get(output.choice)) is None:
+            self._waiting[output.choice] = deque((output,))
+        else:
+            waiting.append(output)
         self._num_waiting += len(output.token_ids) + len(output.prompt_traces or ())
-        self._arrived.set()
+        if self._arrival is not None:
+            self._wake_reader()
         if output.finish is not None:
             self._computed.remove(output.choice)
-        if not self._computed:
-            self._end_computing()
-        elif self._num_waiting > self._max_waiting and self._reader_timer is None:
+            if not self._computed:
+                self._end_computing()
+                return
+        if self._num_waiting > self._max_waiting and self._reader_timer is None:
             self._send(Pause(self._request_id))
             self._start_reader_timer()
 
@@ -196,19 +209,46 @@ class TokenStream:
         """End the request with an error, unless it has one already."""
         if self._error is None:
             self._error = error
-            self._arrived.set()
+            self._wake_reader()
             self._end_computing()
+
+    def _wake_reader(self) -> None:
+        arrival, self._arrival = self._arrival, None
+        if arrival is not None and not arrival.done():
+            arrival.set_result(None)
+
+    def _take(self, choice: int) -> TokenBatch:
+        """What waits for a choice, as one batch: all of it, unless that is very much."""
+        waiting = self._waiting.pop(choice)
+        first = waiting.popleft()
+        batch = TokenBatch(
+            choice,
+            first.token_ids,
+            first.finish,
+            first.logprobs or [],
+            first.prompt_logprobs,
+            first.traces or [],
+            first.prompt_traces or [],
+        )
+        while waiting:
+            if batch.num_tokens >= MAX_BATCH_TOKENS:
+                # Behind the other choices, which have waited as long.
+                self._waiting[choice] = waiting
+                break
+            batch.add(waiting.popleft())
+        self._note_taken(batch)
+        return batch
 
     def _note_taken(self, batch: TokenBatch) -> None:
         self._num_waiting -= batch.num_tokens
         if self._reader_timer is None:
             return
-        self._stop_reader_timer()
         if self._num_waiting < self._max_waiting // RESUME_FRACTION:
+            self._stop_reader_timer()
             self._send(Resume(self._request_id))
         else:
             # One batch of many was read: slow, but not gone.
-            self._start_reader_timer()
+            self._last_taken_at = self._loop.time()
 
     def _end_computing(self) -> None:
         """Nothing more is expected from the engine; cancel what it still computes."""
@@ -221,9 +261,8 @@ class TokenStream:
             self._on_over()
 
     def _start_reader_timer(self) -> None:
-        self._reader_timer = asyncio.get_running_loop().call_later(
-            self._reader_seconds, self._give_up
-        )
+        self._last_taken_at = self._loop.time()
+        self._reader_timer = self._loop.call_later(self._reader_seconds, self._judge_reader)
 
     def _stop_reader_timer(self) -> None:
         if self._reader_timer is not None:
@@ -233,6 +272,14 @@ class TokenStream:
     def _expire(self) -> None:
         # The engine has the same deadline; this one holds while it is busy or frozen too.
         self.fail(RequestError(*_FAILURES[EngineFinish.DEADLINE]))
+
+    def _judge_reader(self) -> None:
+        # The timer is not started anew at each batch, of which there may be one a token.
+        left = self._last_taken_at + self._reader_seconds - self._loop.time()
+        if left > 0:
+            self._reader_timer = self._loop.call_later(left, self._judge_reader)
+        else:
+            self._give_up()
 
     def _give_up(self) -> None:
         self.fail(

@@ -69,10 +69,12 @@ def stream_response(piece: TextPiece) -> pb.StreamGenerateTextResponse:
         index=piece.choice,
         text=piece.text,
         token_ids=piece.token_ids,
-        logprobs=[_logprob(report) for report in piece.reports],
         is_prompt=piece.is_prompt,
-        inspections=[inspection_message(each) for each in piece.inspections],
     )
+    if piece.reports:
+        response.logprobs.extend(_logprob(report) for report in piece.reports)
+    if piece.inspections:
+        response.inspections.extend(inspection_message(each) for each in piece.inspections)
     if piece.finish_reason is not None:
         response.finish_reason = _FINISH_REASONS[piece.finish_reason]
     if piece.summary is not None:

@@ -25,12 +25,15 @@ class Head:
     Args:
         context: The library's.
         request_id: What they tell.
+
+    Attributes:
+        is_sent: Whether they are out, or on their way.
     """
 
     def __init__(self, context: Context, *, request_id: str) -> None:
         self._context = context
         self._request_id = request_id
-        self._is_sent = False
+        self.is_sent = False
 
     async def send(self) -> None:
         """Send them unless they are sent.
@@ -38,9 +41,9 @@ class Head:
         Raises:
             RequestError: The client left.
         """
-        if self._is_sent:
+        if self.is_sent:
             return
-        self._is_sent = True
+        self.is_sent = True
         try:
             await self._context.send_initial_metadata(((_REQUEST_ID, self._request_id),))
         except grpc.aio.InternalError:
@@ -71,7 +74,8 @@ class PacedContext:
     async def write(self, message: object) -> None:
         """Send one message; waits while the client does not read."""
         self._writing_since = self._loop.time()
-        await self._head.send()
+        if not self._head.is_sent:
+            await self._head.send()
         try:
             await self._context.write(message)
         except grpc.aio.InternalError:

@@ -5,15 +5,21 @@ what fails later is an error event, and then no [DONE], which means success.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from typing import TypeVar
 
 import msgspec
 from starlette.types import Send
 
 from service.errors import RequestError
+from service.rest_api.direct_writer import DirectWriter
 from service.rest_api.errors import error_body
 
 __all__ = ["PING_SECONDS", "EventStream"]
+
+PieceT = TypeVar("PieceT")
+
+_encode = msgspec.json.Encoder().encode
 
 # Proxies close what is silent for longer.
 PING_SECONDS = 15.0
@@ -26,6 +32,7 @@ class EventStream:
         send: Where its messages go.
         headers: What its head says beside the usual.
         ping_seconds: Longest silence.
+        direct: The short way to the connection, None where there is none.
     """
 
     def __init__(
@@ -34,20 +41,32 @@ class EventStream:
         *,
         headers: Mapping[str, str],
         ping_seconds: float = PING_SECONDS,
+        direct: DirectWriter | None = None,
     ) -> None:
         self._send = send
         self._headers = headers
         self._ping_seconds = ping_seconds
         # A ping may become due while an event waits for a slow reader: whole lines or nothing.
         self._lock = asyncio.Lock()
-        self._last_sent_at = asyncio.get_running_loop().time()
+        self._direct = direct
+        self._loop = asyncio.get_running_loop()
+        self._last_sent_at = self._loop.time()
         self.has_started = False
 
-    async def send_all(self, events: AsyncIterator[object]) -> None:
-        """Send every event, then the end."""
+    async def send_all(
+        self,
+        pieces: AsyncIterator[PieceT],
+        event_of: Callable[[PieceT], object],
+        last_events: Callable[[], Iterable[object]],
+    ) -> None:
+        """Send the event of every piece, then the last events and the end."""
         pinging = asyncio.create_task(self._ping())
         try:
-            async for event in events:
+            async for piece in pieces:
+                line = _line(event_of(piece))
+                if not self._write_directly(line):
+                    await self._write(line)
+            for event in last_events():
                 await self._write(_line(event))
         finally:
             pinging.cancel()
@@ -58,11 +77,19 @@ class EventStream:
         await self._write(_line(error_body(error)), is_last=True)
 
     async def _ping(self) -> None:
-        loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(self._last_sent_at + self._ping_seconds - loop.time())
-            if loop.time() - self._last_sent_at >= self._ping_seconds:
+            await asyncio.sleep(self._last_sent_at + self._ping_seconds - self._loop.time())
+            if self._loop.time() - self._last_sent_at >= self._ping_seconds:
                 await self._write(b": ping\n\n")
+
+    def _write_directly(self, data: bytes) -> bool:
+        # A ping that waits for a slow reader holds the lock.
+        if not self.has_started or self._direct is None or self._lock.locked():
+            return False
+        if not self._direct.write(data):
+            return False
+        self._last_sent_at = self._loop.time()
+        return True
 
     async def _write(self, data: bytes, *, is_last: bool = False) -> None:
         async with self._lock:
@@ -72,7 +99,7 @@ class EventStream:
                     {"type": "http.response.start", "status": 200, "headers": self._head()}
                 )
             await self._send({"type": "http.response.body", "body": data, "more_body": not is_last})
-            self._last_sent_at = asyncio.get_running_loop().time()
+            self._last_sent_at = self._loop.time()
 
     def _head(self) -> list[tuple[bytes, bytes]]:
         own = (
@@ -88,4 +115,4 @@ class EventStream:
 
 
 def _line(event: object) -> bytes:
-    return b"data: " + msgspec.json.encode(event) + b"\n\n"
+    return b"data: %b\n\n" % _encode(event)

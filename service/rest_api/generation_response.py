@@ -5,7 +5,7 @@ cancel, and that an early failure has a real status, is the same for all of them
 """
 
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import aclosing
 from typing import Protocol
 
@@ -113,9 +113,12 @@ class GenerationResponse(Response):
                 ) as pieces:
                     if answer.is_streamed:
                         stream = EventStream(
-                            send, headers=answer.headers, ping_seconds=limits.ping_seconds
+                            send,
+                            headers=answer.headers,
+                            ping_seconds=limits.ping_seconds,
+                            direct=scope["state"].get("direct_writer"),
                         )
-                        work = stream.send_all(_events(answer, pieces))
+                        work = stream.send_all(pieces, answer.event, answer.last_events)
                     else:
                         work = _send_whole(answer, pieces, scope, send)
                     await until_disconnected(receive, work)
@@ -132,13 +135,6 @@ class GenerationResponse(Response):
                 raise
             _logger.exception("request %s failed in its stream", self._exchange.request_id)
             await stream.send_error(RequestError(ErrorKind.INTERNAL_ERROR, "internal error"))
-
-
-async def _events(answer: Answer, pieces: AsyncGenerator[BatchPiece]) -> AsyncIterator[object]:
-    async for piece in pieces:
-        yield answer.event(piece)
-    for event in answer.last_events():
-        yield event
 
 
 async def _send_whole(

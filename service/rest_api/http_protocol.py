@@ -17,6 +17,7 @@ from uvicorn.server import ServerState
 
 from service.errors import ErrorKind, RequestError
 from service.rest_api.connections import Connections, raw_error_response, tune_socket
+from service.rest_api.direct_writer import DirectWriter
 from service.rest_api.request_head import Receipt, RequestHead
 from service.transport_limits import TransportLimits
 
@@ -163,6 +164,7 @@ class HttpProtocol(HttpToolsProtocol):
         state = self.scope["state"]  # type: ignore[typeddict-item]  # uvicorn always sets it
         state["receipt"], state["cut_off"] = self._receipt, self._cut_off
         super().on_headers_complete()
+        state["direct_writer"] = DirectWriter(self.cycle)
         self._stage = _Stage.BODY
 
     def on_body(self, body: bytes) -> None:
@@ -240,12 +242,8 @@ class HttpProtocol(HttpToolsProtocol):
             self.close_idle()
             return
         seconds = self._limits.receive_timeout_seconds
-        self._refuse(
-            RequestError(
-                ErrorKind.REQUEST_TIMEOUT,
-                f"the request must arrive whole within {seconds:g} seconds",
-            )
-        )
+        message = f"the request must arrive whole within {seconds:g} seconds"
+        self._refuse(RequestError(ErrorKind.REQUEST_TIMEOUT, message))
 
     def _watch_delivery(self) -> None:
         self._num_unsent_bytes = self.transport.get_write_buffer_size()

@@ -6,7 +6,9 @@ A piece waits until its reader has taken the one before, so that a slow reader s
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import ExitStack, aclosing
-from dataclasses import dataclass, replace
+from dataclasses import replace
+
+import msgspec
 
 from service.errors import ErrorKind, RequestError
 from service.generation import GenerationRequest, TextPiece
@@ -21,9 +23,8 @@ __all__ = ["BatchPiece", "continue_prompts"]
 MAX_PREPARATIONS = 3
 
 
-@dataclass(frozen=True, slots=True)
-class BatchPiece:
-    """A piece of one of the prompts' streams.
+class BatchPiece(msgspec.Struct, frozen=True):
+    """A piece of one of the prompts' streams; a Struct, since there is one for each message.
 
     Attributes:
         prompt: Which prompt, from 0.
