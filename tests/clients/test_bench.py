@@ -1,31 +1,21 @@
 """`nextword bench`: what it counts is what was sent, and it notices a server that cheats."""
 
 import json
-import math
 import signal
 import subprocess
 import sys
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import jsonschema_rs
 import nextword.bench
-import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from nextword.address import parse_address
-from nextword.bench.distribution import distribution
-from nextword.bench.plan import Ask, Level, Plan, asks
-from nextword.bench.records import RequestRecord, verify
 
 from tests.clients.conftest import Serve, TypeIn
 from tests.clients.waiting import wait_until
 from tests.contract.live_server import START_SECONDS, Server
 
 SCHEMA = json.loads(Path(nextword.bench.__file__).with_name("report.schema.json").read_bytes())
-LEVEL = Level(parse_address("http://127.0.0.1:1"), concurrency=2, num_warmup_requests=0)
 
 
 def measure(type_in: TypeIn, *words: str) -> tuple[int, dict[str, Any]]:
@@ -161,85 +151,6 @@ def test_a_server_that_brings_other_than_asked_has_failed(
     )
     assert exit_code == (0 if code is None else 1)
     assert report["servers"][0]["model"] == "rival"
-
-
-@pytest.mark.parametrize(
-    ("num_tokens", "num_used", "num_prompt", "is_ok"),
-    [(4, 4, 3, True), (5, 4, 3, False), (4, 5, 3, False), (4, 4, 2, False)],
-)
-def test_ids_and_usage_must_both_be_what_was_asked(
-    num_tokens: int, num_used: int, num_prompt: int, is_ok: bool
-) -> None:
-    plan = Plan(addresses=(LEVEL.address,), num_prompt_tokens=3, max_tokens=4)
-    record = RequestRecord(
-        num_tokens=num_tokens,
-        num_used_tokens=num_used,
-        num_prompt_tokens=num_prompt,
-        num_sent_ids=3,
-        finish_reason="length",
-    )
-    record.note_tokens(1.0, num_tokens)
-    verify(record, plan)
-    assert (record.error_code is None) == is_ok
-
-
-def test_tokens_that_came_together_share_their_wait() -> None:
-    record = RequestRecord(started_at=10.0, arrivals=[(11.0, 2), (14.0, 3), (15.0, 1)])
-    assert record.first_token_seconds == 1.0
-    assert record.gaps_seconds == [1.0, 1.0, 1.0, 1.0]
-
-
-def test_the_same_seed_sends_the_same_prompts_and_none_of_them_twice() -> None:
-    plan = Plan(addresses=(LEVEL.address,), num_prompt_tokens=8)
-
-    def first_asks(plan: Plan, phase: str) -> list[Ask]:
-        return list(islice(asks(plan, LEVEL, phase=phase, vocabulary_size=257), 50))
-
-    sent = first_asks(plan, "measure")
-    assert sent == first_asks(plan, "measure")
-    assert all(len(ask.prompt) == 8 for ask in sent)
-    others = first_asks(plan, "warmup") + first_asks(
-        Plan(addresses=(LEVEL.address,), num_prompt_tokens=8, seed=1), "measure"
-    )
-    assert len({ask.prompt for ask in sent + others}) == 150
-
-
-@settings(max_examples=25)
-@given(st.lists(st.floats(1e-6, 1e3), min_size=1, max_size=50))
-def test_percentiles_are_those_of_numpy(values: list[float]) -> None:
-    found = distribution(values)
-    expected = np.percentile(values, [50, 90, 99])
-    assert [found.p50, found.p90, found.p99] == pytest.approx(list(expected), rel=1e-9)
-    assert found.mean == pytest.approx(math.fsum(values) / len(values))
-    assert (found.count, found.min, found.max) == (len(values), min(values), max(values))
-
-
-def test_nothing_measured_has_no_percentiles() -> None:
-    assert distribution([]).p99 is None
-
-
-@pytest.mark.parametrize(
-    ("words", "named"),
-    [
-        (["--requests", "1", "--seconds", "1"], "--requests or --seconds"),
-        (["--concurrency", "1,two"], "1,two"),
-        (["--concurrency", "0"], "--concurrency"),
-        (["--concurrency", ""], "--concurrency"),
-        (["--max-tokens", "0"], "--max-tokens"),
-        (["--seconds", "nan"], "--seconds"),
-        (["--prompt-tokens", "4000", "--max-tokens", "200"], "4096"),
-        (["--vocabulary-size", "10"], "--vocabulary-size"),
-        (["--api", "other"], "--api"),
-        (["--output", "no/such/folder/report.json"], "no/such/folder"),
-        (["--model", "nobody"], "nobody"),
-    ],
-)
-def test_a_plan_that_cannot_be_run_is_refused_before_anything_is_sent(
-    type_in: TypeIn, server: Server, words: list[str], named: str
-) -> None:
-    code, out, err = type_in("bench", "--url", server.rest, *words)
-    assert (code, out, err.count("\n")) == (2, "", 1)
-    assert named in err
 
 
 def test_ctrl_c_reports_what_was_measured_and_cancels_the_rest(

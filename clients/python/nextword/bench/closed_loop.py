@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 
 from nextword.bench.measurement import Sender
-from nextword.bench.plan import Ask
+from nextword.bench.prompts import Ask
 from nextword.bench.records import RequestRecord
 from nextword.bench.targets import Target
 

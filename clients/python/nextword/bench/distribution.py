@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Distribution", "distribution"]
+__all__ = ["Distribution", "distribution", "percentile"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +29,15 @@ def distribution(seconds: Sequence[float]) -> Distribution:
         count=len(ranked),
         mean=math.fsum(ranked) / len(ranked),
         min=ranked[0],
-        p50=_percentile(ranked, 0.50),
-        p90=_percentile(ranked, 0.90),
-        p99=_percentile(ranked, 0.99),
+        p50=percentile(ranked, 0.50),
+        p90=percentile(ranked, 0.90),
+        p99=percentile(ranked, 0.99),
         max=ranked[-1],
     )
 
 
-def _percentile(ranked: Sequence[float], share: float) -> float:
+def percentile(ranked: Sequence[float], share: float) -> float:
+    """The value that this share of ranked values, at least one, is not above."""
     place = share * (len(ranked) - 1)
     low = math.floor(place)
     high = min(low + 1, len(ranked) - 1)

@@ -5,7 +5,8 @@ import time
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 
-from nextword.bench.plan import Ask, Level, Plan
+from nextword.bench.plan import Level, Plan
+from nextword.bench.prompts import Ask
 from nextword.bench.records import RequestRecord, error_code_of
 from nextword.bench.stream_reading import digest
 from nextword.bench.targets import Target, stream_reader
@@ -29,7 +30,8 @@ class Measurement:
         level: What was measured.
         is_warming_up: Whether requests of the warm-up are running.
         started_at: When the first measured request was sent.
-        window_ends_at: When clients stop sending; None where requests are counted.
+        window_ends_at: When clients stop sending; None where a closed loop's requests are counted.
+        num_offered: Requests that an open loop has, sent or not; 0 for a closed loop.
         ended_at: When the last measured request ended.
         records: One for each measured request.
         warmup_records: One for each request of the warm-up.
@@ -39,12 +41,14 @@ class Measurement:
         num_pieces: Pieces of streams that have ended; about as many as tokens.
         cpu_seconds: Processor time that this process used between start and end.
         is_complete: Whether it ran to its end.
+        is_given_up: Whether it was ended since the objective could no longer be kept.
     """
 
     level: Level
     is_warming_up: bool = True
     started_at: float = 0.0
     window_ends_at: float | None = None
+    num_offered: int = 0
     ended_at: float | None = None
     records: list[RequestRecord] = dataclass_field(default_factory=list[RequestRecord])
     warmup_records: list[RequestRecord] = dataclass_field(default_factory=list[RequestRecord])
@@ -54,6 +58,7 @@ class Measurement:
     num_pieces: int = 0
     cpu_seconds: float = 0.0
     is_complete: bool = False
+    is_given_up: bool = False
 
 
 class Sender:
@@ -92,7 +97,7 @@ class Sender:
         # The error that some servers send as an event comes in a short stream: it is known at
         # once, so that its client pauses too.
         if len(record.pieces) < 3 or self._num_kept_bytes > MAX_KEPT_BYTES:
-            digest(record, self._plan, self._read)
+            digest(record, self._read)
             pause = pause or (REFUSED_SECONDS if record.error_code is not None else 0.0)
         else:
             self._num_kept_bytes += sum(len(data) for _, data in record.pieces)
@@ -102,7 +107,7 @@ class Sender:
     def read_all(self) -> None:
         """Read the streams of all requests, when none is running any more."""
         for record in (*self._measured.warmup_records, *self._measured.records):
-            digest(record, self._plan, self._read)
+            digest(record, self._read)
 
 
 def _pause(error: NextwordError) -> float:

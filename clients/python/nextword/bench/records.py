@@ -6,7 +6,7 @@ from dataclasses import field as dataclass_field
 from itertools import pairwise
 
 from nextword.bench.http_answer import Pieces
-from nextword.bench.plan import Ask, Plan
+from nextword.bench.prompts import Ask
 from nextword.errors import ConnectionFailedError, NextwordError, StatusError
 
 __all__ = ["RequestRecord", "error_code_of", "verify"]
@@ -24,6 +24,7 @@ class RequestRecord:
         arrivals: When tokens came, and how many came together. Where a server tells no ids, each
             event counts as one here.
         ended_at: When it ended.
+        max_tokens: Tokens that it must get.
         num_sent_ids: Ids of the prompt; None where it was sent as a text.
         num_tokens: Token ids that came; None where the server tells none.
         num_used_tokens: Tokens made, in the server's own count.
@@ -38,6 +39,7 @@ class RequestRecord:
     is_read: bool = False
     arrivals: list[tuple[float, int]] = dataclass_field(default_factory=list[tuple[float, int]])
     ended_at: float | None = None
+    max_tokens: int = 0
     num_sent_ids: int | None = None
     num_tokens: int | None = None
     num_used_tokens: int | None = None
@@ -49,6 +51,7 @@ class RequestRecord:
     def note_sending(self, ask: Ask) -> None:
         """It is on its way now."""
         self.sent_at = time.perf_counter()
+        self.max_tokens = ask.max_tokens
         self.num_sent_ids = None if isinstance(ask.prompt, str) else len(ask.prompt)
 
     def note_tokens(self, at: float, count: int) -> None:
@@ -76,12 +79,24 @@ class RequestRecord:
 
     @property
     def gaps_seconds(self) -> list[float]:
-        """One for each token after the first arrival; what came together shares its wait."""
+        """One for each token after the first arrival; what came together shares its wait.
+
+        Where only events are seen: one for each event, each with as many tokens as the others.
+        """
+        share = self.tokens_per_event
         return [
-            (at - before) / count
+            (at - before) / (count * share)
             for (before, _), (at, count) in pairwise(self.arrivals)
             for _ in range(count)
         ]
+
+    @property
+    def tokens_per_event(self) -> float:
+        """Tokens that one of the arrivals' count stands for."""
+        num_events = sum(count for _, count in self.arrivals)
+        if self.num_tokens is not None or not num_events or self.num_used_tokens is None:
+            return 1.0
+        return self.num_used_tokens / num_events
 
 
 def error_code_of(error: NextwordError) -> str:
@@ -95,18 +110,18 @@ def error_code_of(error: NextwordError) -> str:
             return "protocol_error"
 
 
-def verify(record: RequestRecord, plan: Plan) -> None:
+def verify(record: RequestRecord) -> None:
     """Fail a request that ended well and yet did not bring exactly the tokens asked for."""
     if record.error_code is not None:
         return
     counted = record.num_used_tokens
     if counted is None:
         record.fail("no_usage", "the server tells no usage, so its tokens cannot be counted")
-    elif counted != plan.max_tokens or record.num_tokens not in (None, plan.max_tokens):
+    elif counted != record.max_tokens or record.num_tokens not in (None, record.max_tokens):
         ids = "no ids" if record.num_tokens is None else f"{record.num_tokens} ids"
         record.fail(
             "wrong_token_count",
-            f"asked for {plan.max_tokens} tokens, got {ids} and a usage of {counted} "
+            f"asked for {record.max_tokens} tokens, got {ids} and a usage of {counted} "
             f"(finish reason {record.finish_reason})",
         )
     elif record.finish_reason != "length":

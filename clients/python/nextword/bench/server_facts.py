@@ -6,7 +6,8 @@ import httpx2
 
 from nextword.address import Address
 from nextword.api_key import authorization
-from nextword.bench.plan import Plan, PlanError, check_fits, openai_url
+from nextword.bench.plan import Plan, check_fits, openai_url
+from nextword.bench.plan_error import PlanError
 from nextword.client import Client
 from nextword.http_library import certificates, translated
 from nextword.json_fields import read_json_object
@@ -45,9 +46,15 @@ def ask_server(address: Address, plan: Plan) -> ServerFacts:
         PlanError: The plan does not fit to it.
         NextwordError: The server does not answer, or does not have the model.
     """
-    if plan.api == "openai":
+    if plan.api != "native":
         return _ask_openai(address, plan)
-    with Client(address.url, timeout_seconds=ASK_SECONDS, api_key=plan.api_key) as client:
+    with Client(
+        address.url,
+        timeout_seconds=ASK_SECONDS,
+        api_key=plan.api_key,
+        ca_file=plan.ca_file,
+        max_retries=0,
+    ) as client:
         model = client.list_models()[0] if plan.model is None else client.get_model(plan.model)
     check_fits(plan, context_tokens=model.context_tokens)
     return ServerFacts(
@@ -67,7 +74,7 @@ def _ask_openai(address: Address, plan: Plan) -> ServerFacts:
         translated(address.url, seconds=ASK_SECONDS),
         httpx2.Client(
             headers=authorization(plan.api_key),
-            verify=certificates(address),
+            verify=certificates(address, plan.ca_file),
             trust_env=not address.is_loopback,
             timeout=ASK_SECONDS,
         ) as http,

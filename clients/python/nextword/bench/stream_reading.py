@@ -8,7 +8,6 @@ from collections.abc import Callable, Generator
 
 from google.protobuf.message import DecodeError
 
-from nextword.bench.plan import Plan
 from nextword.bench.records import RequestRecord, error_code_of, verify
 from nextword.errors import NextwordError, ProtocolError
 from nextword.event_stream import EventReader
@@ -23,7 +22,7 @@ __all__ = ["StreamReader", "digest", "read_messages", "read_native_events", "rea
 StreamReader = Callable[[RequestRecord], None]
 
 
-def digest(record: RequestRecord, plan: Plan, read: StreamReader) -> None:
+def digest(record: RequestRecord, read: StreamReader) -> None:
     """Read what came of a request, whether it failed or not, and judge it; only once."""
     if record.is_read:
         return
@@ -35,7 +34,7 @@ def digest(record: RequestRecord, plan: Plan, read: StreamReader) -> None:
     # They would be most of what a long test keeps.
     record.pieces.clear()
     if record.ended_at is not None:
-        verify(record, plan)
+        verify(record)
 
 
 def read_native_events(record: RequestRecord) -> None:

@@ -3,8 +3,9 @@
 What comes is kept as it comes, with its time; `stream_reading` reads it later.
 """
 
-import json
 import time
+from functools import cache
+from pathlib import Path
 from ssl import SSLContext
 from typing import Protocol, cast
 
@@ -14,21 +15,21 @@ import grpc.aio
 from nextword.address import Address
 from nextword.api_key import authorization
 from nextword.bench.http_connection import HttpConnection
-from nextword.bench.plan import Ask, Plan, openai_url
+from nextword.bench.plan import Plan
+from nextword.bench.prompts import Ask
 from nextword.bench.records import RequestRecord
+from nextword.bench.request_bodies import RequestBodies, http_path
 from nextword.bench.stream_reading import (
     StreamReader,
     read_messages,
     read_native_events,
     read_openai_events,
 )
+from nextword.certificates import trusted
 from nextword.grpc_channel import open_asyncio_channel
-from nextword.grpc_messages import fill_request
-from nextword.grpc_transport import translate
-from nextword.http_library import certificates
-from nextword.request import GRACE_SECONDS, GenerationRequest, SamplingParameters
-from nextword.rest_messages import read_error, request_body
-from nextword.v1 import text_generation_pb2 as pb
+from nextword.grpc_errors import translate
+from nextword.request import GRACE_SECONDS
+from nextword.rest_messages import read_error
 
 __all__ = ["Target", "new_target", "stream_reader"]
 
@@ -58,34 +59,31 @@ def new_target(address: Address, plan: Plan) -> Target:
 
 def stream_reader(address: Address, plan: Plan) -> StreamReader:
     """What reads the streams of such a client."""
-    if plan.api == "openai":
+    if plan.api != "native":
         return read_openai_events
     return read_native_events if address.protocol == "rest" else read_messages
 
 
 class HttpTarget:
-    """Streams of /v1/generate, or of /v1/completions of whoever offers it."""
+    """Streams of /v1/generate, or of OpenAI's routes of whoever offers them."""
 
     def __init__(self, address: Address, plan: Plan) -> None:
-        verified = certificates(address)
         self._connection = HttpConnection(
             address.host,
             port=address.port,
-            encryption=verified if isinstance(verified, SSLContext) else None,
+            encryption=_trusted(plan.ca_file) if address.is_encrypted else None,
             url=address.url,
         )
-        is_openai = plan.api == "openai"
-        url = openai_url(address, "completions") if is_openai else f"{address.url}/v1/generate"
-        path = "/" + url.split("/", 3)[3]
-        key = "".join(f"{name}: {value}\r\n" for name, value in _headers(plan).items())
+        self._bodies = RequestBodies(plan)
+        keys = authorization(plan.api_key)
+        key = "".join(f"{name}: {value}\r\n" for name, value in keys.items())
         self._head = (
-            f"POST {path} HTTP/1.1\r\nhost: {address.authority}\r\n{key}"
+            f"POST {http_path(address, plan)} HTTP/1.1\r\nhost: {address.authority}\r\n{key}"
             "content-type: application/json\r\naccept: text/event-stream\r\ncontent-length: "
         ).encode()
-        self._plan = plan
 
     async def send(self, ask: Ask, record: RequestRecord) -> None:
-        body = json.dumps(_body(ask, self._plan)).encode()
+        body = self._bodies.http(ask)
         request = b"%b%d\r\n\r\n%b" % (self._head, len(body), body)
         record.note_sending(ask)
         answer = await self._connection.exchange(request, record.pieces)
@@ -103,21 +101,19 @@ class GrpcTarget:
 
     def __init__(self, address: Address, plan: Plan) -> None:
         self._address = address
-        self._plan = plan
-        self._channel = open_asyncio_channel(address)
+        self._bodies = RequestBodies(plan)
+        self._seconds = plan.timeout_seconds + GRACE_SECONDS
+        self._metadata = tuple(authorization(plan.api_key).items())
+        self._channel = open_asyncio_channel(address, ca_file=plan.ca_file)
         self._stream = cast(
             "grpc.aio.UnaryStreamMultiCallable[bytes, bytes]",
             self._channel.unary_stream(_STREAM_METHOD),
         )
 
     async def send(self, ask: Ask, record: RequestRecord) -> None:
-        message = pb.StreamGenerateTextRequest()
-        fill_request(message, _request(ask, self._plan))
-        request = message.SerializeToString()
-        seconds = self._plan.timeout_seconds + GRACE_SECONDS
-        metadata = tuple(_headers(self._plan).items())
+        request = self._bodies.grpc(ask)
         record.note_sending(ask)
-        call = self._stream(request, timeout=seconds, metadata=metadata)
+        call = self._stream(request, timeout=self._seconds, metadata=self._metadata)
         pieces, now = record.pieces, time.perf_counter
         try:
             async for data in call:
@@ -131,38 +127,7 @@ class GrpcTarget:
         await self._channel.close()
 
 
-def _headers(plan: Plan) -> dict[str, str]:
-    return authorization(plan.api_key)
-
-
-def _body(ask: Ask, plan: Plan) -> dict[str, object]:
-    if plan.api == "native":
-        return request_body(_request(ask, plan), is_streamed=True)
-    body: dict[str, object] = {
-        "prompt": ask.prompt if isinstance(ask.prompt, str) else list(ask.prompt),
-        "max_tokens": plan.max_tokens,
-        "seed": ask.seed,
-        "stream": True,
-        "stream_options": {"include_usage": True},
-        # Not OpenAI's own word, but that of every server one would measure.
-        "ignore_eos": True,
-    }
-    if plan.model is not None:
-        body["model"] = plan.model
-    if plan.temperature is not None:
-        body["temperature"] = plan.temperature
-    return body
-
-
-def _request(ask: Ask, plan: Plan) -> GenerationRequest:
-    return GenerationRequest(
-        prompt=ask.prompt,
-        parameters=SamplingParameters(
-            max_tokens=plan.max_tokens,
-            temperature=plan.temperature,
-            seed=ask.seed,
-            ignore_eos=True,
-        ),
-        model=plan.model,
-        timeout_seconds=plan.timeout_seconds,
-    )
+@cache
+def _trusted(ca_file: Path | None) -> SSLContext:
+    # Reading this machine's certificates takes 30 ms, which each client would wait for.
+    return trusted(ca_file)

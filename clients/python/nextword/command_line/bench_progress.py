@@ -11,9 +11,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from nextword.bench.measurement import Measurement
-from nextword.bench.plan import Plan
+from nextword.bench.plan import Level, Plan
+from nextword.bench.results import LevelResult
 
-__all__ = ["LevelProgress"]
+__all__ = ["LevelProgress", "print_sweep_step"]
 
 _PAUSE_SECONDS = 0.25
 _RATE_SECONDS = 3.0
@@ -23,11 +24,15 @@ class LevelProgress:
     """Draws one level on the standard error; a line at its start where that is no terminal.
 
     Args:
-        plan: What is measured.
+        plan: The whole load test.
+        level: What is measured.
     """
 
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
+    def __init__(self, plan: Plan, level: Level) -> None:
+        self._level = level
+        self._name = f"{level.address.protocol}, {level.label}"
+        if plan.num_repeats > 1:
+            self._name += f", {level.repeat} of {plan.num_repeats}"
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=20),
@@ -43,23 +48,22 @@ class LevelProgress:
 
     def follow(self, measured: Measurement) -> None:
         """Draw this measurement as it grows."""
-        level = measured.level
-        name = f"{level.address.protocol}, {level.label}"
         if not self._progress.console.is_terminal:
-            print(f"{name}: {level.address.url} ...", file=sys.stderr, flush=True)
+            print(f"{self._name}: {self._level.address.url} ...", file=sys.stderr, flush=True)
             return
         self._progress.start()
-        self._watching = asyncio.create_task(self._watch(measured, name))
+        self._watching = asyncio.create_task(self._watch(measured))
 
-    async def _watch(self, measured: Measurement, name: str) -> None:
-        total = self._plan.num_requests if self._plan.seconds is None else self._plan.seconds
-        task = self._progress.add_task(f"{name}, warming up", total=total, figures="")
+    async def _watch(self, measured: Measurement) -> None:
+        level = self._level
+        total = level.num_requests if level.seconds is None else level.seconds
+        task = self._progress.add_task(f"{self._name}, warming up", total=total, figures="")
         recent: deque[tuple[float, int]] = deque()
         while True:
             if not measured.is_warming_up:
                 self._progress.update(
                     task,
-                    description=name,
+                    description=self._name,
                     completed=self._done(measured),
                     figures=_figures(measured, recent),
                 )
@@ -67,9 +71,9 @@ class LevelProgress:
             await asyncio.sleep(_PAUSE_SECONDS)
 
     def _done(self, measured: Measurement) -> float:
-        if self._plan.seconds is None:
+        if self._level.seconds is None:
             return measured.num_ended - len(measured.warmup_records)
-        return min(time.perf_counter() - measured.started_at, self._plan.seconds)
+        return min(time.perf_counter() - measured.started_at, self._level.seconds)
 
     def __enter__(self) -> Self:
         return self
@@ -96,4 +100,18 @@ def _figures(measured: Measurement, recent: deque[tuple[float, int]]) -> str:
     seconds = now - recent[0][0]
     rate = (num_pieces - recent[0][1]) / seconds if seconds > 0 else 0.0
     failed = f", {measured.num_failed} failed" if measured.num_failed else ""
-    return f"{measured.num_ended} requests{failed}, {rate:.0f} messages/s"
+    return f"{measured.num_ended} requests{failed}, {len(running)} running, {rate:.0f} messages/s"
+
+
+def print_sweep_step(result: LevelResult) -> None:
+    """A line for each rate that was tried."""
+    goodput = result.goodput
+    assert goodput is not None
+    level = "1 client alone" if result.rate is None else f"{result.rate:g} requests/s"
+    verdict = "kept" if goodput.is_held else "missed"
+    early = ", ended early" if result.is_given_up else ""
+    print(
+        f"  {level}: {verdict}, {goodput.share:.1%} of requests in bounds{early}",
+        file=sys.stderr,
+        flush=True,
+    )
