@@ -17,7 +17,14 @@ from service.engine.cpu.library import LibraryError, load_library
 from service.engine.request import Sequence as TokenSequence
 from service.engine.weight_stages import GREEDY_BELOW_TEMPERATURE
 
-__all__ = ["BAD_CHANGED", "BAD_LOGITS", "NOT_DRAWN", "NativeSettings", "draw_natively"]
+__all__ = [
+    "BAD_CHANGED",
+    "BAD_LOGITS",
+    "NOT_DRAWN",
+    "NativeSettings",
+    "draw_natively",
+    "native_settings",
+]
 
 _logger = logging.getLogger(__name__)
 
@@ -144,7 +151,7 @@ def draw_natively(
     draw = _draw_function()
     if draw is None or not _is_readable(logits_RV):
         return None
-    natives = [each.native_settings or _new_settings(each) for each in sequences]
+    natives = [each.native_settings or native_settings(each) for each in sequences]
     rows = array("i", range(len(sequences)))
     taken = rows
     if not all(native.address for native in natives):
@@ -176,8 +183,10 @@ def draw_natively(
     return everything
 
 
-def _new_settings(sequence: TokenSequence) -> NativeSettings:
-    sequence.native_settings = NativeSettings(sequence)
+def native_settings(sequence: TokenSequence) -> NativeSettings:
+    """How a sequence draws; the same object each time."""
+    if sequence.native_settings is None:
+        sequence.native_settings = NativeSettings(sequence)
     return sequence.native_settings
 
 

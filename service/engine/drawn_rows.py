@@ -1,9 +1,13 @@
 """What the engine asks of an executor that draws tokens itself, several in a row."""
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import msgspec
+
+if TYPE_CHECKING:
+    # Where there is a GPU they are not needed, and this file is torch-free.
+    from service.engine.drawn_natively import NativeSettings
 
 __all__ = ["FAILED", "NOT_COMPUTED", "DrawnRow", "DrawsAhead"]
 
@@ -28,6 +32,7 @@ class DrawnRow(msgspec.Struct, frozen=True, kw_only=True):
         min_p: 0 keeps all tokens.
         seed: From 0 to 2^64 - 1.
         sample: Which continuation of its prompt it is.
+        native_settings: The same for the compiled kernels.
     """
 
     token_id: int
@@ -40,6 +45,7 @@ class DrawnRow(msgspec.Struct, frozen=True, kw_only=True):
     min_p: float = 0.0
     seed: int = 0
     sample: int = 0
+    native_settings: "NativeSettings | None" = None
 
 
 @runtime_checkable
@@ -54,6 +60,11 @@ class DrawsAhead(Protocol):
     @property
     def least_prompt_tokens(self) -> int:
         """Tokens of prompts that take hardly longer than one."""
+        ...
+
+    @property
+    def draws_beside_prompts(self) -> bool:
+        """Whether streams are drawn ahead in a step with prompts too, not computed with them."""
         ...
 
     def draw_ahead(self, rows: Sequence[DrawnRow], *, num_steps: int) -> Iterator[list[int]]:

@@ -52,6 +52,7 @@ class GraphExecutor:
     name = "cuda-graphs"
     is_deterministic = False
     has_fixed_steps = False
+    draws_beside_prompts = True
     max_steps_ahead = 16
     least_prompt_tokens = 256
 

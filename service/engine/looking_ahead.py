@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from service.engine.block_tables import BlockTables
+from service.engine.drawn_natively import native_settings
 from service.engine.drawn_rows import DrawnRow, DrawsAhead
 from service.engine.drawn_run import DrawnRun
 from service.engine.executor import Executor
@@ -89,6 +90,8 @@ class LookingAhead:
             # What was queued is computed once more.
             return 0
         is_alone = plan.num_prompt_tokens == 0
+        if not is_alone and not self._executor.draws_beside_prompts:
+            return 0
         if queued is not None and self._take_up(queued, sequences, is_alone=is_alone):
             return plan.num_streams
         most = max(_num_left(sequence) for sequence in sequences)
@@ -216,6 +219,7 @@ class LookingAhead:
             min_p=request.min_p,
             seed=request.seed,
             sample=sequence.choice,
+            native_settings=native_settings(sequence),
         )
 
     def _output(

@@ -31,6 +31,7 @@ class DrawingExecutor(RememberingExecutor):
 
     max_steps_ahead = 8
     least_prompt_tokens = 16
+    draws_beside_prompts = True
 
     def __init__(self, *, num_blocks: int) -> None:
         super().__init__(num_blocks=num_blocks)

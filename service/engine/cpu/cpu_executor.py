@@ -4,13 +4,15 @@ Whatever shares a step with a token, its numbers are the same bits: deterministi
 kernels compute, and costs nothing. Shape letters as in `service/engine/executor.py`.
 """
 
+import ctypes
 import weakref
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from ctypes import byref
 
 import torch
 
+from service.engine.cpu.drawn_steps import DrawnSteps
 from service.engine.cpu.library import (
     Inspection,
     KernelError,
@@ -19,6 +21,7 @@ from service.engine.cpu.library import (
     new_handle,
 )
 from service.engine.cpu.packed_network import NumberType, PackedNetwork
+from service.engine.drawn_rows import DrawnRow
 from service.engine.executor import (
     ChunkInput,
     ComputedStep,
@@ -48,6 +51,9 @@ class CpuExecutor:
     block_tokens = BLOCK_TOKENS
     is_deterministic = True
     has_fixed_steps = False
+    max_steps_ahead = 4
+    least_prompt_tokens = 16
+    draws_beside_prompts = False
 
     def __init__(self, network: PackedNetwork, *, num_blocks: int, cache_type: NumberType) -> None:
         self.network = network
@@ -58,7 +64,15 @@ class CpuExecutor:
         self._cache = new_handle(
             library, "nextword_cache_create", network.handle, num_blocks, cache_type
         )
-        weakref.finalize(self, library.nextword_cache_destroy, self._cache)
+        self._drawn_steps = DrawnSteps(
+            library,
+            model=network.handle,
+            cache=self._cache,
+            vocab_size=network.config.vocab_size,
+            block_tokens=BLOCK_TOKENS,
+            num_positions=network.shape.num_positions,
+        )
+        weakref.finalize(self, _destroy, library, self._drawn_steps, self._cache)
 
     def compute(self, chunks: Sequence[ChunkInput]) -> ComputedStep:
         """Compute some chunks, at most one of each sequence, in one step.
@@ -110,6 +124,7 @@ class CpuExecutor:
             logits_stride=logits_RV.shape[1],
             inspections=(Inspection * len(looks))(*(look.inspection for look in looks)),
         )
+        self._drawn_steps.wait()
         status = self._library.nextword_step(self.network.handle, self._cache, byref(step))
         check_status(self._library, status)
         return ComputedStep(
@@ -118,11 +133,30 @@ class CpuExecutor:
             inspected={look.inspection.chunk: look.seen for look in looks},
         )
 
+    def draw_ahead(self, rows: Sequence[DrawnRow], *, num_steps: int) -> Iterator[list[int]]:
+        """Start computing and drawing up to ``num_steps`` tokens of each row.
+
+        Raises:
+            KernelError: A row does not fit its blocks or the model's context.
+            MemoryError: There is no room for what is between the layers.
+        """
+        return self._drawn_steps.start(rows, num_steps=num_steps)
+
+    def draw_on(self, *, num_steps: int) -> Iterator[list[int]]:
+        """Start some steps more for the rows of the last call, which go on where they are."""
+        return self._drawn_steps.go_on(num_steps=num_steps)
+
     def clear_blocks(self, block_ids: Sequence[int]) -> None:
         """Forget what some blocks hold, NaN included."""
+        self._drawn_steps.wait()
         ids = array("i", block_ids)
         status = self._library.nextword_cache_clear(self._cache, _address(ids), len(ids))
         check_status(self._library, status)
+
+
+def _destroy(library: ctypes.CDLL, drawn_steps: DrawnSteps, cache: ctypes.c_void_p) -> None:
+    drawn_steps.close()
+    library.nextword_cache_destroy(cache)
 
 
 class _Look:
