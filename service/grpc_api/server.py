@@ -8,7 +8,6 @@ from typing import Protocol, cast
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_health.v1.health_pb2_grpc import HealthServicer
-from grpc_reflection.v1alpha import reflection, reflection_pb2
 from nextword.v1 import text_generation_pb2 as pb
 
 from service.api_keys import ApiKeys
@@ -18,6 +17,7 @@ from service.grpc_api.calls import Calls, RpcHandler
 from service.grpc_api.glass_box_handlers import GLASS_BOX_SERVICE, glass_box_methods
 from service.grpc_api.handlers import Handlers
 from service.grpc_api.key_guard import KeyGuard
+from service.grpc_api.reflection import REFLECTION_SERVICES, add_reflection
 from service.health import Health
 from service.metrics import Metrics
 from service.models.served_models import ServedModels
@@ -33,9 +33,9 @@ LIBRARY_MESSAGE_BYTES = 2 * MAX_MESSAGE_BYTES
 # Streams of one connection; more wait at the client.
 MAX_CONNECTION_STREAMS = 1024
 MAX_METADATA_BYTES = 16 * 1024
-_REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
+_HEALTH_SERVICE = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 # Without a glass box.
-CLOSED_SERVICES = frozenset((GLASS_BOX_SERVICE, reflection.SERVICE_NAME, _REFLECTION_V1))
+CLOSED_SERVICES = frozenset((GLASS_BOX_SERVICE, *REFLECTION_SERVICES))
 
 
 class _Statuses(Protocol):
@@ -109,7 +109,7 @@ class GrpcServer:
             self._server.add_generic_rpc_handlers(
                 (grpc.method_handlers_generic_handler(GLASS_BOX_SERVICE, shown),)
             )
-            self._add_reflection()
+            add_reflection(self._server, (*self._services, _HEALTH_SERVICE))
         # Asked last, for what nobody before it offers.
         self._server.add_generic_rpc_handlers((_EveryMethod(calls.unknown()),))
         readiness.subscribe(self._follow_health)
@@ -128,29 +128,6 @@ class GrpcServer:
     async def stop(self) -> None:
         """End what is left (health watches too) and return when the port is free."""
         await self._server.stop(grace=0.5)
-
-    def _add_reflection(self) -> None:
-        names = (
-            *self._services,
-            health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
-            reflection.SERVICE_NAME,
-            _REFLECTION_V1,
-        )
-        reflection.enable_server_reflection(names, self._server)
-        # Version 1 has the same messages under another name; the library only knows v1alpha.
-        v1_servicer = reflection.aio.ReflectionServicer(names)
-        method = grpc.stream_stream_rpc_method_handler(
-            v1_servicer.ServerReflectionInfo,  # pyright: ignore[reportUnknownArgumentType]
-            request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
-            response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
-        )
-        self._server.add_generic_rpc_handlers(
-            (
-                grpc.method_handlers_generic_handler(
-                    _REFLECTION_V1, {"ServerReflectionInfo": method}
-                ),
-            )
-        )
 
     def _follow_health(self) -> None:
         task = asyncio.get_running_loop().create_task(self._tell_health())
