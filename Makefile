@@ -20,7 +20,7 @@ KERNEL_FILES := $(wildcard service/engine/cpu/build.py service/engine/cpu/native
 .PHONY: check-protobuf check-client
 .PHONY: campaign-drain campaign-swap campaign-openapi campaign-parameters campaign-parity
 .PHONY: campaign-sampler campaign-text
-.PHONY: campaign-leaks campaign-faults campaign-dashboard
+.PHONY: campaign-leaks campaign-faults campaign-dashboard compat
 
 help: ## Show this list
 	@echo "Nextword: train a small language model on your text, and serve its next words."
@@ -142,6 +142,10 @@ campaign-faults: install-dev ## Poisoned requests and lost engines; then poisons
 campaign-dashboard: install-dev ## Dashboard and alerts on a loaded service (5 minutes, needs prometheus), then misled ones
 	@$(BIN)/python -m campaigns.dashboard $(ARGS)
 	$(call control,dashboard --seconds 30)
+
+compat: install-dev ## Other people's packages, each in an environment of its own (15 minutes, network), then a careless server
+	@$(BIN)/python -m campaigns.compat $(ARGS)
+	$(call control,compat $(ARGS))
 
 campaign-sampler: install-dev ## Drawn tokens against exact probabilities, then a bent sampler
 	@$(BIN)/python -m campaigns.sampler $(ARGS)

@@ -139,7 +139,7 @@ class OpenAIAnswer:
         choice = self._choice(self._index(piece), [piece.piece], is_chunk=True)
         chunk = self._object([choice], is_chunk=True)
         if self._body.stream.has_usage_in_each:
-            chunk["usage"] = self._usage()
+            chunk["usage"] = self.usage()
         elif self._body.stream.has_usage_at_end:
             chunk["usage"] = None
         return chunk
@@ -148,7 +148,7 @@ class OpenAIAnswer:
         """The chunk without choices that tells the usage, where it was asked for."""
         if not self._body.stream.has_usage_at_end:
             return ()
-        return ({**self._object([], is_chunk=True), "usage": self._usage()},)
+        return ({**self._object([], is_chunk=True), "usage": self.usage()},)
 
     def whole(self, pieces: list[BatchPiece]) -> object:
         """The body, its choices in the order of the prompts."""
@@ -157,7 +157,7 @@ class OpenAIAnswer:
             self._last = piece
             parts[self._index(piece)].append(piece.piece)
         choices = [self._choice(index, parts[index], is_chunk=False) for index in sorted(parts)]
-        return {**self._object(choices, is_chunk=False), "usage": self._usage()}
+        return {**self._object(choices, is_chunk=False), "usage": self.usage()}
 
     def _index(self, piece: BatchPiece) -> int:
         return piece.prompt * self._body.num_choices + piece.piece.choice
@@ -184,7 +184,8 @@ class OpenAIAnswer:
             "finish_reason": None if reason is None else _FINISH_REASONS[reason],
         }
 
-    def _usage(self) -> dict[str, int]:
+    def usage(self) -> dict[str, int]:
+        """Tokens read and made so far, for all prompts and choices."""
         assert self._last is not None
         record = self._last.record
         return {

@@ -29,7 +29,7 @@ from service.rest_api.openai_fields import header_names, refuse_others
 from service.rest_api.text_lists import read_texts
 from service.text_generator import TextGenerator
 
-__all__ = ["EMBEDDINGS_PATH", "EmbeddingsResponse"]
+__all__ = ["EMBEDDINGS_PATH", "EmbeddingsResponse", "pack_vector"]
 
 EMBEDDINGS_PATH = "/v1/embeddings"
 _Encoding: TypeAlias = Literal["float", "base64"]
@@ -132,9 +132,10 @@ def _encode(answer: TextVectors, encoding: _Encoding) -> bytes:
 
 
 def _vector(packed: bytes, encoding: _Encoding) -> msgspec.Raw:
-    value = (
-        base64.b64encode(packed).decode("ascii")
-        if encoding == "base64"
-        else unpack_floats(packed).tolist()
-    )
+    value = pack_vector(packed) if encoding == "base64" else unpack_floats(packed).tolist()
     return msgspec.Raw(msgspec.json.encode(value))
+
+
+def pack_vector(packed: bytes) -> str:
+    """Little-endian f32 as base64, which OpenAI's libraries ask for and unpack."""
+    return base64.b64encode(packed).decode("ascii")
