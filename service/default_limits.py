@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import cast
 
-from service.machine_limits import MachineLimits, memory_text
+from service.machine_limits import MachineLimits, memory_text, uses_cpu_kernels
 
 __all__ = ["DERIVED_SETTINGS", "Derived"]
 
@@ -31,9 +31,11 @@ class Derived:
 
 
 def _threads(machine: MachineLimits, values: Mapping[str, object]) -> Derived:
-    # The front and the kernel need a core too: with one compute thread per core, threads that wait
-    # for each other at every layer wait for whoever shares its core with the front.
-    threads = max(1, math.floor(machine.cores.cores) - 1)
+    # The front and the kernel need a core too. The compiled kernels take work in small pieces, so
+    # that nobody waits for a thread that lost its core; torch's threads wait for each other at
+    # every product, and so for whoever shares its core with the front.
+    spared = 0 if uses_cpu_kernels(str(values["device"]), str(values["executor"])) else 1
+    threads = max(1, math.floor(machine.cores.cores) - spared)
     return Derived(threads, f"from {machine.cores.source}")
 
 

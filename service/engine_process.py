@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from service.engine.engine import Engine
 from service.engine.frames import ToEngine
 from service.engine.guarded_compute import EngineFailedError
-from service.engine.loading import LoadError, build_engine
+from service.engine.loading import LoadError, build_engine, start_threads
 from service.engine.messages import (
     Cancel,
     EngineFinish,
@@ -249,6 +249,7 @@ def main() -> int:
         assert isinstance(load, Load)
         try:
             # A version that is to replace another leaves the processor to those who serve.
+            start_threads(load)
             build = partial(_build_engines, load)
             engines, loaded = run_at_low_priority(build) if load.in_background else build()
         except LoadError as error:

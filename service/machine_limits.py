@@ -17,7 +17,11 @@ __all__ = [
     "available_bytes",
     "memory_text",
     "read_machine_limits",
+    "uses_cpu_kernels",
 ]
+
+# Compiled when the project was installed, if a compiler was there.
+KERNELS = Path(__file__).resolve().parent / "engine" / "cpu" / "libnextword_cpu.so"
 
 # What version 1 reports for "no limit" is a page short of 2^63.
 _NO_LIMIT_BYTES = 1 << 60
@@ -72,6 +76,11 @@ def read_machine_limits(
     affinity = getattr(os, "sched_getaffinity", None)
     num_usable = num_usable or (len(affinity(0)) if affinity is not None else num_cores)
     return MachineLimits(_core_limit(root, num_cores, num_usable), _memory_limit(root))
+
+
+def uses_cpu_kernels(device: str, executor: str) -> bool:
+    """Whether an engine with these settings computes with the compiled kernels for CPUs."""
+    return device != "cuda" and executor in ("auto", "cpu-kernels") and KERNELS.exists()
 
 
 def available_bytes(root: Path = Path("/")) -> int | None:

@@ -132,7 +132,8 @@ class Settings:
             Kind.INTEGER,
             None,
             "compute threads of each model's engine",
-            default_text="the usable cores but one: cgroup quota, affinity, cores",
+            default_text="the usable cores (cgroup quota, affinity, cores); one fewer where "
+            "PyTorch computes",
             limits=(1, 1024),
         )
     )

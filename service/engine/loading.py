@@ -1,5 +1,6 @@
 """From a folder and some settings to an engine that has computed its first tokens."""
 
+import contextlib
 import os
 import resource
 import time
@@ -9,6 +10,9 @@ import torch
 
 from model.config import ConfigError
 from model.weights import WeightsError
+from service.engine.cpu.cpu_executor import CpuExecutor
+from service.engine.cpu.library import LibraryError
+from service.engine.cpu.threads import thread_pool
 from service.engine.device import DeviceError
 from service.engine.engine import MAX_STEP_TOKENS, Engine
 from service.engine.executor import Executor, NotDeterministicError
@@ -16,7 +20,7 @@ from service.engine.executor_choice import EXECUTORS, LoadError, build_executor
 from service.engine.guarded_compute import is_out_of_memory
 from service.engine.messages import Load, Loaded, Submit
 
-__all__ = ["LoadError", "build_engine", "resident_bytes"]
+__all__ = ["LoadError", "build_engine", "resident_bytes", "start_threads"]
 
 WARM_UP_TOKENS = 32
 
@@ -37,6 +41,18 @@ def build_engine(load: Load) -> tuple[Engine, Loaded]:
         raise
 
 
+def start_threads(load: Load) -> None:
+    """Start the threads that a model will be computed by, with the priority of the caller.
+
+    A load at low priority would give them its own, for good.
+    """
+    if load.executor not in ("auto", CpuExecutor.name) or load.device == "cuda":
+        return
+    # Loading says why there are none, and takes another executor.
+    with contextlib.suppress(LibraryError):
+        thread_pool(load.num_threads)
+
+
 def _build_engine(load: Load) -> tuple[Engine, Loaded]:
     began = time.perf_counter()
     if load.executor not in EXECUTORS:
@@ -49,6 +65,9 @@ def _build_engine(load: Load) -> tuple[Engine, Loaded]:
     torch.set_num_threads(load.num_threads)
     built = build_executor(load)
     executor = built.executor
+    if isinstance(executor, CpuExecutor):
+        # What is left for torch is small, and its threads would spin beside those that compute.
+        torch.set_num_threads(1)
     _warm_up(executor, built.context_tokens)
     return Engine(executor, max_running=load.max_running), Loaded(
         context_tokens=built.context_tokens,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from service.engine.messages import Load
-from service.machine_limits import memory_text
+from service.machine_limits import memory_text, uses_cpu_kernels
 from service.models.model_store import ModelFolder, StoreError
 from service.settings import Settings
 
@@ -24,8 +24,6 @@ NGRAM_CACHE_BYTES_PER_TOKEN = 8
 NGRAM_BYTES_PER_NGRAM = 8
 # A number, and its share of what scales a group of them.
 INT8_BYTES_PER_WEIGHT = 1.07
-# Compiled when the project was installed, if a compiler was there.
-KERNELS = Path(__file__).resolve().parents[1] / "engine" / "cpu" / "libnextword_cpu.so"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +134,7 @@ def _computes_bf16(settings: Settings) -> bool:
     """Whether the engine keeps bf16 as it is; it decides by the same facts."""
     if settings.device == "cuda":
         return True
-    if settings.executor in ("auto", "cpu-kernels") and KERNELS.exists():
+    if uses_cpu_kernels(settings.device, settings.executor):
         return True
     flags = Path("/proc/cpuinfo")
     return flags.exists() and any(word in flags.read_text() for word in (" avx512_bf16", " bf16"))

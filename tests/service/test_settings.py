@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from service import machine_limits
 from service.engine.engine import MAX_STEP_TOKENS
 from service.machine_limits import CoreLimit, MachineLimits, MemoryLimit
 from service.setting_spec import SettingsError
@@ -63,12 +64,21 @@ def test_every_setting_is_a_flag_a_variable_and_a_line_of_the_table(name: str) -
 
 
 @pytest.mark.parametrize(
-    ("cores", "threads"), [(0.5, 1), (1.0, 1), (1.5, 1), (2.0, 1), (4.0, 3), (4.9, 3), (64.0, 63)]
+    ("cores", "threads"), [(0.5, 1), (1.0, 1), (1.5, 1), (2.0, 2), (4.0, 4), (4.9, 4), (64.0, 64)]
 )
-def test_threads_follow_the_usable_cores(cores: float, threads: int) -> None:
-    loaded = load(limits=machine(cores=cores))
+def test_threads_follow_the_usable_cores(
+    cores: float, threads: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of them for the compiled kernels; torch's threads leave one to the front."""
+    limits = machine(cores=cores)
+    eager = load("--executor", "eager", limits=limits)
+    assert eager.settings.threads == max(1, threads - 1)
+    monkeypatch.setattr(machine_limits, "KERNELS", Path(__file__))
+    loaded = load(limits=limits)
     assert loaded.settings.threads == threads
     assert loaded.sources["threads"] == f"from cgroup quota of {cores:g} cores"
+    monkeypatch.setattr(machine_limits, "KERNELS", tmp_path / "not built")
+    assert load(limits=limits).settings.threads == eager.settings.threads
 
 
 @pytest.mark.parametrize(
