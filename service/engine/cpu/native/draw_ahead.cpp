@@ -4,12 +4,18 @@
 #include <pthread.h>
 #include <string.h>
 
+#include <atomic>
 #include <new>
 #include <vector>
+
+#include "model.h"
+#include "pool.h"
 
 namespace {
 
 using int32s = std::vector<int32_t>;
+
+constexpr int64_t MOST_LOGITS_OF_ONE_THREAD = 32768;
 
 struct Row {
     int32_t token_id;
@@ -102,6 +108,24 @@ struct nextword_ahead {
         return result;
     }
 
+    int32_t draw_some(int32_t first, int32_t count) {
+        return nextword_draw(logits.data(), vocabulary, vocabulary, count,
+                             step.places.data() + first, step.settings.data() + first,
+                             step.positions.data() + first, step.drawn.data() + first, nullptr);
+    }
+
+    int32_t draw(int32_t count) {
+        /* Of few logits the threads would wait longer than they draw. */
+        if (count < 2 || int64_t(count) * vocabulary < MOST_LOGITS_OF_ONE_THREAD)
+            return draw_some(0, count);
+        std::atomic<int32_t> result{NEXTWORD_OK};
+        model->pool->run(count, [&](int place) {
+            const int32_t status = draw_some(place, 1);
+            if (status != NEXTWORD_OK) result = status;
+        });
+        return result;
+    }
+
     int32_t advance(int32_t *to) {
         step.clear();
         for (size_t number = 0; number < rows.size(); number++) {
@@ -133,9 +157,7 @@ struct nextword_ahead {
         int32_t result = nextword_step(model, cache, &input);
         if (result != NEXTWORD_OK) return result;
         step.drawn.resize(size_t(count));
-        result = nextword_draw(logits.data(), vocabulary, vocabulary, count, step.places.data(),
-                               step.settings.data(), step.positions.data(), step.drawn.data(),
-                               nullptr);
+        result = draw(count);
         if (result != NEXTWORD_OK) return result;
         for (int32_t place = 0; place < count; place++) {
             Row &row = rows[size_t(step.rows[size_t(place)])];

@@ -98,32 +98,39 @@ int32_t keep_largest(const DrawKernels &kernels, const float *logits, int32_t vo
 void cut_by_top_p(int32_t *weights, int32_t size, int64_t total, double top_p, int32_t *order) {
     /* What stands before a token is a whole number, so at least the heaviest one is kept. */
     const double limit = std::max(top_p * double(total), 1.0);
-    /* The edge is looked for among the weights from `low` up to below `low + width`. */
-    int64_t low = 0, width = int64_t(1) << 31, before = 0;
-    int32_t count = 0;
+    int64_t before = 0;
+    /* The edge is looked for among the weights from `low` up to below `low + width`: at first by
+     * powers of two. Neighbours are often alike, so each has a sum of its own to add to. */
+    int64_t powers[4][32] = {};
     for (int32_t i = 0; i < size; i++)
-        if (weights[i] > 0) order[count++] = i;
+        powers[i & 3][31 - __builtin_clz(uint32_t(weights[i]) | 1)] += weights[i];
+    const auto sum_of = [&powers](int power) {
+        return powers[0][power] + powers[1][power] + powers[2][power] + powers[3][power];
+    };
+    int power = 30;
+    /* The last part that something reaches before the limit. */
+    while (power > 0 && double(before + sum_of(power)) < limit) before += sum_of(power--);
+    int64_t low = int64_t(1) << power, width = low;
+    int32_t count = 0;
+    for (int32_t i = 0; i < size; i++) {
+        order[count] = i;
+        count += weights[i] >> power == 1;
+    }
     while (count > FEW && width > 1) {
-        /* At first by powers of two, then in 256 parts. */
-        const bool is_first = low == 0;
-        const int64_t part = is_first ? 1 : std::max<int64_t>(1, width / 256);
-        const auto part_of = [=](int32_t weight) {
-            return is_first ? 31 - __builtin_clz(uint32_t(weight)) : int((weight - low) / part);
-        };
+        const int64_t part = std::max<int64_t>(1, width / 256);
         int64_t sums[256] = {};
         for (int32_t i = 0; i < count; i++) {
             const int32_t weight = weights[order[i]];
-            sums[part_of(weight)] += weight;
+            sums[(weight - low) / part] += weight;
         }
-        int edge = 255;
-        /* The last part that something reaches before the limit. */
+        int64_t edge = 255;
         while (edge > 0 && double(before + sums[edge]) < limit) before += sums[edge--];
         int32_t left = 0;
         for (int32_t i = 0; i < count; i++)
-            if (part_of(weights[order[i]]) == edge) order[left++] = order[i];
+            if ((weights[order[i]] - low) / part == edge) order[left++] = order[i];
         count = left;
-        low = is_first ? int64_t(1) << edge : low + edge * part;
-        width = is_first ? low : part;
+        low += edge * part;
+        width = part;
     }
     if (width > 1)
         std::sort(order, order + count, [weights](int32_t a, int32_t b) {
@@ -134,8 +141,7 @@ void cut_by_top_p(int32_t *weights, int32_t size, int64_t total, double top_p, i
     const int32_t smallest = weights[order[kept - 1]], last = order[kept - 1];
     for (int32_t i = 0; i < size; i++)
         weights[i] = weights[i] >= smallest ? weights[i] : 0;
-    for (int32_t i = last + 1; i < size; i++)
-        if (weights[i] == smallest) weights[i] = 0;
+    for (int32_t i = last + 1; i < size; i++) weights[i] = weights[i] == smallest ? 0 : weights[i];
 }
 
 void cut_by_min_p(int32_t *weights, int32_t size, double min_p) {
