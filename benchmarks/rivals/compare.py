@@ -2,15 +2,16 @@
 
     python benchmarks/rivals/compare.py --llama-server FILE --openvino-python FILE --models FOLDER
 
-For each model NAME the folder holds NAME-bf16/ (a Hugging Face folder), NAME-bf16.gguf,
-NAME-q8_0.gguf and NAME-f16.gguf. Every row is measured in rounds: each contestant has a turn, the
-order changes from round to round, and the table holds medians over rounds and the median of the
-rounds' ratios. A round during which other processes kept more than a share of a processor busy is
-thrown away and repeated. Exits with 2 if a rival is missing.
+FOLDER is filled with what is missing: models of random weights, in each contestant's form. Every
+row is measured in rounds: each contestant has a turn, the order changes from round to round, and
+the table holds medians over rounds and the median of the rounds' ratios. A round during which
+other processes kept more than a share of a processor busy is thrown away and repeated. Exits with
+2 if a rival is missing.
 """
 
 import argparse
 import sys
+import tempfile
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -29,13 +30,15 @@ from benchmarks.rivals.contestants import (
     Sample,
 )
 from benchmarks.rivals.foreign_load import ForeignLoad
+from benchmarks.rivals.model_files import ready_model, ready_quantized
+from benchmarks.rivals.random_models import SHAPES
 from benchmarks.rivals.results import Row, write_results
 
 CONTEXT_TOKENS = 512
+MODELS = Path(tempfile.gettempdir()) / "nextword-random-models"
 # Rounds during which others kept more of a processor busy are not used.
 MAX_FOREIGN_CORES = 0.15
 MAX_ATTEMPTS = 3
-VOCABULARY_SIZES = {"S": 8_192, "M": 32_000, "L": 32_000}
 REQUESTS_PER_STREAM = {1: 6, 16: 2, 64: 2}
 
 
@@ -58,17 +61,17 @@ class Setting:
             requests=self.streams * per_stream,
             prompt_tokens=self.prompt_tokens,
             max_tokens=self.max_tokens,
-            vocabulary_size=VOCABULARY_SIZES[self.model],
+            vocabulary_size=SHAPES[self.model].vocabulary_size,
         )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure all rows and write the results; the exit status says whether it came to the end."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--llama-server", type=Path, required=True, help="llama.cpp's program")
+    parser.add_argument("--llama-server", type=Path, help="llama.cpp's program")
     parser.add_argument("--openvino-python", type=Path, help="a Python that has openvino_genai")
     parser.add_argument("--without-openvino", action="store_true")
-    parser.add_argument("--models", type=Path, required=True, help="the folder of the weights")
+    parser.add_argument("--models", type=Path, default=MODELS, help="where models are, or go")
     parser.add_argument("--only", default="S,M", help="of S, M and L")
     parser.add_argument("--weights", default="bf16", help="bf16, int8 or both")
     parser.add_argument("--streams", default="1,16,64")
@@ -78,6 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--ours", default="", help="more options of nextword-serve")
     parser.add_argument("--output", type=Path, help="a JSON file; its table goes beside it as .md")
     options = parser.parse_args(arguments)
+    if options.llama_server is None:
+        parser.error("--llama-server is missing: a llama-server, with llama-quantize beside it")
     if not options.without_openvino and options.openvino_python is None:
         parser.error("--openvino-python is missing (or say --without-openvino)")
     rows: list[Row] = []
@@ -108,9 +113,9 @@ def _settings(options: argparse.Namespace) -> Iterator[Setting]:
 
 @contextmanager
 def _running(setting: Setting, options: argparse.Namespace) -> Generator[list[Contestant]]:
-    folder: Path = options.models
-    name = f"{folder}/{setting.model}"
-    gguf = Path(f"{name}-{'q8_0' if setting.weights == 'int8' else 'bf16'}.gguf")
+    weights, gguf = ready_model(options.models, setting.model)
+    if setting.weights == "int8":
+        gguf = _quantized(setting, "q8_0", options)
     with ExitStack() as stack:
         contestants: list[Contestant] = []
 
@@ -120,7 +125,7 @@ def _running(setting: Setting, options: argparse.Namespace) -> Generator[list[Co
 
         join(
             Ours(
-                Path(f"{name}-bf16"),
+                weights,
                 dtype=setting.weights,
                 context_tokens=CONTEXT_TOKENS,
                 options=options.ours.split(),
@@ -135,9 +140,14 @@ def _running(setting: Setting, options: argparse.Namespace) -> Generator[list[Co
             )
         )
         if not options.without_openvino:
-            weights = f"{name}-{'q8_0' if setting.weights == 'int8' else 'f16'}.gguf"
-            join(OpenVino(options.openvino_python, Path(weights), streams=setting.streams))
+            # It takes no bf16 files; from f16 ones it computes in what the processor is best at.
+            read = gguf if setting.weights == "int8" else _quantized(setting, "f16", options)
+            join(OpenVino(options.openvino_python, read, streams=setting.streams))
         yield contestants
+
+
+def _quantized(setting: Setting, kind: str, options: argparse.Namespace) -> Path:
+    return ready_quantized(options.models, setting.model, kind, llama_server=options.llama_server)
 
 
 def _measured(setting: Setting, options: argparse.Namespace) -> Row:

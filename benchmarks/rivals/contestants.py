@@ -11,8 +11,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -38,8 +38,9 @@ class Level:
     prompt_tokens: int
     max_tokens: int
     vocabulary_size: int
-    temperature: float = 0.0
     seed: int = 0
+    parameters: Mapping[str, float] = field(default_factory=lambda: {"temperature": 0.0})
+    shared_prefix_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,9 +106,12 @@ class _HttpContestant:
                 *("--concurrency", str(level.streams), "--requests", str(level.requests)),
                 *("--prompt-tokens", str(level.prompt_tokens)),
                 *("--max-tokens", str(level.max_tokens), "--warmup", str(level.streams)),
-                *("--temperature", str(level.temperature), "--seed", str(level.seed)),
-                *("--vocabulary-size", str(level.vocabulary_size), "--output", str(report)),
+                *("--vocabulary-size", str(level.vocabulary_size), "--seed", str(level.seed)),
+                *("--shared-prefix-tokens", str(level.shared_prefix_tokens)),
+                *("--output", str(report)),
             ]
+            for name, value in level.parameters.items():
+                command += ["--parameter", f"{name}={value}"]
             done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_SECONDS)
             if done.returncode != 0:
                 raise RuntimeError(f"{self.name}: {done.stdout[-500:]}{done.stderr[-500:]}")
@@ -153,12 +157,19 @@ class Ours(_HttpContestant):
     """Nextword's service."""
 
     def __init__(
-        self, folder: Path, *, dtype: str, context_tokens: int, options: Sequence[str] = ()
+        self,
+        folder: Path,
+        *,
+        dtype: str,
+        context_tokens: int,
+        max_running: int = 64,
+        options: Sequence[str] = (),
     ) -> None:
         port = _free_port()
         command = [
             *(sys.executable, "-m", "service", "--model", str(folder), "--dtype", dtype),
-            *("--rest-port", str(port), "--grpc-port", "0", "--max-running", "64"),
+            *("--rest-port", str(port), "--grpc-port", "0"),
+            *("--max-running", str(max_running)),
             *("--max-context", str(context_tokens), "--max-queued", "1024", *options),
         ]
         super().__init__("nextword", command, port, "/readyz")
