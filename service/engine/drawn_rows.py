@@ -58,6 +58,14 @@ class DrawsAhead(Protocol):
         ...
 
     @property
+    def seconds_ahead(self) -> float:
+        """How long such a go may take.
+
+        What arrives meanwhile waits for its end, and for that of one that is queued.
+        """
+        ...
+
+    @property
     def least_prompt_tokens(self) -> int:
         """Tokens of prompts that take hardly longer than one."""
         ...

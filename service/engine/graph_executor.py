@@ -43,6 +43,7 @@ class GraphExecutor:
 
     Attributes:
         max_steps_ahead: Most tokens of a row that ``draw_ahead`` draws.
+        seconds_ahead: How long it may take.
         least_prompt_tokens: Tokens of prompts that take hardly longer than one.
 
     Raises:
@@ -54,6 +55,7 @@ class GraphExecutor:
     has_fixed_steps = False
     draws_beside_prompts = True
     max_steps_ahead = 16
+    seconds_ahead = 0.012
     least_prompt_tokens = 256
 
     def __init__(

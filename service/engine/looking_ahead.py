@@ -27,8 +27,6 @@ __all__ = ["LookingAhead"]
 
 _logger = logging.getLogger(__name__)
 
-# What arrives meanwhile waits for the end of the step, and of one that is queued.
-SECONDS_AHEAD = 0.012
 # Such steps that the device can make before the host must tell it more.
 RUNS_AHEAD = 8
 # First tokens of the prompts wait for the streams.
@@ -95,7 +93,9 @@ class LookingAhead:
         if queued is not None and self._take_up(queued, sequences, is_alone=is_alone):
             return plan.num_streams
         most = max(_num_left(sequence) for sequence in sequences)
-        in_time = self._steps_in(SECONDS_AHEAD if is_alone else SECONDS_BESIDE_PROMPTS)
+        in_time = self._steps_in(
+            self._executor.seconds_ahead if is_alone else SECONDS_BESIDE_PROMPTS
+        )
         num_steps = min(most, self._executor.max_steps_ahead, in_time)
         horizon = num_steps
         if is_alone and not self._scheduler.num_waiting:
@@ -172,7 +172,8 @@ class LookingAhead:
             for sequence, number in zip(run.sequences, num_drawn, strict=True)
         ]
         covered = min(last - start for last, start in zip(run.lasts, starts, strict=True)) + 1
-        num_steps = min(covered, self._executor.max_steps_ahead, self._steps_in(SECONDS_AHEAD))
+        in_time = self._steps_in(self._executor.seconds_ahead)
+        num_steps = min(covered, self._executor.max_steps_ahead, in_time)
         if num_steps < 1:
             return
         try:

@@ -30,6 +30,7 @@ class DrawingExecutor(RememberingExecutor):
     """
 
     max_steps_ahead = 8
+    seconds_ahead = 0.012
     least_prompt_tokens = 16
     draws_beside_prompts = True
 

@@ -52,6 +52,7 @@ class CpuExecutor:
     is_deterministic = True
     has_fixed_steps = False
     max_steps_ahead = 4
+    seconds_ahead = 0.004
     least_prompt_tokens = 16
     draws_beside_prompts = False
 
