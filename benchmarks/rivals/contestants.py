@@ -111,7 +111,10 @@ class _HttpContestant:
                 *("--output", str(report)),
             ]
             for name, value in level.parameters.items():
-                command += ["--parameter", f"{name}={value}"]
+                # The load tester has an option of its own for this one.
+                own = [f"--{name}", str(value)]
+                other = ["--parameter", f"{name}={value}"]
+                command += own if name == "temperature" else other
             done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_SECONDS)
             if done.returncode != 0:
                 raise RuntimeError(f"{self.name}: {done.stdout[-500:]}{done.stderr[-500:]}")
