@@ -24,6 +24,10 @@ REASONS_ACCEPTED_IN_CI = (
     "needs an NVIDIA GPU",
     "runs on macOS only",
     "npm is not installed",
+    # Toolchains of the examples: large, and only theirs.
+    "Go with gRPC is not installed",
+    "Java with gRPC is not installed",
+    "grpcurl is not installed",
     "needs a mount namespace of its own",
     "no Docker engine can be started here",
 )
