@@ -20,26 +20,28 @@ def banner(
     management_port: int | None,
     num_keys: int | None = None,
     has_glass_box: bool = True,
+    has_tls: bool = False,
 ) -> str:
     """The lines to print; the last one is a command.
 
     Args:
         num_keys: API keys in force, None where nobody is asked for one.
         has_glass_box: Whether the page and what it shows are offered.
+        has_tls: Whether REST and gRPC are encrypted.
     """
     default = models.default.folder
     others = ", ".join(model.label for model in models.all[1:])
-    rest = address_text(host, rest_port)
+    rest = f"{'https' if has_tls else 'http'}://{address_text(host, rest_port)}"
     body = shlex.quote(msgspec.json.encode(EXAMPLE).decode())
     lines = [
         f"Serving {default.name}, version {default.version}, "
         f"{default.artifact.config.num_parameters / 1e6:.1f} M parameters"
         + (f" (requests that name no model); also {others}" if others else ""),
-        f"  REST  http://{rest}",
-        f"  gRPC  {address_text(host, grpc_port)}",
+        f"  REST  {rest}",
+        f"  gRPC  {address_text(host, grpc_port)}" + (" with TLS" if has_tls else ""),
     ]
     if has_glass_box:
-        lines.insert(1, f"  page  http://{rest}/ shows how words are chosen")
+        lines.insert(1, f"  page  {rest}/ shows how words are chosen")
     else:
         lines.append("  glass box off: no page, inspections, /openapi.json, gRPC reflection")
     if management_port is not None:
@@ -50,7 +52,7 @@ def banner(
         # A reference: a key that is typed stays in the shell's history.
         authorization = '-H "Authorization: Bearer $NEXTWORD_API_KEY" '
     lines.append(
-        f"  try   curl -N http://{rest}/v1/generate {authorization}"
+        f"  try   curl -N {rest}/v1/generate {authorization}"
         f"-H 'Content-Type: application/json' -d {body}"
     )
     return "\n".join(lines)

@@ -39,6 +39,7 @@ from service.settings import Settings
 from service.settings_sources import load_settings
 from service.stop_signals import StopSignals
 from service.text_generator import TextGenerator
+from service.tls import Tls, load_tls
 
 __all__ = ["main"]
 
@@ -55,9 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = loaded.settings
         choice = choose_models(settings)
         keys = ApiKeys(Path(settings.api_key_file)) if settings.api_key_file else None
+        tls = load_tls(settings.tls_certificate_file, settings.tls_key_file)
         configure_logs(level=settings.log_level, form=settings.log_format)
         is_check = loaded.is_check_wanted
-        work = _check(settings, choice) if is_check else _serve(settings, choice, keys)
+        work = _check(settings, choice) if is_check else _serve(settings, choice, keys, tls)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(work)
     except (SettingsError, StoreError) as error:
@@ -127,12 +129,17 @@ async def _check(settings: Settings, choice: ModelChoice) -> int:
         await models.stop()
 
 
-async def _serve(settings: Settings, choice: ModelChoice, keys: ApiKeys | None) -> int:
+async def _serve(
+    settings: Settings, choice: ModelChoice, keys: ApiKeys | None, tls: Tls | None
+) -> int:
     signals = StopSignals()
     models = _Models(settings, choice)
     management_port = settings.management_port if settings.management_port >= 0 else None
     if warning := exposure_warning(
-        settings.host, has_keys=keys is not None, management_port=management_port
+        settings.host,
+        has_keys=keys is not None,
+        management_port=management_port,
+        has_tls=tls is not None,
     ):
         _logger.warning(warning)
     health = models.health
@@ -148,6 +155,7 @@ async def _serve(settings: Settings, choice: ModelChoice, keys: ApiKeys | None) 
         metrics=models.metrics,
         keys=keys,
         glass_box=GlassBox(generator, models.served) if has_glass_box else None,
+        tls=tls,
     )
     await servers.start()
     stopping = asyncio.create_task(signals.first.wait(), name="stop")
@@ -163,7 +171,7 @@ async def _serve(settings: Settings, choice: ModelChoice, keys: ApiKeys | None) 
             # What was loaded stays: a collection need not look at it while streams wait.
             gc.collect()
             gc.freeze()
-            print(_banner(models, settings, servers, keys), flush=True)
+            print(_banner(models, settings, servers, keys, tls), flush=True)
             if models.watch is not None and settings.poll_interval > 0:
                 watching = asyncio.create_task(models.watch.run(settings.poll_interval))
             ends = [task for task in (stopping, failing, watching) if task is not None]
@@ -187,7 +195,9 @@ async def _serve(settings: Settings, choice: ModelChoice, keys: ApiKeys | None) 
     return 128 + signals.number if signals.second.is_set() else 0
 
 
-def _banner(models: _Models, settings: Settings, servers: Servers, keys: ApiKeys | None) -> str:
+def _banner(
+    models: _Models, settings: Settings, servers: Servers, keys: ApiKeys | None, tls: Tls | None
+) -> str:
     return banner(
         models.served,
         settings.host,
@@ -196,4 +206,5 @@ def _banner(models: _Models, settings: Settings, servers: Servers, keys: ApiKeys
         management_port=servers.management_port,
         num_keys=None if keys is None else keys.num_keys,
         has_glass_box=servers.has_glass_box,
+        has_tls=tls is not None,
     )

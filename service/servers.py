@@ -15,6 +15,7 @@ from service.rest_api.management import create_management_app
 from service.rest_api.server import HttpServer, create_app
 from service.settings import Settings
 from service.text_generator import TextGenerator
+from service.tls import Tls
 from service.transport_limits import TransportLimits
 
 __all__ = ["ServeError", "Servers"]
@@ -30,6 +31,7 @@ class Servers:
     Args:
         keys: What clients of REST and gRPC must show; None asks nobody for a key.
         glass_box: Answers how words are chosen; None shows nothing of it.
+        tls: What REST and gRPC show and are encrypted with; None leaves them in the clear.
 
     Attributes:
         has_glass_box: Whether they show how words are chosen.
@@ -52,6 +54,7 @@ class Servers:
         metrics: Metrics,
         keys: ApiKeys | None = None,
         glass_box: GlassBox | None = None,
+        tls: Tls | None = None,
     ) -> None:
         limits = TransportLimits(
             max_connections=settings.max_connections,
@@ -77,7 +80,13 @@ class Servers:
                 keys=keys,
                 glass_box=glass_box,
             )
-            self._http = HttpServer(app, listener, limits=limits, on_refusal=on_refusal)
+            self._http = HttpServer(
+                app,
+                listener,
+                limits=limits,
+                on_refusal=on_refusal,
+                tls=None if tls is None else tls.context,
+            )
             self.rest_port: int = listener.getsockname()[1]
             self.management_port: int | None = None
             self._management: HttpServer | None = None
@@ -97,6 +106,7 @@ class Servers:
                 limits=limits,
                 keys=keys,
                 glass_box=glass_box,
+                tls=tls,
             )
             self.grpc_port = self._grpc.port
             taken.pop_all()
@@ -157,6 +167,7 @@ def _grpc_server(
     limits: TransportLimits,
     keys: ApiKeys | None,
     glass_box: GlassBox | None,
+    tls: Tls | None,
 ) -> GrpcServer:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     try:
@@ -170,6 +181,7 @@ def _grpc_server(
             keys=keys,
             glass_box=glass_box,
             address=f"{host}:{settings.grpc_port}",
+            tls=None if tls is None else tls.credentials,
         )
     except RuntimeError:
         raise ServeError(

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import cast
 
+from service import transport_settings
 from service.logs import LogForm, LogLevel
 from service.setting_spec import MAX_BYTES, SPEC, Kind, SettingSpec, setting
 
@@ -87,6 +88,8 @@ class Settings:
             metavar="FILE",
         )
     )
+    tls_certificate_file: str = field(metadata=transport_settings.TLS_CERTIFICATE_FILE)
+    tls_key_file: str = field(metadata=transport_settings.TLS_KEY_FILE)
     glass_box: str = field(
         metadata=setting(
             Kind.TEXT,
@@ -194,71 +197,13 @@ class Settings:
             metavar="TOKENS",
         )
     )
-    max_open_requests: int = field(
-        metadata=setting(
-            Kind.INTEGER,
-            1024,
-            "requests of both protocols that have not ended, whatever they ask for",
-            limits=(1, 1_000_000),
-        )
-    )
-    max_connections: int = field(
-        metadata=setting(
-            Kind.INTEGER,
-            1024,
-            "open REST connections; above, the longest idle one makes room",
-            limits=(1, 1_000_000),
-        )
-    )
-    max_connection_age: float = field(
-        metadata=setting(
-            Kind.NUMBER,
-            0.0,
-            "seconds after which a gRPC connection is asked to leave, its calls ending in peace "
-            "unless --max-connection-age-grace cuts them, so that balancers spread clients anew; "
-            "0 is never",
-            limits=(0, 86400),
-            metavar="SECONDS",
-        )
-    )
-    max_connection_age_grace: float = field(
-        metadata=setting(
-            Kind.NUMBER,
-            0.0,
-            "seconds that the calls of such a connection get to end, before they are cut; 0 is as "
-            "long as they take",
-            limits=(0, 86400),
-            metavar="SECONDS",
-        )
-    )
-    receive_timeout: float = field(
-        metadata=setting(
-            Kind.NUMBER,
-            10.0,
-            "seconds within which a REST request, or the greeting of a gRPC connection, must have "
-            "arrived whole",
-            limits=(0.1, 3600),
-            metavar="SECONDS",
-        )
-    )
-    idle_timeout: float = field(
-        metadata=setting(
-            Kind.NUMBER,
-            75.0,
-            "seconds of silence between two requests of one connection",
-            limits=(0.1, 86400),
-            metavar="SECONDS",
-        )
-    )
-    ping_interval: float = field(
-        metadata=setting(
-            Kind.NUMBER,
-            15.0,
-            "seconds after which a silent stream of events gets a comment",
-            limits=(0.01, 3600),
-            metavar="SECONDS",
-        )
-    )
+    max_open_requests: int = field(metadata=transport_settings.MAX_OPEN_REQUESTS)
+    max_connections: int = field(metadata=transport_settings.MAX_CONNECTIONS)
+    max_connection_age: float = field(metadata=transport_settings.MAX_CONNECTION_AGE)
+    max_connection_age_grace: float = field(metadata=transport_settings.MAX_CONNECTION_AGE_GRACE)
+    receive_timeout: float = field(metadata=transport_settings.RECEIVE_TIMEOUT)
+    idle_timeout: float = field(metadata=transport_settings.IDLE_TIMEOUT)
+    ping_interval: float = field(metadata=transport_settings.PING_INTERVAL)
     log_level: LogLevel = field(
         metadata=setting(
             Kind.TEXT,
@@ -275,25 +220,8 @@ class Settings:
             choices=("auto", "text", "json"),
         )
     )
-    drain_timeout: float = field(
-        metadata=setting(
-            Kind.NUMBER,
-            30.0,
-            "seconds that running requests get to end after SIGTERM or Ctrl-C",
-            limits=(0, 86400),
-            metavar="SECONDS",
-        )
-    )
-    lame_duck: float = field(
-        metadata=setting(
-            Kind.NUMBER,
-            0.0,
-            "seconds after SIGTERM or Ctrl-C for which the ports stay open at least, answering "
-            "that the server leaves, so that balancers notice",
-            limits=(0, 3600),
-            metavar="SECONDS",
-        )
-    )
+    drain_timeout: float = field(metadata=transport_settings.DRAIN_TIMEOUT)
+    lame_duck: float = field(metadata=transport_settings.LAME_DUCK)
 
 
 SETTING_SPECS: Mapping[str, SettingSpec] = {

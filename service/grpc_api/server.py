@@ -49,6 +49,7 @@ class GrpcServer:
         keys: Asked for by every method but those of health; None asks nobody.
         glass_box: Answers how words are chosen; None shows nothing of it, and no reflection.
         address: HOST:PORT; port 0 takes a free one.
+        tls: Encrypts every connection; None leaves them in the clear.
 
     Attributes:
         port: The port that was taken.
@@ -69,6 +70,7 @@ class GrpcServer:
         keys: ApiKeys | None = None,
         glass_box: GlassBox | None = None,
         address: str,
+        tls: grpc.ServerCredentials | None = None,
     ) -> None:
         limits = limits or TransportLimits()
         metrics = metrics or Metrics()
@@ -113,7 +115,11 @@ class GrpcServer:
         # Asked last, for what nobody before it offers.
         self._server.add_generic_rpc_handlers((_EveryMethod(calls.unknown()),))
         readiness.subscribe(self._follow_health)
-        self.port = self._server.add_insecure_port(address)
+        self.port = (
+            self._server.add_insecure_port(address)
+            if tls is None
+            else self._server.add_secure_port(address, tls)
+        )
 
     async def start(self) -> None:
         """Take calls from now on."""

@@ -1,8 +1,10 @@
 """The REST application, and the HTTP server that runs it on our own loop with our own signals."""
 
+import asyncio
 import contextlib
 import functools
 import socket
+import ssl
 from collections.abc import Callable, Generator
 from typing import cast
 
@@ -105,6 +107,7 @@ class HttpServer:
         listener: A bound socket.
         limits: What a connection may cost.
         on_refusal: Called with the reason of each refusal that no application sees.
+        tls: Encrypts every connection; None leaves them in the clear.
     """
 
     def __init__(
@@ -114,6 +117,7 @@ class HttpServer:
         *,
         limits: TransportLimits | None = None,
         on_refusal: Callable[[str], None] = _ignore,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         limits = limits or TransportLimits()
         self._listener = listener
@@ -136,7 +140,9 @@ class HttpServer:
                 lifespan="off",
                 server_header=False,
                 timeout_graceful_shutdown=1,
-            )
+            ),
+            tls=tls,
+            handshake_seconds=limits.receive_timeout_seconds,
         )
 
     async def run(self) -> None:
@@ -153,6 +159,39 @@ class HttpServer:
 
 
 class _QuietServer(uvicorn.Server):
+    def __init__(
+        self, config: uvicorn.Config, *, tls: ssl.SSLContext | None, handshake_seconds: float
+    ) -> None:
+        super().__init__(config)
+        self._tls = tls
+        self._handshake_seconds = handshake_seconds
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._tls is None:
+            await super().startup(sockets)
+            return
+        # As there, but for the time that a client has to encrypt its connection: before that there
+        # is no protocol of ours that could end it.
+        loop = asyncio.get_running_loop()
+        self.servers = [
+            await loop.create_server(
+                self._new_protocol,
+                sock=each,
+                ssl=self._tls,
+                ssl_handshake_timeout=self._handshake_seconds,
+                backlog=self.config.backlog,
+            )
+            for each in sockets or ()
+        ]
+        self.started = True
+
+    def _new_protocol(self) -> asyncio.Protocol:
+        # uvicorn's annotation is of the class; ours is a partial that is called as it is there.
+        make = cast("Callable[..., asyncio.Protocol]", self.config.http_protocol_class)
+        return make(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         yield

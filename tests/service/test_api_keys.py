@@ -255,12 +255,13 @@ def test_nothing_is_said_where_only_this_machine_gets_in(host: str, has_keys: bo
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "a.name"])
 def test_one_line_warns_of_an_address_that_others_reach(host: str) -> None:
-    """Interfaces 40: without keys of that, with keys of what travels unencrypted."""
+    """Interfaces 40: without keys of that, with keys of what travels unencrypted, if it does."""
     without = exposure_warning(host, has_keys=False, management_port=None) or ""
     assert "no API keys" in without
     assert "--api-key-file" in without
     beside = exposure_warning(host, has_keys=True, management_port=None) or ""
-    assert "TLS" in beside
+    assert "--tls-certificate-file" in beside
+    assert exposure_warning(host, has_keys=True, management_port=None, has_tls=True) is None
     assert host in without
     assert host in beside
     assert "\n" not in without + beside

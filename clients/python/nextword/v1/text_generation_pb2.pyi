@@ -777,7 +777,9 @@ class StreamGenerateTextResponse(_message.Message):
     """
     @_builtins.property
     def token_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Its tokens since its previous message."""
+        """Its tokens since its previous message. Usually one; several where the engine was faster than
+        the connection or the client, or where a character or a possible stop string was held back.
+        """
 
     @_builtins.property
     def summary(self) -> Global___StreamSummary:
