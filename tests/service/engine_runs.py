@@ -9,6 +9,7 @@ from model.transformer import Transformer
 from service.engine.eager_executor import EagerExecutor
 from service.engine.engine import Engine
 from service.engine.messages import EngineFinish, Submit, TokenLogprob, TokenOutput
+from tests.service.packed_models import cpu_executor
 
 CONTEXT = 320
 VOCABULARY = 61
@@ -41,9 +42,14 @@ def new_engine(
     max_running: int = 4,
     num_blocks: int = 80,
     max_step_tokens: int = 100,
-    deterministic: bool = True,
+    is_eager: bool = False,
 ) -> Engine:
-    executor = EagerExecutor(model, num_blocks=num_blocks, deterministic=deterministic)
+    """An engine over the compiled kernels, or over the reference executor."""
+    executor = (
+        EagerExecutor(model, num_blocks=num_blocks, deterministic=True)
+        if is_eager
+        else cpu_executor(model, num_blocks=num_blocks)
+    )
     return Engine(executor, max_running=max_running, max_step_tokens=max_step_tokens)
 
 

@@ -280,7 +280,7 @@ def test_a_question_is_dropped_late_or_ends_for_numbers_that_are_none(
 
 def test_a_question_that_cannot_be_meant_ends_alone(model: Transformer) -> None:
     """The front checks all of this, so it is a fault of ours, but never the end of the engine."""
-    desk = Desk(new_engine(model, num_blocks=4, deterministic=False))
+    desk = Desk(new_engine(model, num_blocks=4))
     desk.ask(1000, question())
     assert desk.answers == {1000: QuestionFailed(EngineFinish.INTERNAL_ERROR)}
     wrong = [question(TEXT[:20], layers=(2,)), question(TEXT[:20], heads=(-1,))]

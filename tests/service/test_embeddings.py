@@ -144,11 +144,11 @@ def test_a_text_has_one_vector_however_it_is_cut_and_whoever_is_beside_it(
 def test_a_text_whose_hidden_states_are_not_finite_has_no_vector() -> None:
     """H46, and the control: the same text of a sound network has one."""
     model = new_model()
-    engine = new_engine(model, deterministic=False)
+    engine = new_engine(model)
     (sound,) = answers(engine, PooledQuestion(TEXT))
     assert isinstance(sound, PooledVector)
     model.model.norm.weight[5] = float("nan")
-    (answer,) = answers(engine, PooledQuestion(TEXT))
+    (answer,) = answers(new_engine(model), PooledQuestion(TEXT))
     assert answer == QuestionFailed(EngineFinish.NUMERICAL_ERROR)
 
 

@@ -31,12 +31,12 @@ def naive(model: Transformer) -> dict[Key, list[int]]:
     }
 
 
-@pytest.mark.parametrize("deterministic", [True, False])
+@pytest.mark.parametrize("is_eager", [True, False])
 def test_greedy_tokens_are_those_of_the_naive_generator(
-    model: Transformer, naive: dict[Key, list[int]], deterministic: bool
+    model: Transformer, naive: dict[Key, list[int]], is_eager: bool
 ) -> None:
     """Whatever shares the batch, however prompts were cut, and with blocks used twice."""
-    engine = new_engine(model, deterministic=deterministic)
+    engine = new_engine(model, is_eager=is_eager)
     heard = run(engine, requests(0.0))
     assert heard.tokens == naive
     assert set(heard.ends.values()) == {EngineFinish.LENGTH}

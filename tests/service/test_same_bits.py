@@ -15,15 +15,17 @@ def model() -> Transformer:
     return new_model()
 
 
-@pytest.mark.parametrize("temperature", [0.0, 0.8])
+@pytest.mark.parametrize(
+    ("temperature", "is_eager"), [(0.0, False), (0.8, False), (0.0, True), (0.8, True)]
+)
 def test_a_request_gives_the_same_bits_in_any_company(
-    model: Transformer, temperature: float
+    model: Transformer, temperature: float, is_eager: bool
 ) -> None:
     """H48, H49, H53, H62: neighbours, cuts, reused prefixes and pre-emption change nothing."""
-    roomy = new_engine(model, max_running=5)
+    roomy = new_engine(model, max_running=5, is_eager=is_eager)
     together = run(roomy, requests(temperature))
     # Little more than the longest fits: the others are put back again and again.
-    tight = new_engine(model, max_running=8, num_blocks=14, max_step_tokens=40)
+    tight = new_engine(model, max_running=8, num_blocks=14, max_step_tokens=40, is_eager=is_eager)
     squeezed = run(tight, requests(temperature))
     again = run(roomy, requests(temperature))
     for engine, name in (
@@ -34,7 +36,7 @@ def test_a_request_gives_the_same_bits_in_any_company(
     ):
         assert getattr(engine.counters, name) > 0, name
     for request in requests(temperature):
-        alone = run(new_engine(model, max_running=1), [request])
+        alone = run(new_engine(model, max_running=1, is_eager=is_eager), [request])
         key = (request.request_id, 0)
         for heard in (together, squeezed, again):
             assert heard.tokens[key] == alone.tokens[key], key
