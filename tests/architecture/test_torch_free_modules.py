@@ -35,6 +35,7 @@ TORCH_MODULES = {
     "service.engine.cuda.unrecorded_step",
     "service.engine.cuda.weight_arithmetic",
     "service.engine.device",
+    "service.engine.drawn_natively",
     "service.engine.eager_executor",
     "service.engine.engine",
     "service.engine.executor",
