@@ -71,8 +71,14 @@ def _place(level: LevelResult, urls: Sequence[str]) -> tuple[int, bool, float]:
 
 
 def whole_levels(levels: Sequence[LevelResult]) -> list[LevelResult]:
-    """Those that were not stopped from outside; all, where each was."""
-    whole = [level for level in levels if level.is_complete or level.is_given_up]
+    """Those that were not stopped from outside, nor given up while this client was late, which a
+    sweep measures again; all, where there is no other."""
+    whole = [
+        level
+        for level in levels
+        if level.is_complete
+        or (level.is_given_up and not level.is_client_busy and not level.is_client_late)
+    ]
     return whole or list(levels)
 
 
