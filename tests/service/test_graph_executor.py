@@ -5,11 +5,11 @@ blocks are tried on any machine; the real ones are tried where there is an NVIDI
 """
 
 import importlib
-from dataclasses import replace
 from typing import cast
 
 import pytest
 import torch
+from msgspec.structs import replace
 
 from model.transformer import Transformer
 from service.engine.cuda.kernels import Kernels
