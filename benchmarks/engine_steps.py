@@ -70,7 +70,12 @@ class FreeExecutor:
 
 
 def step_microseconds(
-    *, num_rows: int, vocabulary: int, num_waiting: int = 0, num_steps: int, **way: object
+    way: Mapping[str, object],
+    *,
+    num_rows: int,
+    vocabulary: int,
+    num_waiting: int = 0,
+    num_steps: int,
 ) -> float:
     """Median of a turn of the engine process's loop."""
     front, engines = socket.socketpair()
@@ -120,7 +125,7 @@ def main() -> int:
             num_steps = 200 if num_rows < 16 else 40
             cells = [
                 step_microseconds(
-                    num_rows=num_rows, vocabulary=vocabulary, num_steps=num_steps, **way
+                    way, num_rows=num_rows, vocabulary=vocabulary, num_steps=num_steps
                 )
                 for way in WAYS.values()
             ]
@@ -128,7 +133,7 @@ def main() -> int:
             print(f"| {vocabulary:,} | {num_rows} | {numbers} |", flush=True)
     for num_waiting in () if arguments.no_queues else QUEUES:
         took = step_microseconds(
-            num_rows=8, vocabulary=8192, num_waiting=num_waiting, num_steps=100, **WAYS["greedy"]
+            WAYS["greedy"], num_rows=8, vocabulary=8192, num_waiting=num_waiting, num_steps=100
         )
         print(f"8 greedy streams, {num_waiting:,} requests waiting: {took:,.0f} a step", flush=True)
     return 0
