@@ -260,8 +260,8 @@ def _reader(request_type: type[RequestT]) -> Callable[[bytes], RequestT | _Unrea
     return read
 
 
-def _serialize(message: Message) -> bytes:
-    return message.SerializeToString()
+def _serialize(message: Message | bytes) -> bytes:
+    return message if isinstance(message, bytes) else message.SerializeToString()
 
 
 def _as_it_is(data: bytes) -> bytes:

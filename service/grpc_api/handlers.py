@@ -9,10 +9,10 @@ from nextword.v1 import text_generation_pb2 as pb
 
 from service.grpc_api.messages import (
     encode_generation,
+    encode_piece,
     encode_tokens,
     model_message,
     read_generation_request,
-    stream_response,
 )
 from service.large_answers import build_answer
 from service.models.model_facts import facts_of
@@ -50,7 +50,7 @@ class Handlers:
         request = read_generation_request(message, deadline=call_deadline(context))
         async with aclosing(self._generator.stream(request, record)) as pieces:
             async for piece in pieces:
-                await context.write(stream_response(piece))
+                await context.write(encode_piece(piece))
 
     async def tokenize(
         self, message: pb.TokenizeRequest, context: Context, record: RequestRecord

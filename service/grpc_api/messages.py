@@ -1,5 +1,6 @@
 """Protobuf messages to and from the core's values."""
 
+import functools
 import itertools
 from collections import defaultdict
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from service.tokenization import TextToken
 __all__ = [
     "MODEL_KINDS",
     "encode_generation",
+    "encode_piece",
     "encode_tokens",
     "model_message",
     "read_generation_request",
@@ -63,8 +65,25 @@ def read_generation_request(
     )
 
 
+def encode_piece(piece: TextPiece) -> bytes:
+    """One message of a stream, a StreamGenerateTextResponse as the wire has it.
+
+    Nearly all hold a text and its tokens and nothing else. Those are written here: making and
+    encoding a message of the library costs as much as all else that is done for a token.
+    """
+    is_plain = piece.finish_reason is None and not piece.is_prompt
+    if not is_plain or piece.reports or piece.inspections or piece.choice:
+        return stream_response(piece).SerializeToString()
+    text = piece.text.encode()
+    token_ids = b"".join(map(_token_varint, piece.token_ids))
+    return b"%b%b" % (
+        b"%b%b%b" % (_TEXT_TAG, _token_varint(len(text)), text) if text else b"",
+        b"%b%b%b" % (_TOKENS_TAG, _token_varint(len(token_ids)), token_ids) if token_ids else b"",
+    )
+
+
 def stream_response(piece: TextPiece) -> pb.StreamGenerateTextResponse:
-    """One message of a stream."""
+    """The same as a message of the library."""
     response = pb.StreamGenerateTextResponse(
         index=piece.choice,
         text=piece.text,
@@ -148,6 +167,17 @@ def _varint(number: int) -> bytes:
         number >>= 7
     data.append(number)
     return bytes(data)
+
+
+# Of every token in a vocabulary that is not very large.
+_token_varint = functools.lru_cache(maxsize=1 << 16)(_varint)
+_TEXT_TAG, _TOKENS_TAG = (
+    _varint(number << 3 | _LENGTH_DELIMITED)
+    for number in (
+        pb.StreamGenerateTextResponse.TEXT_FIELD_NUMBER,
+        pb.StreamGenerateTextResponse.TOKEN_IDS_FIELD_NUMBER,
+    )
+)
 
 
 def model_message(facts: ModelFacts) -> pb.Model:
