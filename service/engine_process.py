@@ -164,6 +164,9 @@ class EngineLoop:
         self._phase = Phase.STALLED if self._stalled_kinds else Phase.IDLE
 
     def _note_time(self, output: StepOutput) -> None:
+        if len(self._engines) == 1:
+            # Nobody else's steps are to be made up for.
+            return
         if not self._engines[ModelKind.TRANSFORMER].has_work:
             self._owed_seconds = 0.0
         elif output.kind is ModelKind.NGRAM:

@@ -183,7 +183,7 @@ class Engine:
             self._end(sequence, EngineFinish.DEADLINE) for sequence in self._requests.expired()
         ]
         plan = self._scheduler.schedule()
-        self._note_progress(is_stalled=self.has_work and not plan.chunks and not outputs)
+        self._note_progress(is_stalled=not plan.chunks and not outputs and self.has_work)
         self._clear_blocks()
         outputs += self._compute(plan)
         self._clear_blocks()

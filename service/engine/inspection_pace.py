@@ -73,6 +73,8 @@ class InspectionPace:
     def has_turn(self, inspector: Inspector) -> bool:
         """Whether something may be inspected now."""
         debt = self._debts[inspector]
+        if not debt.num_steps and not debt.seconds:
+            return True
         for kind, watched in self._watched.items():
             is_counted = watched.is_fixed and inspector.kind is kind
             owed = debt.num_steps if is_counted else debt.seconds
@@ -95,6 +97,8 @@ class InspectionPace:
 
         Nothing is saved up: a turn after a long time without one costs what any turn costs.
         """
+        if not any(debt.num_steps or debt.seconds for debt in self._debts.values()):
+            return
         owing = [debt for who, debt in self._debts.items() if who.kind is kind and debt.num_steps]
         for debt in owing:
             debt.num_steps = max(debt.num_steps - 1.0 / len(owing), 0.0)
