@@ -153,6 +153,33 @@ def test_a_server_that_brings_other_than_asked_has_failed(
     assert report["servers"][0]["model"] == "rival"
 
 
+@pytest.mark.parametrize(("whole", "code"), [(True, None), (False, "connection_failed")])
+def test_half_a_stream_is_a_failure(
+    type_in: TypeIn, serve: Serve, whole: bool, code: str | None
+) -> None:
+    models = b'{"data": [{"id": "rival"}]}'
+    listing = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % len(models)
+    (answer,) = stream_of(chunk("a b"), chunk("c", "length"), usage(4))
+    url = serve([listing + models], [answer if whole else answer[:-30]])
+    size = ["--max-tokens", "4", "--requests", "1", "--concurrency", "1", "--warmup", "0"]
+    exit_code, report = measure(type_in, "--url", url, "--api", "openai", *size)
+    (level,) = report["levels"]
+    assert [error["code"] for error in level["errors"]] == ([] if code is None else [code])
+    assert exit_code == (0 if code is None else 1)
+
+
+def test_streams_that_would_take_too_much_memory_are_read_as_they_end(
+    type_in: TypeIn, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nextword.bench.measurement.MAX_KEPT_BYTES", 100)
+    size = ["--max-tokens", "9", "--requests", "4", "--concurrency", "2"]
+    code, report = measure(type_in, "--url", url, *size)
+    assert code == 0
+    (level,) = report["levels"]
+    assert (level["num_ok"], level["num_output_tokens"]) == (4, 36)
+    assert level["first_token_seconds"]["count"] == 4
+
+
 def test_ctrl_c_reports_what_was_measured_and_cancels_the_rest(
     server: Server, tmp_path: Path
 ) -> None:
