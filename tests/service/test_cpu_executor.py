@@ -1,4 +1,4 @@
-"""The compiled kernels against the reference: numbers, bits, what is looked at, what is refused."""
+"""The compiled kernels against the reference: numbers, bits, NaN, and what is looked at."""
 
 import math
 
@@ -8,88 +8,35 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from model.config import ModelConfig
 from model.transformer import Transformer
 from service.engine.cpu.cpu_executor import CpuExecutor
-from service.engine.cpu.library import KernelError
 from service.engine.cpu.packed_network import NumberType
 from service.engine.eager_executor import EagerExecutor
 from service.engine.executor import ChunkInput, ComputedStep, LogitsWanted
-from tests.service.packed_models import cpu_executor, packed
+from tests.service.packed_models import (
+    BLOCKS_EACH,
+    NUM_OWNERS,
+    chunk,
+    cpu_executor,
+    network_shape,
+    new_network,
+    rows,
+    table,
+    text,
+)
 
-CONTEXT = 200
-BLOCKS_EACH = 13
-NUM_OWNERS = 4
 # A choice is the reference's unless its own two best are closer than this.
 MARGIN = 1e-4
 
 
-def config(
-    *,
-    vocab_size: int = 61,
-    hidden_size: int = 48,
-    intermediate_size: int = 96,
-    num_layers: int = 2,
-    heads: tuple[int, int] = (4, 2),
-    head_dim: int = 12,
-    is_tied: bool = True,
-    family: str = "llama",
-    has_bias: bool = False,
-) -> ModelConfig:
-    return ModelConfig(
-        model_type=family,
-        vocab_size=vocab_size,
-        hidden_size=hidden_size,
-        intermediate_size=intermediate_size,
-        num_hidden_layers=num_layers,
-        num_attention_heads=heads[0],
-        num_key_value_heads=heads[1],
-        head_dim=head_dim,
-        max_position_embeddings=CONTEXT,
-        tie_word_embeddings=is_tied,
-        attention_bias=has_bias,
-    )
-
-
-def new_model(shape: ModelConfig, seed: int = 3) -> Transformer:
-    """A network with strong opinions, and with vectors that are not all ones or zeros."""
-    model = Transformer(shape).eval().requires_grad_(False)
-    generator = torch.Generator().manual_seed(seed)
-    model.initialize(generator)
-    for parameter in model.parameters():
-        if parameter.dim() > 1:
-            parameter.mul_(5)
-        else:
-            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
-    return model
-
-
 @pytest.fixture(scope="module")
 def model() -> Transformer:
-    return new_model(config())
+    return new_network(network_shape())
 
 
 @pytest.fixture(scope="module")
 def executor(model: Transformer) -> CpuExecutor:
     return cpu_executor(model, num_blocks=NUM_OWNERS * BLOCKS_EACH, num_threads=2)
-
-
-def text(seed: int, num_tokens: int, vocab_size: int = 61) -> list[int]:
-    return [(seed * 31 + 7 * place * place + place) % vocab_size for place in range(num_tokens)]
-
-
-def table(owner: int) -> list[int]:
-    return [place * NUM_OWNERS + owner for place in range(BLOCKS_EACH)][::-1]
-
-
-def chunk(
-    ids: list[int], start: int, owner: int, logits: LogitsWanted = LogitsWanted.ALL
-) -> ChunkInput:
-    return ChunkInput(token_ids=ids, start=start, block_ids=table(owner), logits=logits)
-
-
-def rows(step: ComputedStep, place: int) -> Tensor:
-    return step.logits_RV[step.rows[place]]
 
 
 @settings(max_examples=30)
@@ -118,7 +65,7 @@ def test_networks_of_all_shapes_give_the_references_logits(
     cut: int,
 ) -> None:
     """Odd widths, shared heads, vocabularies that are no multiple of anything; whole and cut."""
-    shape = config(
+    shape = network_shape(
         vocab_size=vocab_size,
         hidden_size=hidden_size,
         intermediate_size=intermediate_size,
@@ -129,7 +76,7 @@ def test_networks_of_all_shapes_give_the_references_logits(
         family=family[0],
         has_bias=family[1],
     )
-    model = new_model(shape, seed=hidden_size)
+    model = new_network(shape, seed=hidden_size)
     ids = text(hidden_size, num_tokens, vocab_size)
     with torch.inference_mode():
         expected_TV = model(torch.tensor([ids]))[0]
@@ -240,7 +187,7 @@ def test_nan_in_a_block_reaches_its_readers_and_nobody_else(
     cache_type: NumberType,
 ) -> None:
     """H47; a token whose own vector is NaN fills blocks with it, as an overflow would."""
-    poisoned = new_model(config())
+    poisoned = new_network(network_shape())
     poisoned.model.embed_tokens.weight[60] = math.nan
     num_blocks = NUM_OWNERS * BLOCKS_EACH
     executor = cpu_executor(poisoned, num_blocks=num_blocks, cache_type=cache_type)
@@ -284,44 +231,3 @@ def test_what_is_looked_at_is_what_the_reference_shows_and_changes_nothing(
     assert seen.attention.shape == expected.attention.shape
     assert torch.allclose(seen.attention, expected.attention, atol=1e-5)
     assert torch.equal(rows(steps[1], 1), executor.compute([plain]).logits_RV)
-
-
-def test_the_embedding_is_read_out_of_the_packed_matrix(model: Transformer) -> None:
-    for weight_type, tolerance in ((NumberType.F32, 0.0), (NumberType.INT8, 0.01)):
-        network = packed(model, weight_type=weight_type)
-        expected = model.embedding_rows(7, 50)
-        difference = (network.embedding_rows(7, 50) - expected).abs().max()
-        assert float(difference) <= tolerance * float(expected.abs().max())
-
-
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        (ChunkInput(token_ids=[1] * 17, start=0, block_ids=[0]), "1 blocks do not hold 17 tokens"),
-        (ChunkInput(token_ids=[1], start=0, block_ids=[52]), "block"),
-        (ChunkInput(token_ids=[1], start=0, block_ids=[-1]), "block"),
-        (ChunkInput(token_ids=[61], start=0, block_ids=[0]), "token"),
-        (ChunkInput(token_ids=[-1], start=0, block_ids=[0]), "token"),
-        (ChunkInput(token_ids=[1], start=CONTEXT, block_ids=range(20)), "position"),
-    ],
-    ids=["too few blocks", "no such block", "negative block", "token", "negative token", "context"],
-)
-def test_what_does_not_fit_is_refused_before_anything_is_written(
-    executor: CpuExecutor, wrong: ChunkInput, message: str
-) -> None:
-    ids = text(6, 40)
-    executor.compute([chunk(ids[:30], 0, 3)])
-    clean = executor.compute([chunk(ids[30:], 30, 3)]).logits_RV
-    with pytest.raises(KernelError, match=message):
-        executor.compute([chunk([9] * 10, 0, 3), wrong])
-    assert torch.equal(executor.compute([chunk(ids[30:], 30, 3)]).logits_RV, clean)
-
-
-def test_a_network_with_a_tensor_of_another_shape_or_without_one_is_refused(
-    model: Transformer,
-) -> None:
-    network = packed(model)
-    with pytest.raises(KernelError):
-        network.load("model.norm.weight", torch.ones(47))
-    with pytest.raises(KeyError):
-        network.load("model.layers.0.mlp.gate_proj.bias", torch.ones(96))
