@@ -3,8 +3,11 @@
 import json
 import os
 import signal
+import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import httpx2
 import openai
@@ -185,6 +188,37 @@ def test_a_full_server_raises_a_rate_limit_with_a_time_to_come_back(small_server
         assert 1 <= int(full.value.response.headers["retry-after"]) <= 120
         stream.close()
         assert waiting.result(START_SECONDS).choices
+
+
+def test_the_library_waits_as_it_is_told_and_tries_again(
+    small_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Interfaces 10: it obeys Retry-After, which here is noted instead of slept through."""
+    told: list[float] = []
+
+    def note(seconds: float) -> None:
+        told.append(seconds)
+        threading.Event().wait(0.05)
+
+    monkeypatch.setattr(time, "sleep", note)
+    patient = client_of(small_server).with_options(max_retries=10_000)
+    with patient as client, ThreadPoolExecutor(2) as pool:
+        stream = client.completions.create(
+            model="tiny",
+            prompt="x",
+            max_tokens=LONG_TOKENS,
+            stream=True,
+            extra_body={"ignore_eos": True},
+        )
+        ask = partial(client.completions.create, model="tiny", prompt="x", max_tokens=1)
+        waiting = pool.submit(ask)
+        wait_until(lambda: small_server.metric("nextword_requests_in_flight") == 2)
+        again = pool.submit(ask)
+        wait_until(lambda: bool(told))
+        stream.close()
+        assert waiting.result(START_SECONDS).choices
+        assert again.result(START_SECONDS).choices
+    assert all(seconds == int(seconds) and 1 <= seconds <= 120 for seconds in told)
 
 
 @pytest.mark.parametrize("path", ["/v1/generate", "/v1/completions"])
