@@ -34,12 +34,14 @@ from service.engine.messages import (
 )
 from service.engine_link.engine_channel import Channel, FrontGoneError
 
-__all__ = ["PROGRESS", "PROGRESS_VARIABLE"]
+__all__ = ["HELD_SEED", "PROGRESS", "PROGRESS_VARIABLE"]
 
 PROGRESS_VARIABLE = "NEXTWORD_FREE_ENGINE"
 # Messages that the clients have received, and the steps that the engine may be ahead of them; 0 is
 # as many as the service lets it be.
 PROGRESS = struct.Struct("<qq")
+# Requests with this seed wait for ever, as in a queue that does not move.
+HELD_SEED = 4711
 BEAT_SECONDS = 0.25
 WAIT_SECONDS = 0.00002
 NUM_WORDS = 64
@@ -109,6 +111,8 @@ class FreeEngine:
 
     def _obey(self, message: object) -> None:
         match message:
+            case Submit() if message.seed == HELD_SEED:
+                pass
             case Submit():
                 if not self._running:
                     self._num_sent = 0

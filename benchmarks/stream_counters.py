@@ -8,15 +8,18 @@ import json
 import selectors
 import socket
 import struct
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from nextword.v1 import text_generation_pb2 as pb
 
-__all__ = ["StreamCount", "count_grpc", "count_rest"]
+__all__ = ["StreamCount", "count_grpc", "count_rest", "held_streams"]
 
 READ_BYTES = 1 << 18
 SECONDS = 120.0
+STREAMS_TO_A_CONNECTION = 1000
 # What of a stream is kept: its last event is in it.
 TAIL_BYTES = 2048
 _EVENT = b"data: {"
@@ -117,17 +120,7 @@ def count_grpc(
     with selectors.DefaultSelector() as selector:
         for number in range(num_connections):
             own = len(range(number, num_streams, num_connections))
-            connection = _Connection(socket.create_connection(("127.0.0.1", port), SECONDS))
-            # Windows that are never full: nothing need be given back.
-            start = _PREFACE + _frame(_SETTINGS, 0, 0, struct.pack(">HI", 4, _MAX_WINDOW))
-            start += _frame(8, 0, 0, struct.pack(">I", _MAX_WINDOW - 65535))
-            for index in range(own):
-                identity = 2 * index + 1
-                connection.messages[identity] = bytearray()
-                start += _frame(_HEADERS, _END_HEADERS, identity, _head())
-                body = b"\0" + struct.pack(">I", len(message)) + message
-                start += _frame(_DATA, _END_STREAM, identity, body)
-            connection.socket.sendall(start)
+            connection = _open(port, message, own)
             selector.register(connection.socket, selectors.EVENT_READ, connection)
         while selector.get_map():
             ready = selector.select(SECONDS)
@@ -146,6 +139,54 @@ def count_grpc(
                     connection.socket.close()
             told(found.num_messages)
     return found
+
+
+@contextmanager
+def held_streams(port: int, *, num_streams: int, seed: int) -> Generator[None]:
+    """Open gRPC streams that get no answer as long as the block runs, 1,000 to a connection."""
+    request = pb.StreamGenerateTextRequest(prompt="Once")
+    request.parameters.max_tokens = 1
+    request.parameters.seed = seed
+    message = request.SerializeToString()
+    has_ended = threading.Event()
+    with selectors.DefaultSelector() as selector:
+        for start in range(0, num_streams, STREAMS_TO_A_CONNECTION):
+            own = min(STREAMS_TO_A_CONNECTION, num_streams - start)
+            connection = _open(port, message, own)
+            selector.register(connection.socket, selectors.EVENT_READ, connection)
+
+        def answer_pings() -> None:
+            while not has_ended.is_set():
+                for key, _ in selector.select(0.1):
+                    connection: _Connection = key.data
+                    connection.received += connection.socket.recv(READ_BYTES)
+                    _read_frames(connection, StreamCount())
+
+        answering = threading.Thread(target=answer_pings, daemon=True)
+        answering.start()
+        try:
+            yield
+        finally:
+            has_ended.set()
+            answering.join()
+            for key in list(selector.get_map().values()):
+                key.data.socket.close()
+
+
+def _open(port: int, message: bytes, num_streams: int) -> _Connection:
+    """A connection on which so many calls have been made."""
+    connection = _Connection(socket.create_connection(("127.0.0.1", port), SECONDS))
+    # Windows that are never full: nothing need be given back.
+    start = _PREFACE + _frame(_SETTINGS, 0, 0, struct.pack(">HI", 4, _MAX_WINDOW))
+    start += _frame(8, 0, 0, struct.pack(">I", _MAX_WINDOW - 65535))
+    for index in range(num_streams):
+        identity = 2 * index + 1
+        connection.messages[identity] = bytearray()
+        start += _frame(_HEADERS, _END_HEADERS, identity, _head())
+        body = b"\0" + struct.pack(">I", len(message)) + message
+        start += _frame(_DATA, _END_STREAM, identity, body)
+    connection.socket.sendall(start)
+    return connection
 
 
 def _read_frames(connection: _Connection, found: StreamCount) -> None:

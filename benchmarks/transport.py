@@ -39,6 +39,8 @@ from benchmarks.free_server import APART, APART_VARIABLE
 from benchmarks.stream_counters import StreamCount, count_grpc, count_rest
 from campaigns.live.server_process import REPOSITORY, running_server
 
+__all__ = ["OPTIONS", "count_streams", "long_model", "processor_seconds"]
+
 KINDS = ("bare", "single", "apart", "merged")
 # Steps that the engine may be ahead of the clients; 0 is as many as the service lets it be.
 NUM_AHEAD = {"bare": 0, "single": 1, "apart": 128, "merged": 0}
@@ -80,7 +82,7 @@ def main() -> int:
     options = parser.parse_args()
     print(f"{platform.machine()}, {os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}")
     with tempfile.TemporaryDirectory() as scratch:
-        folder = _long_model(options.model, Path(scratch) / "transport")
+        folder = long_model(options.model, Path(scratch) / "transport")
         progress = Path(scratch) / "progress"
         progress.write_bytes(bytes(PROGRESS.size))
         os.environ[PROGRESS_VARIABLE] = str(progress)
@@ -116,11 +118,11 @@ def _measure(protocol: str, kind: str, num_streams: int, num_tokens: int, folder
     starting = _bare(protocol, num_tokens) if kind == "bare" else _ours(protocol, kind, folder)
     with starting as (process_id, port):
         # The first requests load what is loaded late.
-        _count(protocol, port, 1, num_tokens if kind == "bare" else 16, kind=kind)
-        worked, began = _processor_seconds(process_id), time.perf_counter()
-        found = _count(protocol, port, num_streams, num_tokens, kind=kind)
+        count_streams(protocol, port, 1, num_tokens if kind == "bare" else 16, kind=kind)
+        worked, began = processor_seconds(process_id), time.perf_counter()
+        found = count_streams(protocol, port, num_streams, num_tokens, kind=kind)
         seconds = time.perf_counter() - began
-        worked = _processor_seconds(process_id) - worked
+        worked = processor_seconds(process_id) - worked
     if kind != "bare":
         _check(protocol, found, num_tokens)
     tokens = num_streams * num_tokens
@@ -132,7 +134,7 @@ def _measure(protocol: str, kind: str, num_streams: int, num_tokens: int, folder
     )
 
 
-def _count(
+def count_streams(
     protocol: str, port: int, num_streams: int, num_tokens: int, *, kind: str
 ) -> StreamCount:
     with Path(os.environ[PROGRESS_VARIABLE]).open("r+b") as file:
@@ -170,7 +172,7 @@ def _check(protocol: str, found: StreamCount, num_tokens: int) -> None:
         raise RuntimeError(f"a stream said {counted} tokens of {num_tokens}")
 
 
-def _processor_seconds(process_id: int) -> float:
+def processor_seconds(process_id: int) -> float:
     """Time on a processor of all threads that a process has."""
     threads = Path(f"/proc/{process_id}/task").iterdir()
     return sum(int((each / "schedstat").read_text().split()[0]) for each in threads) / 1e9
@@ -208,7 +210,7 @@ def _bare(protocol: str, count: int) -> Generator[tuple[int, int]]:
             process.terminate()
 
 
-def _long_model(folder: Path, target: Path) -> Path:
+def long_model(folder: Path, target: Path) -> Path:
     """A copy of a model whose texts may be long: its engine only looks at the tokenizer."""
     unwanted = shutil.ignore_patterns("manifest.json", "ngram", "report")
     shutil.copytree(folder, target, ignore=unwanted)

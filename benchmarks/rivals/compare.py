@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 # The script is run by its path; benchmarks stands beside nothing that is installed.
@@ -35,6 +36,8 @@ from benchmarks.rivals.random_models import SHAPES
 from benchmarks.rivals.results import Row, write_results
 
 CONTEXT_TOKENS = 512
+RESULTS = Path(__file__).resolve().parents[1] / "results"
+OUTPUT = RESULTS / f"{datetime.now(tz=UTC):%Y-%m-%d}-rivals.json"
 MODELS = Path(tempfile.gettempdir()) / "nextword-random-models"
 MAX_ATTEMPTS = 3
 # Of every stream in a turn: so many that a turn takes seconds, not minutes.
@@ -85,7 +88,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--prompt-tokens", type=int, default=32)
     parser.add_argument("--max-tokens", type=int, default=128)
     parser.add_argument("--ours", default="", help="more options of nextword-serve")
-    parser.add_argument("--output", type=Path, help="a JSON file; its table goes beside it as .md")
+    parser.add_argument(
+        "--output", type=Path, default=OUTPUT, help="a JSON file; its table goes beside it as .md"
+    )
     options = parser.parse_args(arguments)
     if options.llama_server is None:
         parser.error("--llama-server is missing: a llama-server, with llama-quantize beside it")
@@ -99,8 +104,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RivalMissingError as missing:
         print(f"a rival is missing: {missing}", file=sys.stderr)
         return 2
-    if options.output is not None:
-        write_results(options.output, rows, command=sys.argv)
+    write_results(options.output, rows, command=sys.argv)
+    print(f"written: {options.output} and {options.output.with_suffix('.md')}")
     return 0
 
 
@@ -185,6 +190,7 @@ def _measured(setting: Setting, options: argparse.Namespace) -> Row:
             rounds=rounds,
             foreign_cores=foreign,
             num_thrown_away=attempts - len(rounds),
+            versions={contestant.name: contestant.version for contestant in contestants},
         )
 
 

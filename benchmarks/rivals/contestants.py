@@ -4,6 +4,7 @@ Ours and llama.cpp's are asked over HTTP by `nextword bench`; OpenVINO GenAI has
 package and is asked in its own process.
 """
 
+import importlib.metadata
 import json
 import os
 import socket
@@ -69,6 +70,11 @@ class Contestant(Protocol):
         ...
 
     @property
+    def version(self) -> str:
+        """As it says itself."""
+        ...
+
+    @property
     def process_id(self) -> int:
         """The process whose children and itself do the work."""
         ...
@@ -85,8 +91,11 @@ class Contestant(Protocol):
 class _HttpContestant:
     """A server with OpenAI's API, in a process of its own."""
 
-    def __init__(self, name: str, command: Sequence[str], port: int, health: str) -> None:
+    def __init__(
+        self, name: str, command: Sequence[str], port: int, health: str, *, version: str
+    ) -> None:
         self.name = name
+        self.version = version
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the server)
         self._url = f"http://127.0.0.1:{port}"
         self._process = subprocess.Popen(command, stdout=self._log, stderr=self._log)
@@ -175,7 +184,8 @@ class Ours(_HttpContestant):
             *("--max-running", str(max_running)),
             *("--max-context", str(context_tokens), "--max-queued", "1024", *options),
         ]
-        super().__init__("nextword", command, port, "/readyz")
+        version = importlib.metadata.version("nextword-service")
+        super().__init__("nextword", command, port, "/readyz", version=version)
 
 
 class LlamaServer(_HttpContestant):
@@ -200,7 +210,9 @@ class LlamaServer(_HttpContestant):
             *("-t", str(threads), "-np", str(streams), "-c", str(streams * context_tokens)),
             *("--no-webui", *options),
         ]
-        super().__init__("llama.cpp server", command, port, "/health")
+        said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+        version = " ".join((said.stdout + said.stderr).split())
+        super().__init__("llama.cpp server", command, port, "/health", version=version)
 
 
 class OpenVino:
@@ -217,7 +229,8 @@ class OpenVino:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=dict(os.environ)
         )
         ready = self._read()
-        if ready != {"ready": True}:
+        self.version = str(ready.get("version"))
+        if not ready.get("ready"):
             raise RivalMissingError(f"OpenVINO GenAI does not start: {ready}")
 
     @property

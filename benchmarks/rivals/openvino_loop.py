@@ -26,7 +26,7 @@ def main(weights: str, streams: int, threads: int) -> None:
     pipeline = genai.LLMPipeline(
         weights, "CPU", scheduler_config=scheduling, INFERENCE_NUM_THREADS=threads
     )
-    print(json.dumps({"ready": True}), flush=True)
+    print(json.dumps({"ready": True, "version": genai.get_version()}), flush=True)
     for line in sys.stdin:
         print(json.dumps(_wave_after_wave(pipeline, **json.loads(line))), flush=True)
 

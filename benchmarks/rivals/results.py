@@ -25,6 +25,7 @@ class Row:
         rounds: By the contestant's name.
         foreign_cores: Processors that others kept busy in each round.
         num_thrown_away: Rounds that were disturbed and are not here.
+        versions: What the contestants say of themselves, by name.
     """
 
     model: str
@@ -35,6 +36,7 @@ class Row:
     rounds: Sequence[dict[str, Sample]]
     foreign_cores: Sequence[float]
     num_thrown_away: int
+    versions: Mapping[str, str]
 
     @property
     def names(self) -> Sequence[str]:
@@ -79,10 +81,13 @@ def write_results(path: Path, rows: Sequence[Row], *, command: Sequence[str]) ->
 
 def _page(facts: Mapping[str, object], rows: Sequence[Row]) -> str:
     names = sorted({name for row in rows for name in row.names if name != OURS})
+    versions = {name: version for row in rows for name, version in row.versions.items()}
     lines = [
         f"{facts['processor']}, {facts['processors']} processors, torch {facts['torch']}.",
         "",
         f"    {facts['command']}",
+        "",
+        *(f"- {name}: {version}" for name, version in versions.items()),
         "",
         "Tokens/s, median of the rounds; in brackets the median of the rounds' ratios, ours to it.",
         "",

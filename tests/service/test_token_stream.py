@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service import token_stream
 from service.engine.messages import Cancel, EngineFinish, Pause, Resume, Submit, TokenOutput
 from service.errors import ErrorKind, RequestError
 from service.token_stream import MAX_WAITING_TOKENS, TokenStream
@@ -60,6 +61,26 @@ def test_what_waits_is_merged_by_choice_and_each_choice_ends_once() -> None:
             with pytest.raises(StopAsyncIteration):
                 await anext(stream)
         assert (engine.heard, engine.num_over) == ([], 1)
+
+    run(body)
+
+
+def test_a_batch_is_bounded_and_the_rest_waits_behind_the_other_choices(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A message to the client is no larger because much has waited."""
+    monkeypatch.setattr(token_stream, "MAX_BATCH_TOKENS", 3)
+
+    async def body() -> None:
+        engine = Engine(2)
+        with engine.stream as stream:
+            for number in range(5):
+                engine.give(number)
+            engine.give(9, choice=1)
+            batches = [await anext(stream) for _ in range(3)]
+            taken = [(batch.choice, batch.token_ids) for batch in batches]
+            assert taken == [(0, [0, 1, 2]), (1, [9]), (0, [3, 4])]
+        assert engine.heard == [Cancel(7)]
 
     run(body)
 
