@@ -16,8 +16,9 @@ BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?://|mailto:|#)([^)#\s]+)[^)]*\)")
 INLINE_TARGET = re.compile(r"`make ([a-z-]+)`")
 GROUPS_OF_COMMANDS = {
+    "nextword-model": ("import", "export", "verify"),
     "nextword-train": ("evaluate",),
-    "nextword": ("generate", "inspect", "tokens", "models", "health", "bench"),
+    "nextword": ("generate", "chat", "inspect", "tokens", "models", "health", "bench"),
 }
 
 

@@ -263,7 +263,7 @@ def test_a_terminal_is_not_steered_by_what_a_model_writes() -> None:
 
 
 def test_help_of_every_command_names_its_options(type_in: TypeIn) -> None:
-    for command in ("generate", "tokens", "models", "health", "bench"):
+    for command in ("generate", "chat", "inspect", "tokens", "models", "health", "bench"):
         code, out, err = type_in(command, "--help")
         assert (code, err) == (0, "")
         assert "--json" in out

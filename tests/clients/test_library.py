@@ -1,8 +1,10 @@
 """What the library asks of an environment, and what it shows of itself."""
 
 import ast
+import inspect
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import nextword
@@ -75,3 +77,25 @@ def test_names_for_type_checkers_are_those_that_can_be_loaded() -> None:
 def test_a_name_that_is_none_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="nothing_of_the_kind"):
         _ = nextword.nothing_of_the_kind
+
+
+def test_both_clients_offer_the_same_calls() -> None:
+    def calls(kind: type) -> list[str]:
+        return [name for name in vars(kind) if not name.startswith("_")]
+
+    for blocking, awaited in (
+        (nextword.Client, nextword.AsyncClient),
+        (nextword.TextStream, nextword.AsyncTextStream),
+        (nextword.ChatStream, nextword.AsyncChatStream),
+        (nextword.GlassBox, nextword.AsyncGlassBox),
+    ):
+        assert calls(blocking) == calls(awaited)
+        for name in ("__init__", *calls(blocking)):
+            ours, theirs = getattr(blocking, name), getattr(awaited, name)
+            if callable(ours) and name != "__init__":
+                assert parameters(ours) == parameters(theirs)
+    assert parameters(nextword.Client) == parameters(nextword.AsyncClient)
+
+
+def parameters(call: Callable[..., object]) -> list[inspect.Parameter]:
+    return list(inspect.signature(call).parameters.values())

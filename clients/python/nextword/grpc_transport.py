@@ -10,7 +10,7 @@ from nextword.connection import Connection
 from nextword.grpc_channel import open_channel
 from nextword.grpc_errors import translate
 
-__all__ = ["GrpcTransport", "translate"]
+__all__ = ["GrpcTransport"]
 
 AnswerT = TypeVar("AnswerT")
 
