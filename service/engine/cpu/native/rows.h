@@ -25,31 +25,37 @@ INLINE void normalize(const float *x, const float *weights, int width, float eps
 
 // To 16 bits; returns the scale. What is not finite makes the scale NaN.
 INLINE float round_row(const float *x, int width, int16_t *out) {
-    float largest = 0.0f, not_finite = 0.0f;
-    for (int number = 0; number < width; number++) {
-        const float size = __builtin_fabsf(x[number]);
+    const int whole = width / LANES * LANES;
+    F largest_lanes = {}, spoiled_lanes = {};
+    for (int place = 0; place < whole; place += LANES) {
+        const F v = load(x + place);
+        largest_lanes = max(max(v, -v), largest_lanes);
+        spoiled_lanes += v * all(0.0f);
+    }
+    float largest = max_of(largest_lanes), spoiled = sum_of(spoiled_lanes);
+    for (int place = whole; place < width; place++) {
+        const float size = __builtin_fabsf(x[place]);
         largest = size > largest ? size : largest;
+        spoiled += x[place] * 0.0f;
     }
-    F spoiled = {};
-    int place = 0;
-    for (; place + LANES <= width; place += LANES) spoiled += load(x + place) * all(0.0f);
-    for (int rest = place; rest < width; rest++) not_finite += x[rest] * 0.0f;
-    not_finite += sum_of(spoiled);
     const float inverse = largest > 1e-30f ? 32767.0f / largest : 0.0f;
-    for (place = 0; place + LANES <= width; place += LANES) {
-        const I whole = to_int(load(x + place) * all(inverse));
-        for (int lane = 0; lane < LANES; lane++) out[place + lane] = int16_t(whole[lane]);
+    for (int place = 0; place < whole; place += LANES) {
+        store_low_halves(out + place, to_int(load(x + place) * all(inverse)));
     }
-    for (; place < width; place++) {
+    for (int place = whole; place < width; place++) {
         out[place] = int16_t(to_int(all(x[place] * inverse))[0]);
     }
     if (width % 2 != 0) out[width] = 0;
-    return largest / 32767.0f + not_finite;
+    return largest / 32767.0f + spoiled;
 }
 
 // To bf16, as many numbers as pairs need; returns the scale, which is 1.
 INLINE float round_row_to_bf16(const float *x, int width, int16_t *out) {
-    for (int number = 0; number < width; number++) out[number] = int16_t(float_to_bf16(x[number]));
+    const int whole = width / LANES * LANES;
+    for (int place = 0; place < whole; place += LANES) {
+        store_low_halves(out + place, round_to_bf16(load(x + place)));
+    }
+    for (int place = whole; place < width; place++) out[place] = int16_t(float_to_bf16(x[place]));
     if (width % 2 != 0) out[width] = 0;
     return 1.0f;
 }

@@ -37,11 +37,23 @@ INLINE F load(const float *p) { F v; memcpy(&v, p, sizeof v); return v; }
 INLINE void store(float *p, F v) { memcpy(p, &v, sizeof v); }
 INLINE U load_words(const void *p) { U v; memcpy(&v, p, sizeof v); return v; }
 INLINE int32_t load_word(const void *p) { int32_t v; memcpy(&v, p, sizeof v); return v; }
+typedef int16_t Half __attribute__((vector_size(2 * LANES)));
+INLINE void store_low_halves(int16_t *p, I v) {
+    const Half low = __builtin_convertvector(v, Half);
+    memcpy(p, &low, sizeof low);
+}
 INLINE F to_float(I v) { return __builtin_convertvector(v, F); }
 
 // Two bf16 numbers stand in one word: the first in the lower half.
 INLINE F first_bf16(U words) { return (F)(words << 16); }
 INLINE F second_bf16(U words) { return (F)(words & 0xffff0000u); }
+
+// To the nearest bf16, ties to even, in the lower halves; NaN stays NaN.
+INLINE I round_to_bf16(F v) {
+    const U word = (U)v, rounded = (word + 0x7fffu + (word >> 16 & 1u)) >> 16;
+    const U is_number = (U)((word & 0x7fffffffu) <= 0x7f800000u);
+    return (I)((rounded & is_number) | ((word >> 16 | 0x40u) & ~is_number));
+}
 
 #if defined(__AVX512F__)
 
