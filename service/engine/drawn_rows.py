@@ -71,6 +71,11 @@ class DrawsAhead(Protocol):
         ...
 
     @property
+    def least_prompt_seconds(self) -> float:
+        """How long prompts may take beside streams, however short the streams' own steps are."""
+        ...
+
+    @property
     def draws_beside_prompts(self) -> bool:
         """Whether streams are drawn ahead in a step with prompts too, not computed with them."""
         ...

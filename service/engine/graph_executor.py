@@ -54,6 +54,7 @@ class GraphExecutor:
     is_deterministic = False
     has_fixed_steps = False
     draws_beside_prompts = True
+    least_prompt_seconds = 0.0
     max_steps_ahead = 16
     seconds_ahead = 0.012
     least_prompt_tokens = 256

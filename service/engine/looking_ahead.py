@@ -72,6 +72,7 @@ class LookingAhead:
         self._queued: DrawnRun | None = None
         if self._executor is not None:
             pace.least_prompt_tokens = self._executor.least_prompt_tokens
+            pace.least_prompt_seconds = self._executor.least_prompt_seconds
 
     def start(self, plan: StepPlan) -> int:
         """Start the streams of a step; how many of its first chunks need nothing else.

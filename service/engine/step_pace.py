@@ -29,6 +29,8 @@ class StepPace:
         is_fixed: The same.
         least_prompt_tokens: What a step may compute in any case; more where a few hundred tokens
             take hardly longer than one.
+        least_prompt_seconds: How long prompts may take beside streams in any case, so that a crowd
+            that arrives at once does not wait behind the first few who stream.
     """
 
     def __init__(self, *, max_step_tokens: int, is_fixed: bool) -> None:
@@ -38,6 +40,7 @@ class StepPace:
             )
         self.max_step_tokens = max_step_tokens
         self.least_prompt_tokens = MIN_PROMPT_TOKENS
+        self.least_prompt_seconds = 0.0
         self.is_fixed = is_fixed
         self._stream_seconds: float | None = None
         self._prompt_token_seconds: float | None = None
@@ -60,7 +63,8 @@ class StepPace:
         if num_streams:
             if self._stream_seconds is None:
                 return min(most, max(fixed, self.least_prompt_tokens))
-            seconds = PROMPT_SHARE_BESIDE_STREAMS * self._stream_seconds
+            share = PROMPT_SHARE_BESIDE_STREAMS * self._stream_seconds
+            seconds = max(share, self.least_prompt_seconds)
         tokens = int(seconds / self._prompt_token_seconds)
         return max(MIN_PROMPT_TOKENS, min(most, max(tokens, self.least_prompt_tokens)))
 

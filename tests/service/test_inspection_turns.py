@@ -33,6 +33,7 @@ class DrawingExecutor(RememberingExecutor):
     seconds_ahead = 0.012
     least_prompt_tokens = 16
     draws_beside_prompts = True
+    least_prompt_seconds = 0.0
 
     def __init__(self, *, num_blocks: int) -> None:
         super().__init__(num_blocks=num_blocks)

@@ -55,6 +55,7 @@ class CpuExecutor:
     seconds_ahead = 0.004
     least_prompt_tokens = 16
     draws_beside_prompts = False
+    least_prompt_seconds = 0.02
 
     def __init__(self, network: PackedNetwork, *, num_blocks: int, cache_type: NumberType) -> None:
         self.network = network
