@@ -19,7 +19,7 @@ __all__ = ["StreamCount", "count_grpc", "count_rest", "held_streams"]
 
 READ_BYTES = 1 << 18
 SECONDS = 120.0
-STREAMS_TO_A_CONNECTION = 1000
+STREAMS_TO_A_CONNECTION = 500
 # What of a stream is kept: its last event is in it.
 TAIL_BYTES = 2048
 _EVENT = b"data: {"
@@ -142,8 +142,14 @@ def count_grpc(
 
 
 @contextmanager
-def held_streams(port: int, *, num_streams: int, seed: int) -> Generator[None]:
-    """Open gRPC streams that get no answer as long as the block runs, 1,000 to a connection."""
+def held_streams(
+    port: int, *, num_streams: int, seed: int, taken: Callable[[int], None]
+) -> Generator[None]:
+    """Open gRPC streams that get no answer as long as the block runs, some to a connection.
+
+    Args:
+        taken: Returns when the server has so many; of more than 1,000 at once gRPC refuses some.
+    """
     request = pb.StreamGenerateTextRequest(prompt="Once")
     request.parameters.max_tokens = 1
     request.parameters.seed = seed
@@ -154,6 +160,7 @@ def held_streams(port: int, *, num_streams: int, seed: int) -> Generator[None]:
             own = min(STREAMS_TO_A_CONNECTION, num_streams - start)
             connection = _open(port, message, own)
             selector.register(connection.socket, selectors.EVENT_READ, connection)
+            taken(start + own)
 
         def answer_pings() -> None:
             while not has_ended.is_set():
