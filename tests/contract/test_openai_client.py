@@ -44,6 +44,16 @@ def chunks_of(stream: Stream[Completion]) -> list[Completion]:
         return list(stream)
 
 
+def long_stream(client: OpenAI) -> Stream[Completion]:
+    return client.completions.create(
+        model="tiny",
+        prompt="x",
+        max_tokens=LONG_TOKENS,
+        stream=True,
+        extra_body={"ignore_eos": True},
+    )
+
+
 def shown_request_id(answer: Completion) -> str:
     # The library documents this name for everybody, underscore and all.
     return str(getattr(answer, "_request_id"))  # noqa: B009
@@ -173,13 +183,7 @@ def test_the_request_id_is_shown(client: OpenAI) -> None:
 def test_a_full_server_raises_a_rate_limit_with_a_time_to_come_back(small_server: Server) -> None:
     """Interfaces 10; H134."""
     with client_of(small_server) as client, ThreadPoolExecutor(2) as pool:
-        stream = client.completions.create(
-            model="tiny",
-            prompt="x",
-            max_tokens=LONG_TOKENS,
-            stream=True,
-            extra_body={"ignore_eos": True},
-        )
+        stream = long_stream(client)
         waiting = pool.submit(client.completions.create, model="tiny", prompt="x", max_tokens=1)
         wait_until(lambda: small_server.metric("nextword_requests_in_flight") == 2)
         with pytest.raises(openai.RateLimitError) as full:
@@ -203,13 +207,7 @@ def test_the_library_waits_as_it_is_told_and_tries_again(
     monkeypatch.setattr(time, "sleep", note)
     patient = client_of(small_server).with_options(max_retries=10_000)
     with patient as client, ThreadPoolExecutor(2) as pool:
-        stream = client.completions.create(
-            model="tiny",
-            prompt="x",
-            max_tokens=LONG_TOKENS,
-            stream=True,
-            extra_body={"ignore_eos": True},
-        )
+        stream = long_stream(client)
         ask = partial(client.completions.create, model="tiny", prompt="x", max_tokens=1)
         waiting = pool.submit(ask)
         wait_until(lambda: small_server.metric("nextword_requests_in_flight") == 2)
@@ -254,13 +252,7 @@ def test_a_lost_engine_breaks_a_stream_off_and_refuses_what_comes_next(
 ) -> None:
     """Interfaces 9; H71, H101, H134: an error event, no [DONE], then 503 until it is back."""
     with client_of(small_server) as client:
-        stream = client.completions.create(
-            model="tiny",
-            prompt="x",
-            max_tokens=LONG_TOKENS,
-            stream=True,
-            extra_body={"ignore_eos": True},
-        )
+        stream = long_stream(client)
         next(stream)
         os.kill(small_server.engine_process_id(), signal.SIGKILL)
         with pytest.raises(openai.APIError) as broken:
