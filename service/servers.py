@@ -79,6 +79,7 @@ class Servers:
                 limits=limits,
                 keys=keys,
                 glass_box=glass_box,
+                cors_origins=settings.cors_origin,
             )
             self._http = HttpServer(
                 app,

@@ -90,6 +90,7 @@ class Settings:
     )
     tls_certificate_file: str = field(metadata=transport_settings.TLS_CERTIFICATE_FILE)
     tls_key_file: str = field(metadata=transport_settings.TLS_KEY_FILE)
+    cors_origin: tuple[str, ...] = field(metadata=transport_settings.CORS_ORIGIN)
     glass_box: str = field(
         metadata=setting(
             Kind.TEXT,

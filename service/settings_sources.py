@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from service.default_limits import DERIVED_SETTINGS
 from service.machine_limits import MachineLimits, memory_text, read_machine_limits
+from service.origins import check_origins
 from service.setting_spec import Kind, SettingsError, SettingSpec
 from service.settings import SETTING_SPECS, Settings
 
@@ -89,6 +90,7 @@ def load_settings(
             "--max-connection-age-grace needs --max-connection-age: without an age no connection "
             f"is asked to leave; got {settings.max_connection_age_grace:g}"
         )
+    check_origins(settings.cors_origin)
     return LoadedSettings(settings, sources, bool(given["print_config"]), bool(given["check"]))
 
 

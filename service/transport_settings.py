@@ -3,6 +3,7 @@
 from service.setting_spec import Kind, setting
 
 __all__ = [
+    "CORS_ORIGIN",
     "DRAIN_TIMEOUT",
     "IDLE_TIMEOUT",
     "LAME_DUCK",
@@ -30,6 +31,14 @@ TLS_KEY_FILE = setting(
     "the key of that certificate, PEM without a password",
     default_text="none",
     metavar="FILE",
+)
+CORS_ORIGIN = setting(
+    Kind.LIST,
+    (),
+    "let pages of ORIGIN, such as https://app.example, ask over REST from a browser; * is every "
+    "page there is; may be repeated",
+    default_text="none: browsers refuse pages of other origins",
+    metavar="ORIGIN",
 )
 MAX_OPEN_REQUESTS = setting(
     Kind.INTEGER,

@@ -5,7 +5,7 @@ import contextlib
 import functools
 import socket
 import ssl
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Collection, Generator
 from typing import cast
 
 import uvicorn
@@ -21,6 +21,7 @@ from service.page.routes import page_paths, page_router
 from service.request_log import RequestLog
 from service.rest_api.closed_routes import closed_router
 from service.rest_api.connections import Connections
+from service.rest_api.cross_origin import CrossOrigin, Preflights
 from service.rest_api.envelope import Envelope, answer_errors
 from service.rest_api.glass_box_routes import GLASS_BOX_PATHS, glass_box_router
 from service.rest_api.http_protocol import HttpProtocol
@@ -45,6 +46,7 @@ def create_app(
     limits: TransportLimits | None = None,
     keys: ApiKeys | None = None,
     glass_box: GlassBox | None = None,
+    cors_origins: Collection[str] = (),
 ) -> ASGIApp:
     """The whole REST surface; with keys, only probes and the page's own files are open."""
     # A path with a slash too many is no path of ours; a redirect would say otherwise.
@@ -63,7 +65,10 @@ def create_app(
     guarded: ASGIApp = app
     if keys is not None:
         guarded = KeyGuard(app, keys, open_paths=page_paths() | PROBE_PATHS, log=log)
-    return Envelope(guarded, health, metrics, limits)
+    if not cors_origins:
+        return Envelope(guarded, health, metrics, limits)
+    enveloped = Envelope(Preflights(guarded, cors_origins), health, metrics, limits)
+    return CrossOrigin(enveloped, cors_origins)
 
 
 def create_routers(

@@ -50,6 +50,7 @@ def test_a_flag_comes_before_the_environment_and_that_before_the_default() -> No
 @pytest.mark.parametrize("name", list(SETTING_SPECS))
 def test_every_setting_is_a_flag_a_variable_and_a_line_of_the_table(name: str) -> None:
     texts = {"model": "a=b", "pin": "a@1", "deterministic": "true", "device": "cpu"}
+    texts["cors_origin"] = "https://a.example"
     spec = SETTING_SPECS[name]
     text = texts.get(name, (*spec.choices, "4096" if "port" in name else "1GiB")[0])
     if name not in ("memory_limit", "kv_cache_memory") and "GiB" in text:
