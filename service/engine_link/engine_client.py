@@ -6,6 +6,7 @@ It knows one life of one process: when that ends, every stream ends with an erro
 
 import asyncio
 import itertools
+import logging
 from collections.abc import Callable
 
 import msgspec
@@ -23,11 +24,14 @@ from service.engine.messages import (
 )
 from service.engine.questions import Answer, AnswerBody, QuestionBody
 from service.engine_link.engine_launch import EngineConnection
+from service.engine_link.engine_socket import UnexpectedMessageError
 from service.engine_link.open_questions import OpenQuestions
 from service.errors import ErrorKind, RequestError
 from service.token_stream import TokenStream
 
 __all__ = ["EngineClient"]
+
+_logger = logging.getLogger(__name__)
 
 SHUTDOWN_SECONDS = 5.0
 
@@ -154,8 +158,10 @@ class EngineClient:
         match message:
             case StepOutput():
                 self._note_step(message, is_busy=True)
-                self._on_report(message)
-                self._deliver(message)
+                try:
+                    self._on_report(message)
+                finally:
+                    self._deliver(message)
             case Heartbeat():
                 # A batch whose readers are all paused is idle.
                 self._note_step(message, is_busy=message.phase is not Phase.IDLE)
@@ -163,7 +169,7 @@ class EngineClient:
             case Answer():
                 self._questions.take(message)
             case Loaded() | LoadFailed():
-                raise ValueError("an engine process loads one version")
+                raise UnexpectedMessageError("a process loads one version only")
 
     def _note_step(self, report: StepOutput | Heartbeat, *, is_busy: bool) -> None:
         if report.step != self._steps.get(report.kind) or not is_busy:
@@ -177,7 +183,12 @@ class EngineClient:
         for output in step.outputs:
             # A request that was cancelled meanwhile has no stream any more.
             if (stream := self._streams.get(output.request_id)) is not None:
-                stream.deliver(output)
+                try:
+                    stream.deliver(output)
+                except Exception:
+                    # A fault of ours ends the request that it befell, and no other.
+                    _logger.exception("tokens of request %d could not be told", output.request_id)
+                    stream.fail(RequestError(ErrorKind.INTERNAL_ERROR, "internal error"))
 
     def _lose(self) -> None:
         if not self._is_lost:

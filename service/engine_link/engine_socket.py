@@ -5,6 +5,7 @@ of a lonely stream.
 """
 
 import asyncio
+import logging
 import socket
 from collections.abc import Callable
 from typing import cast
@@ -20,13 +21,20 @@ from service.engine.frames import (
     frame_length,
 )
 
-__all__ = ["EngineSocket"]
+__all__ = ["EngineSocket", "UnexpectedMessageError"]
+
+_logger = logging.getLogger(__name__)
+
+
+class UnexpectedMessageError(Exception):
+    """A message that no engine of ours sends at that point; raised by who listens."""
 
 
 class EngineSocket(asyncio.Protocol):
     """One socket; `open` makes it.
 
-    Messages wait until somebody listens. A message that is none of an engine's ends the socket.
+    Messages wait until somebody listens. A message that is none of an engine's ends the socket;
+    what else goes wrong where one is handed on is a fault of ours, and the socket goes on.
     """
 
     def __init__(self) -> None:
@@ -72,7 +80,7 @@ class EngineSocket(asyncio.Protocol):
         """Hand on every message from now on, those that wait first, and in the end tell of it."""
         self._listen = on_message
         for message in self._early:
-            on_message(message)
+            self._hand_on(message)
         self._early.clear()
         self._lost.add_done_callback(lambda _: on_lost())
 
@@ -95,20 +103,31 @@ class EngineSocket(asyncio.Protocol):
         received = self._received
         received += data
         at, end = 0, len(received)
-        try:
-            while end - at >= LENGTH_BYTES:
-                begin = at + LENGTH_BYTES
+        while end - at >= LENGTH_BYTES:
+            begin = at + LENGTH_BYTES
+            try:
                 after = begin + frame_length(bytes(received[at:begin]))
                 if after > end:
                     break
                 message = decode_from_engine(bytes(received[begin:after]))
-                at = after
-                self._listen(message)
-                self._has_message.set()
-        except (ValueError, msgspec.DecodeError):
-            # It is no engine of ours.
-            self.close()
+            except (ValueError, msgspec.DecodeError) as error:
+                _logger.error("an engine sends what is no message: %s", error)
+                self.close()
+                break
+            at = after
+            self._hand_on(message)
+            self._has_message.set()
         del received[:at]
+
+    def _hand_on(self, message: FromEngine) -> None:
+        try:
+            self._listen(message)
+        except UnexpectedMessageError as error:
+            _logger.error("an engine sends what it should not: %s", error)
+            self.close()
+        except Exception:
+            # The other requests have done nothing wrong, and neither has the engine.
+            _logger.exception("a message of an engine could not be handed on")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The process is gone, or we closed it."""

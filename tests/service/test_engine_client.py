@@ -12,7 +12,16 @@ from typing import cast
 import pytest
 
 from service.engine.frames import encode_frame
-from service.engine.messages import Heartbeat, Load, Loaded, Phase, StepCounters, Submit
+from service.engine.messages import (
+    Heartbeat,
+    Load,
+    Loaded,
+    Phase,
+    StepCounters,
+    StepOutput,
+    Submit,
+    TokenOutput,
+)
 from service.engine_link import engine_supervisor
 from service.engine_link.engine_client import EngineClient
 from service.engine_link.engine_launch import EngineConnection
@@ -20,6 +29,7 @@ from service.engine_link.engine_socket import EngineSocket
 from service.engine_link.engine_supervisor import EngineSupervisor
 from service.errors import ErrorKind, RequestError
 from service.models.served_models import ServedModels, ServedVersion
+from service.token_stream import TokenStream
 from tests.service.store_scene import Folder
 
 PATIENCE_SECONDS = 20.0
@@ -40,6 +50,21 @@ LOADED = Loaded(
 
 SUBMIT = Submit(request_id=0, prompt_ids=[1], max_tokens=1)
 LEAVING = RequestError(ErrorKind.DRAINING, "leaving")
+
+
+def step_output(outputs: list[TokenOutput]) -> StepOutput:
+    return StepOutput(
+        step=1,
+        outputs=outputs,
+        started_ids=[],
+        num_running=len(outputs),
+        num_waiting=0,
+        num_tokens=len(outputs),
+        seconds=0.0,
+        num_free_blocks=0,
+        num_blocks=4,
+        counters=StepCounters(),
+    )
 
 
 @dataclass(frozen=True)
@@ -132,3 +157,37 @@ def test_requests_of_an_engine_that_has_stalled_end_with_the_others(
             await supervisor.stop()
 
     asyncio.run(asyncio.wait_for(body(), PATIENCE_SECONDS))
+
+
+def test_tokens_that_cannot_be_told_end_their_own_request_alone(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """H45: with a fault of the front, as of the figures that it keeps."""
+    deliver = TokenStream.deliver
+
+    def faulty(stream: TokenStream, output: TokenOutput) -> None:
+        if output.token_ids == [5]:
+            raise ValueError("no such label")
+        deliver(stream, output)
+
+    monkeypatch.setattr(TokenStream, "deliver", faulty)
+
+    async def body() -> None:
+        async with connected() as (connection, engine):
+            client = EngineClient(connection, on_report=lambda report: None)
+            deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
+            with (
+                client.open(SUBMIT, deadline=deadline) as first,
+                client.open(SUBMIT, deadline=deadline) as second,
+            ):
+                outputs = [TokenOutput(1, 0, [5]), TokenOutput(2, 0, [6])]
+                engine.sendall(encode_frame(step_output(outputs)))
+                assert (await anext(second)).token_ids == [6]
+                with pytest.raises(RequestError) as failed:
+                    await anext(first)
+                assert failed.value.kind is ErrorKind.INTERNAL_ERROR
+                assert client.num_streams == 1
+            await client.close(gently=False)
+
+    asyncio.run(asyncio.wait_for(body(), PATIENCE_SECONDS))
+    assert "no such label" in caplog.text

@@ -9,7 +9,7 @@ import uvloop
 
 from service.engine.frames import FromEngine, encode_frame
 from service.engine.messages import Heartbeat, Phase, StepCounters
-from service.engine_link.engine_socket import EngineSocket
+from service.engine_link.engine_socket import EngineSocket, UnexpectedMessageError
 
 PATIENCE_SECONDS = 10.0
 
@@ -74,5 +74,44 @@ def test_the_end_and_what_is_no_message_end_the_socket(last_words: bytes) -> Non
         await lost.wait()
         with pytest.raises(EOFError):
             await ours.first()
+
+    run(body)
+
+
+def test_a_message_that_cannot_be_handed_on_is_logged_and_the_next_one_comes(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """H45: a fault in one place of the front is no fault of the engine."""
+
+    async def body(ours: EngineSocket, theirs: socket.socket) -> None:
+        heard: list[FromEngine] = []
+        has_last, lost = asyncio.Event(), asyncio.Event()
+
+        def hear(message: FromEngine) -> None:
+            heard.append(message)
+            if len(heard) == 1:
+                raise ValueError("no such label")
+            has_last.set()
+
+        ours.listen(hear, lost.set)
+        theirs.sendall(encode_frame(beat(0)) + encode_frame(beat(1)))
+        await has_last.wait()
+        assert heard == [beat(0), beat(1)]
+        assert not lost.is_set()
+
+    run(body)
+    assert "no such label" in caplog.text
+
+
+def test_a_message_that_its_listener_does_not_expect_ends_the_socket() -> None:
+    async def body(ours: EngineSocket, theirs: socket.socket) -> None:
+        lost = asyncio.Event()
+
+        def hear(message: FromEngine) -> None:
+            raise UnexpectedMessageError("not now")
+
+        ours.listen(hear, lost.set)
+        theirs.sendall(encode_frame(beat(0)))
+        await lost.wait()
 
     run(body)
