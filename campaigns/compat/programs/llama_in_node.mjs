@@ -12,13 +12,20 @@ const {getLlama, LlamaLogLevel} = await import(pathToFileURL(entry).href);
 
 const [task, modelPath, inputPath, numTokens] = process.argv.slice(2);
 const input = JSON.parse(readFileSync(inputPath, "utf8"));
-const llama = await getLlama({gpu: false, build: "never", logLevel: LlamaLogLevel.error});
+// Its threads wait for each other in a busy loop: beside other work, more than one is far slower.
+const llama = await getLlama({
+    gpu: false,
+    build: "never",
+    logLevel: LlamaLogLevel.error,
+    maxThreads: 1
+});
 const model = await llama.loadModel({modelPath});
 
 async function newSequence(contextSize) {
     const context = await model.createContext({
         contextSize,
         batchSize: contextSize,
+        threads: 1,
         // Otherwise keys and values are rounded to 16 bits.
         experimentalKvCacheKeyType: "F32",
         experimentalKvCacheValueType: "F32",
@@ -28,9 +35,8 @@ async function newSequence(contextSize) {
 }
 
 if (task === "greedy") {
-    const sequence = await newSequence(512);
     for (const text of input) {
-        await sequence.clearHistory();
+        const sequence = await newSequence(512);
         const prompt = model.tokenize(text);
         const ids = [];
         for await (const id of sequence.evaluate(prompt, {temperature: 0})) {
@@ -38,6 +44,7 @@ if (task === "greedy") {
             if (ids.length >= Number(numTokens)) break;
         }
         console.log(JSON.stringify({prompt: [...prompt], ids}));
+        await sequence.context.dispose();
     }
 } else {
     const length = input[0].length;
