@@ -89,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--control", action="store_true", help="with another rotary base")
     chosen = parser.parse_args(arguments)
-    sources = fetch_sources(chosen.environments / "models")
+    sources = fetch_sources((chosen.environments / "models").absolute())
     findings = Findings()
     with tempfile.TemporaryDirectory() as root:
         folders = {"smollm2": Path(root) / "smollm2", "fairytales": BUNDLED}
