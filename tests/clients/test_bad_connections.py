@@ -133,6 +133,49 @@ def test_a_call_is_sent_again_when_its_connection_ended(
     mend.join()
 
 
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_generation_is_not_computed_again_when_its_connection_ended(
+    url: str, server: Server, wire: Wire, connect: Connect, whole: bool
+) -> None:
+    client = connect(f"{urlsplit(url).scheme}://127.0.0.1:{wire.port}", max_retries=20)
+    # So that only the request itself is sent over a connection that ends.
+    client.tokenize("a")
+    before = server.metric("nextword_requests_total")
+    wire.fail("close")
+    short = SamplingParameters(max_tokens=2)
+
+    def ask() -> None:
+        if whole:
+            client.generate("x", parameters=short)
+        else:
+            client.stream("x", parameters=short).read_all()
+
+    with pytest.raises(ConnectionFailedError, match="broke") as caught:
+        ask()
+    assert caught.value.was_sent
+    wait_until(lambda: server.metric("nextword_engine_running") == 0)
+    assert server.metric("nextword_requests_total") <= before + 1
+
+
+def test_a_server_that_is_not_reached_is_asked_again(
+    url: str, closed_port: int, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing was sent, so a generation is no exception."""
+    errors: list[NextwordError] = []
+    followed = Attempts.may_follow
+
+    def may_follow(attempts: Attempts, error: NextwordError) -> bool:
+        errors.append(error)
+        return followed(attempts, error)
+
+    monkeypatch.setattr(Attempts, "may_follow", may_follow)
+    client = connect(f"{urlsplit(url).scheme}://127.0.0.1:{closed_port}", max_retries=2)
+    with pytest.raises(ConnectionFailedError, match="nobody answers") as caught:
+        client.generate("x")
+    assert not caught.value.was_sent
+    assert len(errors) == 3
+
+
 @pytest.mark.parametrize("refusal", [FULL, LOADING])
 def test_what_passes_is_asked_again(
     scripted: Scripted, connect: Connect, refusal: RequestError

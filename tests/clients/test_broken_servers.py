@@ -17,7 +17,7 @@ from nextword import (
     ProtocolError,
     ServerFaultError,
 )
-from nextword.event_stream import EventReader
+from nextword.event_stream import MAX_LINE_BYTES, EventReader
 
 from tests.clients.conftest import Serve
 
@@ -163,3 +163,13 @@ def test_events_survive_any_cut(payloads: list[bytes], sizes: list[int]) -> None
         found += reader.feed(stream[:size])
         stream = stream[size:]
     assert found + reader.feed(stream) == payloads
+
+
+def test_a_line_without_an_end_is_not_kept_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert MAX_LINE_BYTES >= 64 << 20
+    monkeypatch.setattr("nextword.event_stream.MAX_LINE_BYTES", 100)
+    reader = EventReader()
+    assert reader.feed(b"data: " + b"x" * 94) == []
+    assert reader.feed(b"\n: ping") == [b"x" * 94]
+    with pytest.raises(ProtocolError, match="longer than 100 bytes"):
+        reader.feed(b"x" * 100)

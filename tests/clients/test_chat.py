@@ -71,6 +71,22 @@ def test_a_wrong_message_names_its_place(server: Server, connect: Connect) -> No
     assert caught.value.field == "messages"
 
 
+@pytest.mark.parametrize(
+    "parameters",
+    [SamplingParameters(n=2), SamplingParameters(logprobs=0), SamplingParameters(echo=True)],
+)
+def test_what_one_answer_cannot_hold_is_refused_before_it_is_sent(
+    closed_port: int, connect: Connect, parameters: SamplingParameters
+) -> None:
+    """Two answers would arrive word by word in one text."""
+    client = connect(f"http://127.0.0.1:{closed_port}")
+    with pytest.raises(InvalidRequestError) as caught:
+        client.stream_chat(HELLO, parameters=parameters)
+    (field,) = parameters.given()
+    assert caught.value.field == field
+    assert str(caught.value).startswith(field)
+
+
 def say(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
 

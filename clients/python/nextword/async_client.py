@@ -37,7 +37,8 @@ class AsyncClient:
         timeout_seconds: How long a call may take that generates nothing.
         api_key: What the server knows its clients by; None where it asks for no key.
         max_retries: How often a call is sent again when the server is full, not ready or not
-            reached; its pauses are the server's, and count towards the call's timeout.
+            reached; its pauses are the server's, and count towards the call's timeout. What
+            makes text or shows a model is not sent again once a connection broke under it.
         ca_file: Certificates to trust (PEM) instead of this machine's.
 
     Attributes:
@@ -106,6 +107,7 @@ class AsyncClient:
         return await self._send(
             lambda seconds: self._calls.generate(replace(request, timeout_seconds=seconds)),
             seconds=timeout_seconds,
+            is_costly=True,
         )
 
     def stream(
@@ -135,7 +137,9 @@ class AsyncClient:
             call = self._calls.stream(replace(request, timeout_seconds=seconds))
             return self._transport.stream(call)
 
-        return AsyncTextStream(stream_patiently_async(self._attempts(timeout_seconds), stream))
+        return AsyncTextStream(
+            stream_patiently_async(self._attempts(timeout_seconds, is_costly=True), stream)
+        )
 
     def stream_chat(
         self,
@@ -167,7 +171,9 @@ class AsyncClient:
             call = self._calls.stream_chat(replace(request, timeout_seconds=seconds))
             return self._transport.stream(call)
 
-        return AsyncChatStream(stream_patiently_async(self._attempts(timeout_seconds), stream))
+        return AsyncChatStream(
+            stream_patiently_async(self._attempts(timeout_seconds, is_costly=True), stream)
+        )
 
     async def tokenize(self, text: str, *, model: str | None = None) -> tuple[Token, ...]:
         """The tokens of a text."""
@@ -198,15 +204,23 @@ class AsyncClient:
             body = question.fields | {"timeout_seconds": seconds}
             return self._calls.ask(question.call, body, seconds=seconds + GRACE_SECONDS)
 
-        return question.read(await self._send(call, seconds=question.timeout_seconds))
+        return question.read(
+            await self._send(call, seconds=question.timeout_seconds, is_costly=True)
+        )
 
-    def _attempts(self, seconds: float) -> Attempts:
-        return Attempts(max_retries=self._connection.max_retries, seconds=seconds)
+    def _attempts(self, seconds: float, *, is_costly: bool) -> Attempts:
+        return Attempts(
+            max_retries=self._connection.max_retries, seconds=seconds, is_costly=is_costly
+        )
 
     async def _send(
-        self, call: Callable[[float], Call[AnswerT]], *, seconds: float | None = None
+        self,
+        call: Callable[[float], Call[AnswerT]],
+        *,
+        seconds: float | None = None,
+        is_costly: bool = False,
     ) -> AnswerT:
-        attempts = self._attempts(seconds or self._connection.timeout_seconds)
+        attempts = self._attempts(seconds or self._connection.timeout_seconds, is_costly=is_costly)
         return await send_patiently_async(attempts, lambda left: self._transport.send(call(left)))
 
     async def __aenter__(self) -> Self:

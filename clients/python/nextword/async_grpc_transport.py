@@ -1,5 +1,6 @@
 """A server over gRPC for programs of asyncio; otherwise as `grpc_transport`."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 from functools import cached_property
 from typing import TypeVar, cast
@@ -9,6 +10,7 @@ import grpc.aio
 
 from nextword.calls import Call
 from nextword.connection import Connection
+from nextword.errors import ConnectionFailedError
 from nextword.grpc_channel import open_asyncio_channel
 from nextword.grpc_errors import translate
 
@@ -36,6 +38,9 @@ class AsyncGrpcTransport:
         running = method(call.body, timeout=call.seconds, metadata=self._metadata)
         try:
             data = await running
+        except asyncio.CancelledError:
+            self._check_closed()
+            raise
         except grpc.aio.AioRpcError as error:
             raise translate(cast("grpc.Call", error), self._connection.address) from None
         finally:
@@ -50,6 +55,9 @@ class AsyncGrpcTransport:
         try:
             async for data in running:
                 yield call.read(data)
+        except asyncio.CancelledError:
+            self._check_closed()
+            raise
         except grpc.aio.AioRpcError as error:
             raise translate(cast("grpc.Call", error), self._connection.address) from None
         finally:
@@ -59,3 +67,13 @@ class AsyncGrpcTransport:
         """Close the channel; calls that still run end."""
         if "_channel" in self.__dict__:
             await self._channel.close()
+
+    def _check_closed(self) -> None:
+        # Closing a channel cancels its calls, and that looks as if somebody had cancelled the task
+        # that waits on one: it would end without an error that its program can see.
+        task = asyncio.current_task()
+        if task is not None and not task.cancelling():
+            raise ConnectionFailedError(
+                f"the connection to {self._connection.address.url} broke: it was closed here",
+                was_sent=True,
+            ) from None

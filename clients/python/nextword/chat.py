@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Literal, Self
 
 from nextword.answers import Usage
-from nextword.errors import NextwordError, ProtocolError
+from nextword.errors import ErrorFacts, InvalidRequestError, NextwordError, ProtocolError
 from nextword.request import SamplingParameters, check_timeout
 
 __all__ = ["AsyncChatStream", "ChatMessage", "ChatPiece", "ChatRequest", "ChatStream"]
@@ -35,12 +35,25 @@ class ChatRequest:
     timeout_seconds: float = 600.0
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be waited for.
+        """Refuse what cannot be waited for, and what the one text of an answer cannot hold.
 
         Raises:
-            InvalidRequestError: The timeout is no positive number.
+            InvalidRequestError: The timeout is no positive number, or the parameters ask for
+                several answers, for logprobs or for the prompt.
         """
         check_timeout(self.timeout_seconds)
+        chosen = self.parameters
+        if chosen.n not in (None, 1):
+            raise _refusal("n", f"n must be 1 in a conversation, got {chosen.n}: ask n times")
+        if chosen.logprobs is not None:
+            raise _refusal("logprobs", f"logprobs: got {chosen.logprobs}, a conversation has none")
+        if chosen.echo:
+            raise _refusal("echo", "echo: got True, a conversation does not repeat its prompt")
+
+
+def _refusal(field: str, message: str) -> InvalidRequestError:
+    facts = ErrorFacts(code="invalid_value", status=400, field=field)
+    return InvalidRequestError(message, facts=facts)
 
 
 @dataclass(frozen=True, slots=True)

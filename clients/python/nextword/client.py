@@ -37,7 +37,8 @@ class Client:
         timeout_seconds: How long a call may take that generates nothing.
         api_key: What the server knows its clients by; None where it asks for no key.
         max_retries: How often a call is sent again when the server is full, not ready or not
-            reached; its pauses are the server's, and count towards the call's timeout.
+            reached; its pauses are the server's, and count towards the call's timeout. What
+            makes text or shows a model is not sent again once a connection broke under it.
         ca_file: Certificates to trust (PEM) instead of this machine's.
 
     Attributes:
@@ -106,6 +107,7 @@ class Client:
         return self._send(
             lambda seconds: self._calls.generate(replace(request, timeout_seconds=seconds)),
             seconds=timeout_seconds,
+            is_costly=True,
         )
 
     def stream(
@@ -135,7 +137,7 @@ class Client:
             call = self._calls.stream(replace(request, timeout_seconds=seconds))
             return self._transport.stream(call)
 
-        return TextStream(stream_patiently(self._attempts(timeout_seconds), stream))
+        return TextStream(stream_patiently(self._attempts(timeout_seconds, is_costly=True), stream))
 
     def stream_chat(
         self,
@@ -167,7 +169,7 @@ class Client:
             call = self._calls.stream_chat(replace(request, timeout_seconds=seconds))
             return self._transport.stream(call)
 
-        return ChatStream(stream_patiently(self._attempts(timeout_seconds), stream))
+        return ChatStream(stream_patiently(self._attempts(timeout_seconds, is_costly=True), stream))
 
     def tokenize(self, text: str, *, model: str | None = None) -> tuple[Token, ...]:
         """The tokens of a text."""
@@ -194,15 +196,21 @@ class Client:
             body = question.fields | {"timeout_seconds": seconds}
             return self._calls.ask(question.call, body, seconds=seconds + GRACE_SECONDS)
 
-        return question.read(self._send(call, seconds=question.timeout_seconds))
+        return question.read(self._send(call, seconds=question.timeout_seconds, is_costly=True))
 
-    def _attempts(self, seconds: float) -> Attempts:
-        return Attempts(max_retries=self._connection.max_retries, seconds=seconds)
+    def _attempts(self, seconds: float, *, is_costly: bool) -> Attempts:
+        return Attempts(
+            max_retries=self._connection.max_retries, seconds=seconds, is_costly=is_costly
+        )
 
     def _send(
-        self, call: Callable[[float], Call[AnswerT]], *, seconds: float | None = None
+        self,
+        call: Callable[[float], Call[AnswerT]],
+        *,
+        seconds: float | None = None,
+        is_costly: bool = False,
     ) -> AnswerT:
-        attempts = self._attempts(seconds or self._connection.timeout_seconds)
+        attempts = self._attempts(seconds or self._connection.timeout_seconds, is_costly=is_costly)
         return send_patiently(attempts, lambda left: self._transport.send(call(left)))
 
     def __enter__(self) -> Self:

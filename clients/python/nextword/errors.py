@@ -54,7 +54,16 @@ class AddressError(NotPossibleError):
 
 
 class ConnectionFailedError(NextwordError):
-    """Nobody answers at the address, or the connection broke before the answer was whole."""
+    """Nobody answers at the address, or the connection broke before the answer was whole.
+
+    Args:
+        message: What happened.
+        was_sent: Whether the server may have got the request, and may be working on it.
+    """
+
+    def __init__(self, message: str, *, was_sent: bool = False) -> None:
+        super().__init__(message)
+        self.was_sent = was_sent
 
 
 class ProtocolError(NextwordError):

@@ -1,6 +1,11 @@
 """Server-sent events out of bytes, without a socket: what every reader of a stream shares."""
 
-__all__ = ["EventReader"]
+from nextword.errors import ProtocolError
+
+__all__ = ["MAX_LINE_BYTES", "EventReader"]
+
+# The longest are the logits of whole vocabularies; without an end a line would take all memory.
+MAX_LINE_BYTES = 64 << 20
 
 
 class EventReader:
@@ -11,9 +16,23 @@ class EventReader:
     """
 
     def __init__(self) -> None:
-        self._unfinished = b""
+        self._unfinished: list[bytes] = []
+        self._num_unfinished_bytes = 0
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The payloads that these bytes complete."""
-        *lines, self._unfinished = (self._unfinished + data).split(b"\n")
+        """The payloads that these bytes complete.
+
+        Raises:
+            ProtocolError: A line has become too long.
+        """
+        first, *following = data.split(b"\n")
+        # Joined once a line is whole: a long one comes in thousands of pieces.
+        self._unfinished.append(first)
+        self._num_unfinished_bytes += len(first)
+        if self._num_unfinished_bytes > MAX_LINE_BYTES:
+            raise ProtocolError(f"a line of the stream is longer than {MAX_LINE_BYTES} bytes")
+        if not following:
+            return []
+        *lines, last = (b"".join(self._unfinished), *following)
+        self._unfinished, self._num_unfinished_bytes = [last], len(last)
         return [line[5:].strip() for line in lines if line.startswith(b"data:")]

@@ -1,5 +1,6 @@
 """The errors of gRPC's calls as the table has them, whoever ended them: a server or the library."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 import grpc
@@ -22,6 +23,13 @@ __all__ = ["DETAILS_KEY", "read_error", "translate"]
 
 DETAILS_KEY = "grpc-status-details-bin"
 
+# How the library says that it has found no connection to send a call on. In any other words of its
+# own the call may have been sent: a server's first metadata may come as late as its whole answer.
+_UNREACHED = re.compile(
+    "failed to connect to all addresses|connections to all backends failing"
+    "|DNS resolution failed|no addresses|empty address list",
+    re.IGNORECASE,
+)
 # The HTTP status beside each gRPC status, for errors whose code is not in the table.
 _HTTP_STATUSES = {
     "INVALID_ARGUMENT": 400,
@@ -51,12 +59,12 @@ def translate(error: grpc.Call, address: Address) -> NextwordError:
             case grpc.StatusCode.DEADLINE_EXCEEDED:
                 facts = ErrorFacts(code="deadline_exceeded", status=504)
                 return DeadlineExceededError("the time was over, and no word about it", facts=facts)
-            case grpc.StatusCode.UNAVAILABLE if not initial:
+            case grpc.StatusCode.UNAVAILABLE if not initial and _UNREACHED.search(message):
                 return ConnectionFailedError(f"nobody answers at {address.url}: {message}")
             case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.CANCELLED:
-                return ConnectionFailedError(f"the connection to {address.url} broke: {message}")
+                return _broken(address, message)
             case _ if "RST_STREAM" in message:
-                return ConnectionFailedError(f"the connection to {address.url} broke: {message}")
+                return _broken(address, message)
             case _:
                 pass
     return read_error(
@@ -65,6 +73,10 @@ def translate(error: grpc.Call, address: Address) -> NextwordError:
         details if isinstance(details, bytes) else details.encode(),
         request_id=request_id if isinstance(request_id, str) else None,
     )
+
+
+def _broken(address: Address, message: str) -> ConnectionFailedError:
+    return ConnectionFailedError(f"the connection to {address.url} broke: {message}", was_sent=True)
 
 
 def read_error(

@@ -95,7 +95,8 @@ def translated(url: str, *, seconds: float) -> Generator[None, None, None]:
         raise deadline_passed(seconds) from None
     except httpx2.HTTPError as error:
         reason = str(error) or type(error).__name__
-        raise ConnectionFailedError(f"the connection to {url} broke: {reason}") from None
+        message = f"the connection to {url} broke: {reason}"
+        raise ConnectionFailedError(message, was_sent=True) from None
 
 
 def deadline_passed(seconds: float) -> DeadlineExceededError:

@@ -2,7 +2,8 @@
 
 A server that says when it would be asked again is obeyed; otherwise the pauses double. All attempts
 of a call share its one timeout, and each is told what is left of it. A stream is asked for again
-only while nothing of it has come.
+only while nothing of it has come, and nothing that costs the server much where it may still be at
+work on it.
 """
 
 import asyncio
@@ -36,10 +37,13 @@ class Attempts:
     Args:
         max_retries: Attempts after the first one.
         seconds: The call's timeout.
+        is_costly: Whether the call makes the server compute: it is not sent again over a new
+            connection when the last one broke under it.
     """
 
-    def __init__(self, *, max_retries: int, seconds: float) -> None:
+    def __init__(self, *, max_retries: int, seconds: float, is_costly: bool = False) -> None:
         self._num_left = max_retries
+        self._is_costly = is_costly
         self._seconds = seconds
         self._ends_at: float | None = None
         self._backoff = FIRST_PAUSE_SECONDS
@@ -55,6 +59,8 @@ class Attempts:
     def may_follow(self, error: NextwordError) -> bool:
         """Whether another attempt is worth it; then `pause_seconds` says how long to wait."""
         match error:
+            case ConnectionFailedError(was_sent=True) if self._is_costly:
+                return False
             case StatusError(is_retryable=True, retry_after_seconds=float() as hint):
                 pause, can_pass = hint, hint <= MAX_HINT_SECONDS
             case StatusError(is_retryable=True) | ConnectionFailedError():
