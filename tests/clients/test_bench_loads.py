@@ -18,7 +18,7 @@ from nextword.bench.open_loop import TargetPool, run_open_loop
 from nextword.bench.plan import Level, Plan
 from nextword.bench.prompts import Ask
 from nextword.bench.records import RequestRecord
-from nextword.bench.results import Goodput, LevelResult, summarize
+from nextword.bench.results import ErrorCount, Goodput, LevelResult, summarize
 from nextword.bench.sweep import PRECISION, SweepResult, sweep
 
 from tests.clients.conftest import TypeIn
@@ -156,12 +156,16 @@ def result_of(level: Level, share: float, *, is_late: bool) -> LevelResult:
     )
 
 
-def search(share_at: Callable[[float], float], *, late_above: float = 1e9) -> SweepResult:
+def search(
+    share_at: Callable[[float], float], *, late_above: float = 1e9, full_above: float = 1e9
+) -> SweepResult:
     plan = Plan(addresses=(ADDRESS,), is_sweep=True, objective=parse_objective("ttft=1s,share=90%"))
 
     async def run_level(level: Level) -> LevelResult:
         rate = level.rate or 0.0
-        return result_of(level, share_at(rate), is_late=rate > late_above)
+        result = result_of(level, share_at(rate), is_late=rate > late_above)
+        full = (ErrorCount("client_limit", 1, "full"),) if rate > full_above else ()
+        return replace(result, errors=full)
 
     return asyncio.run(sweep(plan, ADDRESS, measure=run_level))
 
@@ -183,6 +187,8 @@ def test_a_sweep_says_when_its_own_client_or_nothing_was_the_limit() -> None:
     own = search(lambda rate: 1.0 if rate <= 40 else 0.0, late_above=30)
     assert own.limit == "client"
     assert "at least" in own.verdict
+    full = search(lambda rate: 1.0 if rate <= 40 else 0.0, full_above=30)
+    assert full.limit == "client"
     assert search(lambda rate: 0.0).limit == "alone"
     assert search(lambda rate: 0.0 if rate else 1.0).held_rate is None
     endless = search(lambda _: 1.0)

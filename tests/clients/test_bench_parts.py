@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from nextword.address import parse_address
 from nextword.bench.arrivals import arrival_times
 from nextword.bench.distribution import distribution
+from nextword.bench.misses import Misses
 from nextword.bench.objective import Objective, parse_objective
 from nextword.bench.plan import Plan, asks
 from nextword.bench.plan_error import PlanError
@@ -185,6 +186,35 @@ def test_an_objective_is_kept_by_requests_within_each_of_its_bounds() -> None:
     failed = RequestRecord(ended_at=1.0)
     failed.fail("connection_failed", "no")
     assert not objective.is_met(failed)
+
+
+def test_tokens_that_come_together_hide_no_pause_from_the_objective() -> None:
+    record = RequestRecord(started_at=0.0, num_tokens=49, ended_at=2.0)
+    for at, count in ((0.1, 1), (0.5, 16), (0.9, 16), (1.3, 16)):
+        record.note_tokens(at, count)
+    assert max(record.gaps_seconds) < 0.03
+    assert parse_objective("tpot=50ms").is_met(record)
+    assert not parse_objective("itl=50ms").is_met(record)
+    assert parse_objective("itl=410ms").is_met(record)
+
+
+def test_each_look_for_misses_is_at_what_is_undecided_only() -> None:
+    looked_at: list[RequestRecord] = []
+
+    class Counting(Objective):
+        def is_surely_missed(self, record: RequestRecord, now: float) -> bool:
+            looked_at.append(record)
+            return super().is_surely_missed(record, now)
+
+    records = [RequestRecord(started_at=0.0, ended_at=0.5) for _ in range(100)]
+    records += [RequestRecord(started_at=0.0) for _ in range(3)]
+    misses = Misses(Counting(request_seconds=1.0), records)
+    assert misses.count(0.9) == 0
+    records.append(RequestRecord(started_at=0.9))
+    looked_at.clear()
+    assert misses.count(1.1) == 3
+    assert len(looked_at) == 4
+    assert misses.count(2.0) == 4
 
 
 def test_a_request_without_a_token_in_time_has_surely_missed_its_objective() -> None:

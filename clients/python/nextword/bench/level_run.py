@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack
 from nextword.bench.arrivals import arrival_times
 from nextword.bench.closed_loop import run_closed_loop
 from nextword.bench.measurement import Measurement, Sender
+from nextword.bench.misses import Misses
 from nextword.bench.open_loop import MAX_RUNNING, TargetPool, run_open_loop
 from nextword.bench.plan import Level, Plan, asks
 from nextword.bench.targets import new_target
@@ -136,10 +137,10 @@ async def _watch(plan: Plan, measured: Measurement) -> None:
     """Come back when so many requests have missed the objective that the level cannot keep it."""
     objective = plan.objective
     assert objective is not None
+    misses = Misses(objective, measured.records)
     while True:
         await asyncio.sleep(LOOK_SECONDS)
-        now = time.perf_counter()
-        num_missed = sum(objective.is_surely_missed(record, now) for record in measured.records)
+        num_missed = misses.count(time.perf_counter())
         if num_missed > (1 - objective.share) * measured.num_offered:
             measured.is_given_up = True
             return

@@ -27,8 +27,9 @@ class Objective:
 
     Attributes:
         first_token_seconds: From when a request was meant to be sent to its first token (ttft).
-        between_tokens_seconds: 99 % of the request's own waits between tokens (itl).
-        mean_between_tokens_seconds: The mean of those waits (tpot).
+        between_tokens_seconds: 99 % of the request's own waits for a message with tokens (itl):
+            tokens that come together do not share it, since a reader waits for all of it.
+        mean_between_tokens_seconds: The mean time for each token after the first (tpot).
         request_seconds: The whole request (e2e).
         share: Which part of the requests must keep all of it.
     """
@@ -43,10 +44,10 @@ class Objective:
         """Whether a request that has been read was good, and fast enough."""
         if not record.is_ok or record.ended_at is None:
             return False
-        gaps = sorted(record.gaps_seconds)
+        gaps, pauses = record.gaps_seconds, sorted(record.pauses_seconds)
         return (
             _within(record.first_token_seconds, self.first_token_seconds)
-            and _within(percentile(gaps, 0.99) if gaps else None, self.between_tokens_seconds)
+            and _within(percentile(pauses, 0.99) if pauses else None, self.between_tokens_seconds)
             and _within(sum(gaps) / len(gaps) if gaps else None, self.mean_between_tokens_seconds)
             and _within(record.ended_at - record.started_at, self.request_seconds)
         )

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from nextword.bench.measurement import Sender
 from nextword.bench.prompts import Ask
-from nextword.bench.records import RequestRecord
+from nextword.bench.records import CLIENT_LIMIT, RequestRecord
 from nextword.bench.targets import Target
 
 __all__ = ["MAX_RUNNING", "TargetPool", "run_open_loop"]
@@ -75,7 +75,7 @@ async def run_open_loop(
         target = pool.take()
         if target is None:
             record.ended_at = time.perf_counter()
-            record.fail("client_limit", f"{MAX_RUNNING} requests were on their way already")
+            record.fail(CLIENT_LIMIT, f"{MAX_RUNNING} requests were on their way already")
             return
         try:
             # Nobody waits for its client to come back: a refusal delays no other request.

@@ -9,7 +9,10 @@ from nextword.bench.http_answer import Pieces
 from nextword.bench.prompts import Ask
 from nextword.errors import ConnectionFailedError, NextwordError, StatusError
 
-__all__ = ["RequestRecord", "error_code_of", "verify"]
+__all__ = ["CLIENT_LIMIT", "RequestRecord", "error_code_of", "verify"]
+
+# The code of a request that this process could not send.
+CLIENT_LIMIT = "client_limit"
 
 
 @dataclass(slots=True)
@@ -89,6 +92,11 @@ class RequestRecord:
             for (before, _), (at, count) in pairwise(self.arrivals)
             for _ in range(count)
         ]
+
+    @property
+    def pauses_seconds(self) -> list[float]:
+        """The waits between arrivals, whatever each of them brought."""
+        return [at - before for (before, _), (at, _) in pairwise(self.arrivals)]
 
     @property
     def tokens_per_event(self) -> float:

@@ -8,7 +8,7 @@ from nextword.bench.curves import Curves, curves
 from nextword.bench.distribution import Distribution, distribution
 from nextword.bench.measurement import Measurement
 from nextword.bench.objective import Objective
-from nextword.bench.records import RequestRecord
+from nextword.bench.records import CLIENT_LIMIT, RequestRecord
 
 __all__ = ["BUSY_SHARE", "LATE_SECONDS", "ErrorCount", "Goodput", "LevelResult", "summarize"]
 
@@ -122,6 +122,11 @@ class LevelResult:
     def is_client_late(self) -> bool:
         """Whether requests left too late for the figures to be the server's."""
         return (self.send_delay_seconds.p99 or 0.0) > LATE_SECONDS
+
+    @property
+    def is_client_full(self) -> bool:
+        """Whether requests were not sent since as many as this process can have were running."""
+        return any(error.code == CLIENT_LIMIT for error in self.errors)
 
 
 def summarize(measured: Measurement, objective: Objective | None = None) -> LevelResult:

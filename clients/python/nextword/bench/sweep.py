@@ -146,7 +146,8 @@ class _Search:
             # Times count from when a request was due: a late client makes a rate harder to keep,
             # so one that was missed may have been missed here, and gets another chance.
             is_missed_here = any(
-                result.is_client_busy or result.is_client_late for result in results
+                result.is_client_busy or result.is_client_late or result.is_client_full
+                for result in results
             )
             if not is_missed_here:
                 break
