@@ -106,4 +106,7 @@ def _run(command: list[str]) -> str:
     except subprocess.CalledProcessError as error:
         last = (error.stderr or error.stdout).strip().splitlines()[-3:]
         raise EnvironmentFailedError(f"{' '.join(command[:6])}...: {' '.join(last)}") from None
+    except subprocess.TimeoutExpired:
+        message = f"{' '.join(command[:6])}... did not end within {INSTALL_SECONDS:g} s"
+        raise EnvironmentFailedError(message) from None
     return done.stdout

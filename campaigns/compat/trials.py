@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -63,15 +64,27 @@ def try_client(client: Client, folder: Path, scene: Scene) -> Trial:
     except EnvironmentFailedError as error:
         return Trial(client, 1, "?", str(error))
     version = next(iter(environment.versions.values()))
-    with tempfile.TemporaryDirectory() as scratch:
-        status, word = _run_program(client, environment, Path(scratch), scene)
-        if status == 0 and scene.page:
-            for command in _block_commands(client, environment, Path(scratch), scene):
-                done = _run(command, Path(scratch), environment, scene)
-                if done.returncode:
-                    print("\n".join(done.stdout.strip().splitlines()[-MAX_SHOWN:]))
-                    return Trial(client, 1, version, f"a block of {client.section!r} fell over")
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            status, word = _try_all(client, environment, Path(scratch), scene)
+    except subprocess.TimeoutExpired as error:
+        # One package that hangs must not take the others' results with it.
+        program = Path(error.cmd[0]).name
+        return Trial(client, 1, version, f"{program} did not end within {error.timeout:g} s")
     return Trial(client, status, version, word)
+
+
+def _try_all(
+    client: Client, environment: Environment, scratch: Path, scene: Scene
+) -> tuple[int, str]:
+    status, word = _run_program(client, environment, scratch, scene)
+    if status == 0 and scene.page:
+        for command in _block_commands(client, environment, scratch, scene):
+            done = _run(command, scratch, environment, scene)
+            if done.returncode:
+                print("\n".join(done.stdout.strip().splitlines()[-MAX_SHOWN:]))
+                return 1, f"a block of {client.section!r} fell over"
+    return status, word
 
 
 def _run_program(
@@ -158,13 +171,19 @@ def _run(
         "COMPAT_MODEL_FOLDER": scene.place.model_folder,
         "COMPAT_SCRATCH": str(scratch),
     }
-    return subprocess.run(
+    with subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        check=False,
-        timeout=PROGRAM_SECONDS,
         cwd=scratch,
         env={**kept, **own},
-    )
+        start_new_session=True,
+    ) as running:
+        try:
+            output, _ = running.communicate(timeout=PROGRAM_SECONDS)
+        except BaseException:
+            # With whatever it has started: that would hold the pipe open, and us with it.
+            os.killpg(running.pid, signal.SIGKILL)
+            raise
+    return subprocess.CompletedProcess(command, running.returncode, output)
