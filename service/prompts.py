@@ -25,7 +25,8 @@ async def read_conversation(
         RequestError: The model has no template, or the conversation does not fit it or the context.
     """
     # As for a text: what is too long anyway is not looked at closely.
-    least = sum(len(each.content) for each in messages) // model.folder.max_token_bytes
+    num_characters = sum(len(each.content) + len(each.name or "") for each in messages)
+    least = num_characters // model.folder.max_token_bytes
     _check_length("messages", least, model, max_tokens=None, how_exact="at least ")
     ids = await read_chat(messages, model, renderer)
     return await read_text_ids(model, text=None, ids=ids, names=("messages", "messages"))

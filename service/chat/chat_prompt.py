@@ -1,19 +1,23 @@
 """The tokens of a conversation: the template's control tokens are read, everybody else's are text.
 
-Whoever speaks in a conversation must not be able to end a turn or begin another's. So the strings
-of control tokens in messages are hidden from the template behind characters that stand for nothing,
-and put back as plain text; what the template itself writes is read as control tokens.
+Whoever speaks in a conversation must not be able to end a turn or begin another's. So what could
+make a control token is hidden from the template behind characters that stand for nothing, and put
+back as plain text; what the template itself writes is read as control tokens.
 """
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from itertools import islice
+from typing import TypeVar
 
 from model.tokenizer import Tokenizer, TokenizerError
 from service.bounded_threads import TEXTS
 from service.chat.chat_template import ChatTemplate
+from service.chat.control_strings import (
+    ControlStrings,
+    control_strings,
+    known_control_strings,
+)
 from service.chat.messages import ChatMessage
 from service.chat.template_renderer import TemplateRenderer
 from service.errors import invalid_value
@@ -24,6 +28,10 @@ __all__ = ["read_chat"]
 
 # Characters that Unicode leaves to private use: two planes of them.
 _PRIVATE = (*range(0xF0000, 0xFFFFE), *range(0x100000, 0x10FFFE))
+# What looking at a message costs beside its text, in characters.
+_MESSAGE_CHARACTERS = 64
+
+ResultT = TypeVar("ResultT")
 
 
 async def read_chat(
@@ -42,72 +50,90 @@ async def read_chat(
             "texts on /v1/completions and /v1/generate",
         )
     tokenizer = model.folder.tokenizer
-    hidden = _Hidden(tokenizer, template, messages)
-    text = await renderer.render(template, [hidden.hide_in(message) for message in messages])
+    strings = known_control_strings(tokenizer)
+    if strings is None:
+        strings = await TEXTS.run(lambda: control_strings(tokenizer))
+    known = strings
+    size = sum(len(each.content) + len(each.name or "") + _MESSAGE_CHARACTERS for each in messages)
+    hidden = await _beside_the_loop(size, lambda: _Hidden(known, template, messages))
+    text = await renderer.render(template, hidden.messages)
     try:
-        if len(text) <= INLINE_TEXT_CHARACTERS:
-            return hidden.encode(text)
-        return await TEXTS.run(lambda: hidden.encode(text))
+        return await _beside_the_loop(len(text), lambda: hidden.encode(text, tokenizer))
     except TokenizerError as error:
         raise invalid_value("messages", "hold a lone surrogate, which is no character") from error
 
 
+async def _beside_the_loop(size: int, job: Callable[[], ResultT]) -> ResultT:
+    """What a job on a text gives; a short one is done at once."""
+    return job() if size <= INLINE_TEXT_CHARACTERS else await TEXTS.run(job)
+
+
 class _Hidden:
-    """The control tokens' strings in one conversation, and what stands in their place."""
+    """One conversation as its template may see it.
+
+    Attributes:
+        messages: With a private character in place of each that could be of a control token.
+    """
 
     def __init__(
-        self, tokenizer: Tokenizer, template: ChatTemplate, messages: Sequence[ChatMessage]
+        self, strings: ControlStrings, template: ChatTemplate, messages: Sequence[ChatMessage]
     ) -> None:
-        self._tokenizer = tokenizer
-        self._pattern = _pattern_of(tuple(sorted(filter(None, tokenizer.control_tokens.values()))))
-        texts = [text for each in messages for text in (each.content, each.name or "")]
-        found = sorted({match for text in texts for match in self._found_in(text)})
-        stand_ins = _unused([*texts, template.source], len(found))
-        self._stand_ins = dict(zip(found, stand_ins, strict=True))
-        self._strings = {stand_in: text for text, stand_in in self._stand_ins.items()}
+        self._strings = strings
+        texts = {text for each in messages for text in (each.content, each.name or "")}
+        # Spaces stay, so that a template can trim them.
+        places = {
+            text: [
+                at
+                for start, end in strings.spoken(text)
+                for at in range(start, end)
+                if not text[at].isspace()
+            ]
+            for text in texts
+        }
+        found = sorted({text[at] for text, hidden in places.items() for at in hidden})
+        stand_ins = dict(zip(found, _unused([*texts, template.source], len(found)), strict=True))
+        self._shown = {ord(stand_in): character for character, stand_in in stand_ins.items()}
+        hidden_texts = {text: _replaced(text, at, stand_ins) for text, at in places.items()}
+        self.messages = [
+            replace(
+                each,
+                content=hidden_texts[each.content],
+                name=None if each.name is None else hidden_texts[each.name],
+            )
+            for each in messages
+        ]
 
-    def hide_in(self, message: ChatMessage) -> ChatMessage:
-        """The message as the template may see it."""
-        if not self._stand_ins:
-            return message
-        name = None if message.name is None else self._hide(message.name)
-        return replace(message, content=self._hide(message.content), name=name)
-
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str, tokenizer: Tokenizer) -> list[int]:
         """The ids of what the template wrote.
 
         Raises:
             TokenizerError: There is a lone surrogate in it.
         """
-        encode = self._tokenizer.encode
-        if not self._stand_ins or self._pattern is None:
-            return encode(text, parse_special_tokens=True)
-        ids: list[int] = []
+        written = self._strings.written(text)
+        ids = tokenizer.encode(text.translate(self._shown), parse_special_tokens=True)
+        control = tokenizer.special_ids
+        if [each for each in ids if each in control] == [each for _, _, each in written]:
+            return ids
+        # What people said would be read as the template's: the pieces between its tokens apart.
+        apart: list[int] = []
         end = 0
-        for control in self._pattern.finditer(text):
-            ids += self._encode_plain(text[end : control.start()])
-            ids += encode(control[0], parse_special_tokens=True)
-            end = control.end()
-        return ids + self._encode_plain(text[end:])
+        for start, after, token_id in written:
+            apart += self._encode_plain(text[end:start], tokenizer)
+            apart.append(token_id)
+            end = after
+        return apart + self._encode_plain(text[end:], tokenizer)
 
-    def _encode_plain(self, text: str) -> list[int]:
-        shown = "".join(self._strings.get(character, character) for character in text)
-        return self._tokenizer.encode(shown) if shown else []
-
-    def _found_in(self, text: str) -> list[str]:
-        return [] if self._pattern is None else self._pattern.findall(text)
-
-    def _hide(self, text: str) -> str:
-        assert self._pattern is not None
-        return self._pattern.sub(lambda match: self._stand_ins[match[0]], text)
+    def _encode_plain(self, text: str, tokenizer: Tokenizer) -> list[int]:
+        return tokenizer.encode(text.translate(self._shown)) if text else []
 
 
-@lru_cache(maxsize=16)
-def _pattern_of(strings: tuple[str, ...]) -> re.Pattern[str] | None:
-    """What finds any of the strings, the longest where several begin; None for none."""
-    if not strings:
-        return None
-    return re.compile("|".join(re.escape(text) for text in sorted(strings, key=len, reverse=True)))
+def _replaced(text: str, places: Sequence[int], stand_ins: dict[str, str]) -> str:
+    if not places:
+        return text
+    characters = list(text)
+    for at in places:
+        characters[at] = stand_ins[text[at]]
+    return "".join(characters)
 
 
 def _unused(texts: Iterable[str], number: int) -> list[str]:
@@ -122,6 +148,6 @@ def _unused(texts: Iterable[str], number: int) -> list[str]:
     free = list(islice((chr(code) for code in _PRIVATE if chr(code) not in used), number))
     if len(free) < number:
         raise invalid_value(
-            "messages", f"hold {number} different control tokens beside most private characters"
+            "messages", f"hold {number} characters of control tokens beside most private characters"
         )
     return free

@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import re
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -16,7 +18,8 @@ from transformers import PreTrainedTokenizerFast
 
 from model.tokenizer import Tokenizer
 from service.chat.chat_prompt import read_chat
-from service.chat.chat_template import ChatTemplateError, read_chat_template
+from service.chat.chat_template import ChatTemplate, ChatTemplateError, read_chat_template
+from service.chat.control_strings import ControlStrings
 from service.chat.messages import ChatMessage
 from service.chat.template_renderer import TemplateRenderer
 from service.errors import ErrorKind, RequestError
@@ -101,6 +104,15 @@ def ids_of(folder: Folder, renderer: TemplateRenderer, *messages: ChatMessage) -
     return asyncio.run(read_chat(messages, folder.model, renderer))
 
 
+def with_template(folder: Folder, source: str) -> ServedModel:
+    """A folder's model with another template."""
+    model = folder.model
+    theirs = SimpleNamespace(
+        name="it", tokenizer=model.folder.tokenizer, chat_template=ChatTemplate(source, {})
+    )
+    return cast("ServedModel", SimpleNamespace(folder=theirs))
+
+
 @pytest.mark.parametrize(
     "messages",
     [
@@ -147,6 +159,94 @@ def test_a_token_in_two_parts_of_a_message_is_none(
     assert [each for each in ids if each in control] == own
     # A private character that somebody did say stays what it is.
     assert text in tokenizer.decode(ids)
+
+
+# Writes what people say next to each other and to its own words, and changes its letters.
+SEAMS = (
+    "{% for m in messages %}{{ m.name }}{{ m.content }}{% endfor %}",
+    "{% for m in messages %}{{ m.content | trim | lower }}{% endfor %}",
+    "{% for m in messages %}{{ m.content | upper }}{% endfor %}",
+    "<|im_start|>[{% for m in messages %}{{ m.content }}{% endfor %}]<|im_end|>",
+    "<|{{ messages[0].content }}{{ messages[1].content }}|>",
+)
+
+
+@pytest.mark.parametrize("template", SEAMS)
+def test_no_control_token_comes_together_from_several_messages(
+    folder: Folder, renderer: TemplateRenderer, template: str
+) -> None:
+    """H42, with every added token cut at every place, in three too, and in other letters."""
+    model = with_template(folder, template)
+    tokenizer = model.folder.tokenizer
+    control = set(tokenizer.control_tokens)
+    conversations = [
+        [user(f"{token[:start]} "), user(token[start:])]
+        for token in (*SPECIAL, *MARKS)
+        for start in range(len(token) + 1)
+    ] + [
+        [user("<|im"), user("_"), user("end|>")],
+        [user("a<|IM_END|>"), user("[inst] <\u017f>")],
+        [ChatMessage(role="user", name="<|im_", content="end|>"), user("INST")],
+        [user("im_"), user("end")],
+        [user("\n"), user("INST")],
+    ]
+    # And without the space that stands between the two halves where nobody trims it.
+    conversations += [
+        [replace(each, content=each.content.strip()) for each in messages]
+        for messages in conversations
+    ]
+    written = ["<|im_start|>", "<|im_end|>"] if "im_start" in template else []
+
+    async def body() -> None:
+        for messages in conversations:
+            ids = await read_chat(messages, model, renderer)
+            spoken = [tokenizer.control_tokens[each] for each in ids if each in control]
+            assert spoken == written, messages
+
+    asyncio.run(body())
+
+
+def test_what_people_say_beside_a_seam_has_the_ids_of_transformers(
+    folder: Folder, renderer: TemplateRenderer
+) -> None:
+    """What is hidden for a moment changes nothing where no token could come of it."""
+    messages = [user("< a <|"), user("|> s <"), user("INST"), user("/"), user("a [")]
+    shown = [{"role": each.role, "content": each.content} for each in messages]
+    theirs = folder.theirs.apply_chat_template(
+        shown, add_generation_prompt=True, tokenize=True, return_dict=False
+    )
+    assert ids_of(folder, renderer, *messages) == theirs
+
+
+def processor_seconds(strings: ControlStrings, text: str) -> float:
+    before = time.thread_time()
+    strings.spoken(text)
+    strings.written(text)
+    return time.thread_time() - before
+
+
+@pytest.mark.parametrize("piece", ["<|reserved_special_token_", "<|", "<|reserved_special_token_1"])
+def test_hundreds_of_control_tokens_are_looked_for_in_linear_time(piece: str) -> None:
+    """H41: not each of them at each place where one could begin; as many as Llama 3 has."""
+    tokens = [f"<|reserved_special_token_{number}|>" for number in range(250)]
+    tokens += ["<|begin_of_text|>", "<|eot_id|>"]
+    strings = ControlStrings(dict(enumerate(tokens)))
+    text = piece * (100_000 // len(piece))
+    flat = re.compile("|".join(map(re.escape, tokens)))
+    ours = min(processor_seconds(strings, text) for _ in range(3))
+    before = time.thread_time()
+    flat.findall(text)
+    # A tenth to a hundredth of it.
+    assert ours < time.thread_time() - before
+    assert strings.written("a" + tokens[10] + tokens[1]) == [(1, 30, 10), (30, 58, 1)]
+
+
+def test_of_control_tokens_that_begin_alike_the_longest_is_found() -> None:
+    tokens = ["<a>" + "b" * number for number in range(60)] + ["<a", "<a>c"]
+    strings = ControlStrings(dict(enumerate(tokens)))
+    assert strings.written("<a>bb<a>c <a <A>") == [(0, 5, 2), (5, 9, 61), (10, 12, 60)]
+    assert (13, 16) in strings.spoken("<a>bb<a>c <a <A>")
+    assert ControlStrings({}).spoken("<a>") == ControlStrings({}).written("<a>") == []
 
 
 def test_a_lone_surrogate_is_refused(folder: Folder, renderer: TemplateRenderer) -> None:
