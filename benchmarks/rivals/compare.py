@@ -14,7 +14,7 @@ import sys
 import tempfile
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -173,8 +173,10 @@ def _measured(setting: Setting, options: argparse.Namespace) -> Row:
             turn = attempts % len(contestants)
             attempts += 1
             load = ForeignLoad(tuple(contestant.process_id for contestant in contestants))
+            # Other prompts each time, the same for all: what was asked before is in their caches.
+            level = replace(setting.level, seed=attempts)
             samples = {
-                contestant.name: contestant.measure(setting.level)
+                contestant.name: contestant.measure(level)
                 for contestant in contestants[turn:] + contestants[:turn]
             }
             cores = load.cores()
