@@ -15,6 +15,13 @@ from service.setting_spec import SettingsError
 __all__ = ["Tls", "load_tls"]
 
 _CERTIFICATE, _KEY = "--tls-certificate-file", "--tls-key-file"
+# gRPC's library has no other kinds of keys to offer or to accept; with another REST alone would be
+# reached. These are the AlgorithmIdentifiers of RFC 3279 and RFC 5480 as certificates hold them.
+_ACCEPTED_KEYS = {
+    "RSA": bytes.fromhex("300d06092a864886f70d0101010500"),
+    "EC P-256": bytes.fromhex("301306072a8648ce3d020106082a8648ce3d030107"),
+    "EC P-384": bytes.fromhex("301006072a8648ce3d020106052b81040022"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +45,8 @@ def load_tls(certificate_file: str, key_file: str) -> Tls | None:
         key_file: PEM: its key, not encrypted.
 
     Raises:
-        SettingsError: One is missing, unreadable or out of date, or they do not belong together.
+        SettingsError: One is missing, unreadable or out of date, they do not belong together, or
+            the key is of a kind that gRPC cannot use.
     """
     if not certificate_file and not key_file:
         return None
@@ -60,7 +68,7 @@ def load_tls(certificate_file: str, key_file: str) -> Tls | None:
         # The server's own certificate is enough; who vouches for it is the clients' business.
         trusting.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         trusting.load_verify_locations(certificate_file)
-        _shake_hands(context, trusting)
+        shown = _shake_hands(context, trusting)
     except ssl.SSLCertVerificationError as error:
         raise SettingsError(
             f"{_CERTIFICATE} {certificate_file}: no client will accept it: {error.verify_message}"
@@ -71,6 +79,11 @@ def load_tls(certificate_file: str, key_file: str) -> Tls | None:
             f"{_CERTIFICATE} {certificate_file} and {_KEY} {key_file} are no pair of a PEM "
             f"certificate and its key without a password: {reason}"
         ) from None
+    if not any(kind in shown for kind in _ACCEPTED_KEYS.values()):
+        raise SettingsError(
+            f"{_KEY} {key_file}: clients of gRPC accept keys of {', '.join(_ACCEPTED_KEYS)} only, "
+            "and this one is of another kind"
+        )
     return Tls(context, grpc.ssl_server_credentials([(key, certificate)]))
 
 
@@ -81,8 +94,8 @@ def _read(flag: str, path: str) -> bytes:
         raise SettingsError(f"{flag} {path}: {error.strerror or 'cannot be read'}") from None
 
 
-def _shake_hands(server: ssl.SSLContext, client: ssl.SSLContext) -> None:
-    """Connect the two in memory.
+def _shake_hands(server: ssl.SSLContext, client: ssl.SSLContext) -> bytes:
+    """Connect the two in memory; the certificate that was shown, in DER.
 
     Raises:
         ssl.SSLError: One of them refuses the other.
@@ -95,3 +108,4 @@ def _shake_hands(server: ssl.SSLContext, client: ssl.SSLContext) -> None:
             side.do_handshake()
         except ssl.SSLWantReadError:
             continue
+    return sides[1].getpeercert(binary_form=True) or b""

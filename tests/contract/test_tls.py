@@ -5,6 +5,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import grpc
@@ -57,9 +58,9 @@ def openssl(folder: Path, *arguments: str) -> None:
     subprocess.run([program, *arguments], cwd=folder, check=True, capture_output=True)
 
 
-def make_pair(folder: Path, certificate: str, key: str) -> None:
+def make_pair(folder: Path, certificate: str, key: str, *, kind: Sequence[str] = CURVE) -> None:
     names = ("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1")
-    openssl(folder, "req", "-x509", "-nodes", *CURVE, *names, "-keyout", key, "-out", certificate)
+    openssl(folder, "req", "-x509", "-nodes", *kind, *names, "-keyout", key, "-out", certificate)
 
 
 def make_expired(folder: Path, certificate: str, key: str) -> None:
@@ -130,6 +131,28 @@ def test_a_certificate_that_no_client_accepts_is_refused(folder: Path, tmp_path:
         load_tls(str(folder / "key.pem"), str(folder / "key.pem"))
     with pytest.raises(SettingsError, match=r"--tls-key-file .*No such file"):
         load_tls(str(folder / "certificate.pem"), str(tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_accepted"),
+    [
+        (("-newkey", "rsa:2048"), True),
+        (("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:secp384r1"), True),
+        (("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:secp521r1"), False),
+        (("-newkey", "ed25519"), False),
+    ],
+)
+def test_a_key_that_no_client_of_grpc_accepts_is_refused(
+    tmp_path: Path, kind: tuple[str, ...], is_accepted: bool
+) -> None:
+    """H18: OpenSSL alone, as for REST, would be content with all of them."""
+    make_pair(tmp_path, "certificate.pem", "key.pem", kind=kind)
+    paths = str(tmp_path / "certificate.pem"), str(tmp_path / "key.pem")
+    if is_accepted:
+        assert load_tls(*paths) is not None
+        return
+    with pytest.raises(SettingsError, match=r"--tls-key-file .*RSA, EC P-256, EC P-384 only"):
+        load_tls(*paths)
 
 
 def test_the_key_of_another_certificate_ends_the_start(
