@@ -1,7 +1,8 @@
 """Campaign 4: one request that is poisoned beside eight that are not; engines frozen and killed.
 
-`make campaign-faults`. A request is poisoned at its prompt, in its continuation, in the sampler or
-in the detokenizer: it must end with an error, and its neighbours must give what they give alone.
+`make campaign-faults`. A request is poisoned at its prompt, in its continuation, where its tokens
+are drawn ahead, in the sampler or in the detokenizer: it must end with an error, and its neighbours
+must give what they give alone.
 When the engine is lost, every waiting client must have an answer and the server be ready again.
 With --control a poison reaches the rows of its neighbours, and nobody watches over engines that are
 lost; the status is 3 when each of these was noticed.
@@ -41,12 +42,15 @@ LOSSES = ("frozen", "killed", "without its device")
 EXPECTED = {
     Poison.PREFILL: "numerical_error",
     Poison.DECODE: "numerical_error",
+    # Without a run ahead they would end whole.
+    Poison.AHEAD: "numerical_error",
+    Poison.RUN: "internal_error",
     Poison.COMPUTE: "internal_error",
     Poison.SAMPLER: "internal_error",
     Poison.DETOKENIZER: "internal_error",
 }
 # Those whose numbers can reach other rows.
-SPREADING = (Poison.PREFILL, Poison.DECODE)
+SPREADING = (Poison.PREFILL, Poison.DECODE, Poison.AHEAD)
 _LONG = {"prompt": "x", "max_tokens": CONTEXT_TOKENS - 100, "ignore_eos": True}
 
 

@@ -2,19 +2,20 @@
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from typing import TypeAlias
 
 import torch
 
 from campaigns.broken_builds.poisons import CONTROL_VARIABLE, NUM_TOKENS_BEFORE, Poison
-from campaigns.broken_builds.sampler_in_torch import draw_only_in_torch
+from campaigns.broken_builds.sampler_in_torch import draw_steps_in_torch
 from model.transformer import rotation_tables
 from model.weight_files import expected_tensors
 from service.engine import guarded_compute, sampler
 from service.engine.cpu.cpu_executor import CpuExecutor
 from service.engine.cpu.packed_network import PackedNetwork
+from service.engine.drawn_rows import DrawnRow
 from service.engine.eager_executor import EagerExecutor
 from service.engine.executor import ChunkInput, ComputedStep
 from service.engine.request import Sequence as TokenSequence
@@ -22,6 +23,9 @@ from service.engine.step_plan import Chunk
 from service.engine_link import engine_start
 
 Poisonable: TypeAlias = EagerExecutor | CpuExecutor
+
+_KERNELS_COMPUTE = CpuExecutor.compute
+_SEEDS = frozenset(Poison)
 
 
 class PoisonedComputing:
@@ -32,6 +36,10 @@ class PoisonedComputing:
         self._is_device_lost = False
         # The executor is not told whose chunks it computes.
         self._sequences: dict[int, TokenSequence] = {}
+        # Nor is it told whose tokens it draws ahead, but for the seed.
+        self._sequence_of_seed: dict[int, TokenSequence] = {}
+        self._rows: Sequence[DrawnRow] = ()
+        self._failed_ahead: TokenSequence | None = None
         self._chunk_input = guarded_compute._chunk_input  # pyright: ignore[reportPrivateUsage]
         self._random_words = sampler.random_words
 
@@ -49,8 +57,50 @@ class PoisonedComputing:
 
         EagerExecutor.compute = compute_eagerly
         CpuExecutor.compute = compute_by_kernels
-        draw_only_in_torch()
+        self._install_ahead()
+        draw_steps_in_torch()
         sampler.random_words = self.random_words
+
+    def _install_ahead(self) -> None:
+        outer, start, go_on = self, CpuExecutor.draw_ahead, CpuExecutor.draw_on
+
+        def draw_ahead(
+            self: CpuExecutor, rows: Sequence[DrawnRow], *, num_steps: int
+        ) -> Iterator[list[int]]:
+            outer._rows = rows
+            outer._poison_rows(self)
+            return outer._told(start(self, rows, num_steps=num_steps))
+
+        def draw_on(self: CpuExecutor, *, num_steps: int) -> Iterator[list[int]]:
+            outer._poison_rows(self)
+            return outer._told(go_on(self, num_steps=num_steps))
+
+        CpuExecutor.draw_ahead = draw_ahead
+        CpuExecutor.draw_on = draw_on
+
+    def _due_rows(self, *poisons: Poison) -> list[DrawnRow]:
+        return [
+            row
+            for row in self._rows
+            if row.seed in poisons
+            and _num_output(self._sequence_of_seed[row.seed]) >= NUM_TOKENS_BEFORE
+        ]
+
+    def _poison_rows(self, executor: CpuExecutor) -> None:
+        due = self._due_rows(Poison.DECODE, Poison.AHEAD)
+        compute = partial(_KERNELS_COMPUTE, executor)
+        for row in self._rows if self._spreads and due else due:
+            # What the run starts with it writes itself.
+            before = ChunkInput(token_ids=[0], start=row.start - 1, block_ids=row.block_ids)
+            _poison_cache(executor, before, compute)
+
+    def _told(self, drawn: Iterator[list[int]]) -> Iterator[list[int]]:
+        due = bool(self._due_rows(Poison.RUN))
+        # Only now does anybody ask for tokens.
+        if due:
+            self._failed_ahead = self._sequence_of_seed[Poison.RUN]
+            raise RuntimeError("a run ahead failed")
+        yield from drawn
 
     def chunk_input(self, chunk: Chunk) -> ChunkInput:
         """The real input of a chunk, with a note of whose it is."""
@@ -70,7 +120,11 @@ class PoisonedComputing:
         self._is_device_lost = self._is_device_lost or Poison.DEVICE in seeds
         if self._is_device_lost:
             raise RuntimeError("the device is lost")
-        if Poison.COMPUTE in seeds:
+        for sequence in sequences:
+            if sequence is not None and sequence.request.seed in _SEEDS:
+                self._sequence_of_seed[sequence.request.seed] = sequence
+        is_failed_ahead = any(each is self._failed_ahead for each in sequences if each is not None)
+        if Poison.COMPUTE in seeds or is_failed_ahead:
             raise RuntimeError("one of them cannot be computed")
         step = compute(chunks)
         for place, sequence in enumerate(sequences):
@@ -87,13 +141,16 @@ class PoisonedComputing:
         return self._random_words(places)
 
 
+def _num_output(sequence: TokenSequence) -> int:
+    return len(sequence.token_ids) - len(sequence.request.prompt_ids)
+
+
 def _is_due(sequence: TokenSequence) -> bool:
-    num_output = len(sequence.token_ids) - len(sequence.request.prompt_ids)
     match sequence.request.seed:
         case Poison.PREFILL:
             return True
         case Poison.DECODE:
-            return num_output >= NUM_TOKENS_BEFORE
+            return _num_output(sequence) >= NUM_TOKENS_BEFORE
         case _:
             return False
 

@@ -18,6 +18,10 @@ class Poison(enum.IntEnum):
     # Its numbers become NaN, in the cache too: at once, or after some tokens.
     PREFILL = 900_001
     DECODE = 900_002
+    # The same where several of its tokens are drawn ahead, and nowhere else.
+    AHEAD = 900_007
+    # A run ahead that it is in raises after some tokens, and then any batch that it is in.
+    RUN = 900_008
     # Computing any batch that it is in raises.
     COMPUTE = 900_003
     # Drawing its random number raises, for the whole batch that it is drawn in.

@@ -1,13 +1,17 @@
-"""Leaves all drawing to the sampler in torch, whose parts can be exchanged; kernels' cannot."""
+"""Leaves drawing to the sampler in torch, whose parts can be exchanged; kernels' cannot."""
 
 from collections.abc import Sequence
 
 from torch import Tensor
 
-from service.engine import sampler
+from service.engine import looking_ahead, sampler
 from service.engine.request import Sequence as TokenSequence
 
-__all__ = ["draw_nothing_natively", "draw_only_in_torch"]
+__all__ = ["NeverAhead", "draw_nothing_natively", "draw_only_in_torch", "draw_steps_in_torch"]
+
+
+class NeverAhead:
+    """What no executor is, in place of `DrawsAhead`."""
 
 
 def draw_nothing_natively(
@@ -17,5 +21,14 @@ def draw_nothing_natively(
 
 
 def draw_only_in_torch() -> None:
-    """From now on, in this process."""
+    """From now on, in this process: every token, since nothing runs ahead either.
+
+    It holds for engines that are made afterwards.
+    """
+    draw_steps_in_torch()
+    looking_ahead.DrawsAhead = NeverAhead
+
+
+def draw_steps_in_torch() -> None:
+    """From now on, in this process: the tokens of ordinary steps. Runs ahead draw by themselves."""
     sampler.draw_natively = draw_nothing_natively

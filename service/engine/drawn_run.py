@@ -34,23 +34,31 @@ class DrawnRun:
     began: float | None
     may_go_on: bool
 
-    def append_drawn(self) -> tuple[list[int], list[EngineFinish | None]]:
+    def append_drawn(self) -> tuple[list[int], list[EngineFinish | None], Exception | None]:
         """Continue the sequences by what is drawn, while the device computes the next step.
 
         Returns:
-            How many tokens were drawn for each, and why it ends.
+            How many tokens were drawn for each, why it ends, and what went wrong after these.
         """
         num_drawn = [0] * len(self.sequences)
         finishes: list[EngineFinish | None] = [None] * len(self.sequences)
-        for ids in self.drawn:
-            for place, token_id in enumerate(ids):
-                if token_id == NOT_COMPUTED or finishes[place] is not None:
-                    continue
-                if not self.is_wanted[place]:
-                    continue
-                if token_id == FAILED:
-                    finishes[place] = EngineFinish.NUMERICAL_ERROR
-                    continue
-                num_drawn[place] += 1
-                finishes[place] = self.sequences[place].append(token_id)
-        return num_drawn, finishes
+        try:
+            for ids in self.drawn:
+                self._append(ids, num_drawn, finishes)
+        except Exception as error:
+            return num_drawn, finishes, error
+        return num_drawn, finishes, None
+
+    def _append(
+        self, ids: list[int], num_drawn: list[int], finishes: list[EngineFinish | None]
+    ) -> None:
+        for place, token_id in enumerate(ids):
+            if token_id == NOT_COMPUTED or finishes[place] is not None:
+                continue
+            if not self.is_wanted[place]:
+                continue
+            if token_id == FAILED:
+                finishes[place] = EngineFinish.NUMERICAL_ERROR
+                continue
+            num_drawn[place] += 1
+            finishes[place] = self.sequences[place].append(token_id)

@@ -61,6 +61,7 @@ class LookingAhead:
         self._num_steps = 1
         self._num_drawn = 0
         self._is_taken_up = False
+        self._has_failed = False
         self._executor = executor if isinstance(executor, DrawsAhead) else None
         self._requests = requests
         self._scheduler = scheduler
@@ -82,7 +83,11 @@ class LookingAhead:
         self._num_steps = 1
         self._is_taken_up = False
         queued, self._queued = self._queued, None
+        has_failed, self._has_failed = self._has_failed, False
         if self._executor is None or plan.num_inspected or not plan.num_streams:
+            return 0
+        if has_failed:
+            # An ordinary step shrinks, or finds out whose fault it is.
             return 0
         sequences = [chunk.sequence for chunk in plan.chunks[: plan.num_streams]]
         if not all(_is_plain(sequence) for sequence in sequences):
@@ -103,9 +108,9 @@ class LookingAhead:
             # Not more than half of the blocks that nobody else waits for.
             free_tokens = self._tables.num_free * self._tables.block_tokens // 2
             horizon = max(horizon, min(RUNS_AHEAD * num_steps, free_tokens // len(sequences)))
-        rows = [self._row(sequence, horizon) for sequence in sequences]
         began = self._clock()
         try:
+            rows = [self._row(sequence, horizon) for sequence in sequences]
             drawn = self._executor.draw_ahead(rows, num_steps=num_steps)
         except Exception as error:
             # The ordinary step finds out whose fault it is.
@@ -132,13 +137,16 @@ class LookingAhead:
         if run is None:
             return []
         befores = [len(sequence.token_ids) for sequence in run.sequences]
-        num_drawn, finishes = run.append_drawn()
+        num_drawn, finishes, error = run.append_drawn()
         self._num_drawn = sum(num_drawn)
-        if run.began is not None:
+        if error is not None:
+            _logger.warning("a run ahead failed: %s", type(error).__name__)
+            self._has_failed = True
+        elif run.began is not None:
             seconds = (self._clock() - run.began) / run.num_steps
             before = seconds if self._seconds is None else self._seconds
             self._seconds = before + NEWEST * (seconds - before)
-        is_full = not any(finishes) and all(num_drawn)
+        is_full = error is None and not any(finishes) and all(num_drawn)
         if run.may_go_on and is_full and not self._scheduler.num_waiting:
             self._queue(run, num_drawn)
         return [
