@@ -27,12 +27,14 @@ class _Queue:
 
     def __init__(self) -> None:
         self._sequences: list[Sequence] = []
+        # All before it have left.
         self._first = 0
         self.num_waiting = 0
 
     def __iter__(self) -> Iterator[Sequence]:
-        first = itertools.islice(self._sequences, self._first, None)
-        return (each for each in first if each.is_waiting)
+        # An `islice` would walk over all who have left.
+        places = range(self._first, len(self._sequences))
+        return (each for each in map(self._sequences.__getitem__, places) if each.is_waiting)
 
     def add(self, sequence: Sequence) -> None:
         sequences = self._sequences
@@ -41,10 +43,14 @@ class _Queue:
         if not sequences or sequences[-1].arrival < sequence.arrival:
             sequences.append(sequence)
             return
-        place = bisect.bisect_left(sequences, sequence.arrival, key=_arrival)
-        if sequences[place] is not sequence:
+        first = self._first
+        place = bisect.bisect_left(sequences, sequence.arrival, lo=first, key=_arrival)
+        if place == first > 0:
+            # The place before is that of one who has left.
+            self._first -= 1
+            sequences[self._first] = sequence
+        elif place == len(sequences) or sequences[place] is not sequence:
             sequences.insert(place, sequence)
-        self._first = min(self._first, place)
 
     def remove(self, sequence: Sequence) -> None:
         sequence.is_waiting = False
@@ -52,7 +58,7 @@ class _Queue:
         sequences = self._sequences
         while self._first < len(sequences) and not sequences[self._first].is_waiting:
             self._first += 1
-        if len(sequences) > 2 * self.num_waiting + _MOST_GONE:
+        if not self.num_waiting or len(sequences) > 2 * self.num_waiting + _MOST_GONE:
             self._sequences = list(self)
             self._first = 0
 

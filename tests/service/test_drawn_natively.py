@@ -145,9 +145,10 @@ def test_many_rows_of_large_vocabularies_draw_the_same_tokens() -> None:
 
 @pytest.mark.parametrize("name", SETS)
 def test_every_share_of_top_p_cuts_at_the_same_token(name: str) -> None:
-    logits_1V = logits_of("flat", 3000, 1)[None] * 300
-    for kind in ("normal", "ties", "equal", "flat"):
-        logits_1V = logits_of(kind, 3000, 3)[None]
+    for kind in ("normal", "ties", "equal", "flat", "steep"):
+        # All but one token of the steep ones weigh next to nothing.
+        steepness = 300 if kind == "steep" else 1
+        logits_1V = logits_of("flat" if kind == "steep" else kind, 3000, 3)[None] * steepness
         for step in range(1, 40):
             subject = sequence(top_p=step / 40, seed=step, temperature=0.7)
             drawn = draw_natively(logits_1V, [subject], instruction_set=name)
