@@ -4,6 +4,7 @@ import pytest
 
 from service.engine.block_allocator import BlockAllocator
 from service.engine.block_tables import BlockTables
+from service.engine.cpu.cpu_executor import CpuExecutor
 from service.engine.inspection_pace import InspectionPace
 from service.engine.messages import Submit
 from service.engine.request_table import RequestTable
@@ -225,6 +226,23 @@ def test_a_prompt_is_given_what_the_streams_can_spare() -> None:
         pace.note(num_streams=0, num_prompt_tokens=10, seconds=1.0)
     assert pace.prompt_tokens(num_streams=4) == MIN_PROMPT_TOKENS
     assert pace.prompt_tokens(num_streams=0) == MIN_PROMPT_TOKENS
+
+
+@pytest.mark.parametrize("stream_seconds", [0.0005, 0.010, 0.040])
+def test_on_a_cpu_prompts_get_20_ms_beside_streams_whose_steps_are_shorter(
+    stream_seconds: float,
+) -> None:
+    """There H58's three times hold from steps of 13 ms on; below, 20 ms more are the bound."""
+    pace = StepPace(max_step_tokens=100_000, is_fixed=CpuExecutor.has_fixed_steps)
+    pace.least_prompt_tokens = CpuExecutor.least_prompt_tokens
+    pace.least_prompt_seconds = CpuExecutor.least_prompt_seconds
+    for _ in range(50):
+        pace.note(num_streams=4, num_prompt_tokens=0, seconds=stream_seconds)
+        pace.note(num_streams=4, num_prompt_tokens=100, seconds=stream_seconds + 0.01)
+    num_tokens = pace.prompt_tokens(num_streams=4)
+    gap = pace.expected_seconds(num_streams=4, num_prompt_tokens=num_tokens)
+    bound = max(3 * stream_seconds, stream_seconds + 0.020)
+    assert 0.8 * bound < gap <= 1.001 * bound
 
 
 def test_in_deterministic_mode_the_clock_has_no_say() -> None:
