@@ -26,6 +26,8 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 __all__: list[str] = []
 
 MAX_MEMORY_BYTES = 512 << 20
+# Of a template's own words; they are for one line.
+_MAX_SHOWN = 200
 _LENGTH = struct.Struct("<I")
 
 
@@ -45,7 +47,7 @@ class _Generation(Extension):
 
 
 def _refuse(message: object) -> NoReturn:
-    raise _RefusedError(str(message))
+    raise _RefusedError(str(message)[:_MAX_SHOWN])
 
 
 def _now(form: str) -> str:

@@ -7,9 +7,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 
 import pytest
 
+from service.chat import template_process
 from service.chat.chat_template import ChatTemplate
 from service.chat.messages import ChatMessage
 from service.chat.template_renderer import TemplateRenderer
@@ -22,7 +25,7 @@ PLAIN = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
 
 @pytest.fixture(scope="module")
 def renderer() -> Iterator[TemplateRenderer]:
-    renderer = TemplateRenderer(processor_seconds=0.5)
+    renderer = TemplateRenderer(processor_seconds=0.5, patience_seconds=60)
     yield renderer
     renderer.close()
 
@@ -83,6 +86,7 @@ def test_templates_write_as_in_transformers(
         ("{{ nobody.content.text }}", "UndefinedError"),
         ("{{ raise_exception('Roles\nmust alternate') }}", "says: Roles must alternate"),
         ("{{ raise_exception('x' * 10000) }}", "says: xxx"),
+        ("{{ raise_exception('x' * 10 ** 7) }}", "says: xxx"),
     ],
 )
 def test_nothing_else_comes_of_a_template_and_the_next_one_is_served(
@@ -116,6 +120,96 @@ def test_a_process_that_was_ended_is_replaced_before_the_next_conversation(
     wait_until(lambda: is_gone(process_id))
     assert render(renderer, PLAIN) == "user: Hello\n"
     assert renderer.process_id != process_id
+
+
+def refusal_by(program: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> RequestError:
+    """What a conversation is told where a process does as this program does."""
+    (tmp_path / "taken_over.py").write_text(program)
+    monkeypatch.setattr(template_process, "_SCRIPT", tmp_path / "taken_over.py")
+    renderer = TemplateRenderer()
+    try:
+        with pytest.raises(RequestError) as refused:
+            render(renderer, PLAIN)
+        monkeypatch.undo()
+        # And the next one is served.
+        assert render(renderer, PLAIN) == "user: Hello\n"
+    finally:
+        renderer.close()
+    return refused.value
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        # The head of one of four gigabytes, that stays unread; none of JSON; of another shape.
+        ("b'\\xff\\xff\\xff\\xff' + bytes(9)", "no usable answer"),
+        ("b'\\x01\\0\\0\\0{'", "no usable answer"),
+        ("b'\\x02\\0\\0\\0[]'", "no usable answer"),
+        ("b'\\x0d\\0\\0\\0{\"failure\":1}'", "no usable answer"),
+        # It ends in the middle, with every conversation.
+        ("b'\\x09\\0'", "ends its process"),
+        ("b''", "ends its process"),
+    ],
+)
+def test_a_process_that_a_template_has_taken_over_is_told_as_the_templates_fault(
+    answer: str, reason: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """H4: never an internal error, whatever comes out of it."""
+    program = f"import os\nos.read(0, 1 << 20)\nos.write(1, {answer})\n"
+    error = refusal_by(program, monkeypatch, tmp_path)
+    assert (error.kind, error.field) == (ErrorKind.INVALID_VALUE, "messages")
+    assert reason in error.message
+
+
+def test_a_template_says_no_more_than_a_line_whatever_it_sends(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program = (
+        "import json, os, struct, sys\n"
+        "os.read(0, 1 << 20)\n"
+        "data = json.dumps({'failure': 'x' * 10 ** 6}).encode()\n"
+        "sys.stdout.buffer.write(struct.pack('<I', len(data)) + data)\n"
+    )
+    assert len(refusal_by(program, monkeypatch, tmp_path).message) < 300
+
+
+def test_a_process_that_was_stopped_is_ended_and_replaced() -> None:
+    """Processor time does not bound it then; and there may be more to send than a pipe holds."""
+    renderer = TemplateRenderer(patience_seconds=0.3)
+    try:
+        for length in (1, 1_000_000):
+            render(renderer, PLAIN)
+            process_id = renderer.process_id
+            assert process_id is not None
+            os.kill(process_id, signal.SIGSTOP)
+            with pytest.raises(RequestError) as refused:
+                render(
+                    renderer, f"{length}" + PLAIN, ChatMessage(role="user", content="a" * length)
+                )
+            assert refused.value.kind is ErrorKind.ENGINE_UNAVAILABLE
+            wait_until(partial(is_gone, process_id))
+    finally:
+        renderer.close()
+
+
+def test_a_template_that_never_ends_keeps_no_other_waiting(renderer: TemplateRenderer) -> None:
+    """From its second conversation on: it has a process and a queue of its own."""
+    endless = "{{ 9 ** (10 ** 10) }}"
+    assert "too long" in refusal(renderer, endless)
+    render(renderer, PLAIN)
+    process_id = renderer.process_id
+
+    async def body() -> None:
+        template = ChatTemplate(endless, {})
+        slow = [asyncio.create_task(renderer.render(template, [HELLO])) for _ in range(2)]
+        await asyncio.sleep(0)
+        await renderer.render(ChatTemplate(PLAIN, {}), [HELLO])
+        assert not any(each.done() for each in slow)
+        ends = await asyncio.gather(*slow, return_exceptions=True)
+        assert all(isinstance(each, RequestError) for each in ends)
+
+    asyncio.run(body())
+    assert renderer.process_id == process_id
 
 
 def test_it_holds_no_files_and_knows_nothing_of_our_environment(
