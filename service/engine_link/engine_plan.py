@@ -7,6 +7,7 @@ was asked for by name.
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from model.safetensors_header import read_header
 from service.engine.messages import Load
 from service.machine_limits import memory_text, uses_cpu_kernels
 from service.models.model_store import ModelFolder, StoreError
@@ -14,6 +15,8 @@ from service.settings import Settings
 
 __all__ = ["EnginePlan", "plan_engine"]
 
+# Its number type is the one that "auto" keeps.
+EMBEDDING = "model.embed_tokens.weight"
 # Of an engine process before it has a model: mostly torch.
 ENGINE_BYTES = 256 << 20
 # Blocks of the cache are at most so long, so whole blocks of any length fit such a multiple.
@@ -22,7 +25,7 @@ CACHE_MULTIPLE_TOKENS = 64
 NGRAM_CACHE_BYTES_PER_TOKEN = 8
 # Its tables are mapped; beside them lie where contexts begin and what their counts add up to.
 NGRAM_BYTES_PER_NGRAM = 8
-# A number, and its share of what scales a group of them.
+# A number, and its share of what scales a group of them; an embedding of its own stays in bf16.
 INT8_BYTES_PER_WEIGHT = 1.07
 
 
@@ -80,6 +83,9 @@ def plan_engine(folder: ModelFolder, settings: Settings, *, kv_cache_bytes: int)
     whole = -(-context // CACHE_MULTIPLE_TOKENS) * CACHE_MULTIPLE_TOKENS
     kv_cache_tokens = min(room, settings.max_running * whole)
     weights_bytes = int(config.num_parameters * bytes_per_weight)
+    if settings.dtype == "int8" and not config.tie_word_embeddings:
+        embedding = config.vocab_size * config.hidden_size
+        weights_bytes += int(embedding * (2 - INT8_BYTES_PER_WEIGHT))
     # So little memory that every request may have its whole context.
     ngram_cache_tokens = settings.max_running * whole
     plan = EnginePlan(
@@ -123,6 +129,10 @@ def _element_bytes(folder: ModelFolder, settings: Settings) -> tuple[float, int]
             return 2, 2
         case "int8":
             return INT8_BYTES_PER_WEIGHT, 2
+        case _ if uses_cpu_kernels(settings.device, settings.executor):
+            # They have no f16: what is stored in it is widened.
+            size = 2 if _is_stored_in_bf16(folder) else 4
+            return size, size
         case _:
             parameters = folder.artifact.config.num_parameters
             is_small = folder.artifact.size_bytes < 3 * parameters
@@ -134,7 +144,11 @@ def _computes_bf16(settings: Settings) -> bool:
     """Whether the engine keeps bf16 as it is; it decides by the same facts."""
     if settings.device == "cuda":
         return True
-    if uses_cpu_kernels(settings.device, settings.executor):
-        return True
     flags = Path("/proc/cpuinfo")
     return flags.exists() and any(word in flags.read_text() for word in (" avx512_bf16", " bf16"))
+
+
+def _is_stored_in_bf16(folder: ModelFolder) -> bool:
+    headers = (read_header(file) for file in folder.artifact.weight_files)
+    entries = (header.tensors.get(EMBEDDING) for header in headers)
+    return any(entry is not None and entry.dtype == "BF16" for entry in entries)

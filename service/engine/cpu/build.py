@@ -4,9 +4,11 @@ Needs Python's standard library and a C++ compiler, nothing else. Without a comp
 the service then computes with PyTorch's own operations. The library says what it was made from.
 """
 
+import ctypes
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -52,12 +54,12 @@ class BuildError(Exception):
     """The compiler refused a source; the text is what it said."""
 
 
-def find_compiler(environment: Mapping[str, str] = os.environ) -> str | None:
-    """A C++ compiler: what CXX names, else the first that is here."""
-    named = environment.get("CXX")
-    for name in (named,) if named else COMPILERS:
+def find_compiler(environment: Mapping[str, str] = os.environ) -> list[str] | None:
+    """A C++ compiler and options of its own: what CXX says, else the first that is here."""
+    named = shlex.split(environment.get("CXX", ""))
+    for name, *options in [named] if named else [[compiler] for compiler in COMPILERS]:
         if found := shutil.which(name, path=environment.get("PATH")):
-            return found
+            return [found, *options]
     return None
 
 
@@ -67,28 +69,32 @@ def interface_mark(native: Path = NATIVE) -> str:
 
 
 def sources_mark(native: Path = NATIVE) -> str:
-    """Stands for all that the library is made from, this file included."""
+    """Stands for all that the library is made from and for, this file included."""
     files = (path for path in native.iterdir() if path.suffix in {".cpp", ".h"})
-    return _digest([Path(__file__), *sorted(files)])
+    # Two machines may share one checkout.
+    system = f"{sys.platform} {platform.machine()}"
+    return _digest([Path(__file__), *sorted(files)], system=system)
 
 
 def is_current(library: Path = LIBRARY, native: Path = NATIVE) -> bool:
-    """Whether a library was made from the sources as they are."""
+    """Whether a library was made from the sources as they are, for a system like this one."""
     return library.exists() and sources_mark(native).encode() in library.read_bytes()
 
 
-def build(compiler: str, *, library: Path = LIBRARY, native: Path = NATIVE) -> None:
+def build(compiler: Sequence[str], *, library: Path = LIBRARY, native: Path = NATIVE) -> None:
     """Compile all sources and put the library in its place at once.
 
     Args:
-        compiler: Path of a C++ compiler with GCC's options.
+        compiler: A C++ compiler that takes GCC's options, and some of them.
         library: Replaced only when everything is compiled; whoever uses the old one keeps it.
         native: Holds the sources.
 
     Raises:
         BuildError: The compiler refused a source.
+        OSError: It cannot be run, or the library's folder cannot be written to.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    # Beside the library, which then is replaced at once; each build has a folder of its own.
+    with tempfile.TemporaryDirectory(prefix=".build-", dir=library.parent) as folder:
         marks = Path(folder) / "marks.cpp"
         marks.write_text(_marks(native))
         sets = _known_sets(compiler, marks)
@@ -103,24 +109,24 @@ def build(compiler: str, *, library: Path = LIBRARY, native: Path = NATIVE) -> N
 
         def compile_one(job: tuple[Path, Path, Sequence[str]]) -> None:
             source, compiled, options = job
-            _run([compiler, *FLAGS, *options, "-c", str(source), "-o", str(compiled)])
+            _run([*compiler, *FLAGS, *options, "-c", str(source), "-o", str(compiled)])
 
         with ThreadPoolExecutor(max_workers=os.cpu_count()) as threads:
             list(threads.map(compile_one, jobs))
-        linked = library.with_suffix(".so.new")
+        linked = Path(folder) / library.name
         objects = [str(compiled) for _, compiled, _ in jobs]
-        _run([compiler, "-shared", "-pthread", *objects, "-o", str(linked)])
+        _run([*compiler, "-shared", "-pthread", *objects, "-o", str(linked)])
         linked.replace(library)
 
 
-def _known_sets(compiler: str, source: Path) -> Mapping[str, Sequence[str]]:
+def _known_sets(compiler: Sequence[str], source: Path) -> Mapping[str, Sequence[str]]:
     """The sets of instructions beyond the least that a compiler knows, with its options."""
     if platform.machine().lower() not in {"x86_64", "amd64"}:
         return {}
     return {
         name: options
         for name, options in X86_SETS.items()
-        if _succeeds([compiler, *FLAGS, *options, "-fsyntax-only", str(source)])
+        if _succeeds([*compiler, *FLAGS, *options, "-fsyntax-only", str(source)])
     }
 
 
@@ -132,8 +138,8 @@ def _marks(native: Path) -> str:
     )
 
 
-def _digest(files: Sequence[Path]) -> str:
-    digest = hashlib.sha256()
+def _digest(files: Sequence[Path], *, system: str = "") -> str:
+    digest = hashlib.sha256(system.encode())
     for file in files:
         digest.update(file.name.encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()
@@ -150,28 +156,41 @@ def _run(command: Sequence[str]) -> None:
         raise BuildError("\n".join([f"{Path(command[0]).name} failed:", *said]))
 
 
+def _wanted_compilers() -> str:
+    named = os.environ.get("CXX")
+    return f"CXX={named} is not here" if named else "g++ or clang++"
+
+
+def _can_be_loaded(library: Path) -> bool:
+    try:
+        ctypes.CDLL(str(library))
+    except OSError:
+        return False
+    return True
+
+
 def main() -> int:
     """Build what is not current, and say in one line what was done."""
-    is_required = bool(os.environ.get(REQUIRED_VARIABLE))
-    if is_current():
+    is_required = os.environ.get(REQUIRED_VARIABLE, "") not in ("", "0")
+    if is_current() and _can_be_loaded(LIBRARY):
         print("The CPU kernels are built already")
         return 0
     compiler = find_compiler()
     if compiler is None:
         print(
-            "No C++ compiler (g++ or clang++): the service will compute with PyTorch's operations, "
-            "several times slower than with kernels of its own",
+            f"No C++ compiler ({_wanted_compilers()}): the service will compute with "
+            "PyTorch's operations, several times slower than with kernels of its own",
             file=sys.stderr,
         )
         return int(is_required)
     try:
         build(compiler)
-    except BuildError as error:
+    except (BuildError, OSError) as error:
         print(
             f"The CPU kernels cannot be built, PyTorch computes instead: {error}", file=sys.stderr
         )
         return int(is_required)
-    print(f"CPU kernels built by {compiler}")
+    print(f"CPU kernels built by {shlex.join(compiler)}")
     return 0
 
 

@@ -3,12 +3,14 @@
 import logging
 
 import torch
+from torch import Tensor
 
 from model.transformer import rotation_tables
-from model.weights import StoredWeights
+from model.weights import StoredWeights, WeightsError
 from service.engine.cpu.cpu_executor import CpuExecutor
 from service.engine.cpu.packed_network import NumberType, PackedNetwork, give_back_memory
 from service.engine.device import DeviceError
+from service.machine_limits import memory_text, read_machine_limits
 
 __all__ = ["DTYPE_NAMES", "load_cpu_executor", "weight_type"]
 
@@ -55,7 +57,7 @@ def load_cpu_executor(
     Raises:
         LibraryError: There are no compiled kernels.
         KernelError: They take no network of this shape; nothing was read yet.
-        WeightsError: As of `StoredWeights.tensors`.
+        WeightsError: As of `StoredWeights.tensors`, or a weight is too large for the type.
         DeviceError: As of `weight_type`.
         MemoryError: There is no room for weights or cache.
     """
@@ -65,11 +67,32 @@ def load_cpu_executor(
         tables_PD=rotation_tables(stored.config, num_positions=context_tokens),
         num_threads=num_threads,
     )
+    is_exact = packed.weight_type is NumberType.F32
+    cache_type = NumberType.F32 if is_exact else NumberType.BF16
+    _check_room(packed, num_blocks=num_blocks, cache_type=cache_type)
     for name, tensor in stored.tensors():
+        if packed.rounds_to_bf16(name, tensor) and not _is_finite_in_bf16(tensor):
+            raise WeightsError(
+                f"{stored.directory}: tensor {name} holds a value that is not finite in bfloat16"
+            )
         packed.load(name, tensor)
     packed.check()
     give_back_memory()
-    is_exact = packed.weight_type is NumberType.F32
-    cache_type = NumberType.F32 if is_exact else NumberType.BF16
     _logger.info("the CPU kernels compute with %s on %d threads", packed.isa, num_threads)
     return CpuExecutor(packed, num_blocks=num_blocks, cache_type=cache_type)
+
+
+def _check_room(packed: PackedNetwork, *, num_blocks: int, cache_type: NumberType) -> None:
+    # Memory is taken when it is written: without this the system would end a process that serves.
+    needed = packed.num_bytes + packed.cache_bytes(num_blocks, cache_type)
+    limit = read_machine_limits().memory
+    if needed > limit.limit_bytes:
+        raise MemoryError(
+            f"weights and cache take {memory_text(needed)}, more than the {limit.source}"
+        )
+
+
+def _is_finite_in_bf16(tensor: Tensor) -> bool:
+    # The extremes stand for all: nothing is copied.
+    extremes = torch.stack(tensor.aminmax())
+    return bool(extremes.to(torch.bfloat16).isfinite().all())

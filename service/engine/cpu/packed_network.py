@@ -38,8 +38,9 @@ _SOURCE_TYPES = {
     torch.float16: NumberType.F16,
 }
 # `nextword_tensor` by the names of Hugging Face's folders.
+_EMBEDDING = "model.embed_tokens.weight"
 _TENSORS = {
-    "model.embed_tokens.weight": 0,
+    _EMBEDDING: 0,
     "lm_head.weight": 1,
     "model.norm.weight": 2,
 }
@@ -145,6 +146,22 @@ class PackedNetwork:
             *(_SOURCE_TYPES[tensor.dtype], rows, columns),
         )
         check_status(self.library, status)
+
+    def rounds_to_bf16(self, name: str, tensor: Tensor) -> bool:
+        """Whether a tensor is kept in bf16; vectors are in f32, an embedding is not in 8 bits."""
+        if tensor.dim() == 1 or self.weight_type is NumberType.F32:
+            return False
+        is_own_embedding = name == _EMBEDDING and not self.config.tie_word_embeddings
+        return self.weight_type is NumberType.BF16 or is_own_embedding
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory of the weights."""
+        return self.library.nextword_weight_bytes(byref(self.shape))
+
+    def cache_bytes(self, num_blocks: int, cache_type: NumberType) -> int:
+        """Memory of a cache of so many blocks."""
+        return self.library.nextword_cache_bytes(byref(self.shape), num_blocks, cache_type)
 
     def check(self) -> None:
         """See that every tensor was packed.

@@ -7,9 +7,12 @@ a process that loads at low priority starts them before.
 import ctypes
 from functools import cache
 
-from service.engine.cpu.library import load_library, new_handle
+from service.engine.cpu.library import KernelError, LibraryError, load_library, new_handle
 
 __all__ = ["thread_pool"]
+
+# The kernels' own limit.
+MAX_THREADS = 1024
 
 
 @cache
@@ -19,6 +22,16 @@ def thread_pool(num_threads: int) -> ctypes.c_void_p:
     It is never given back: waiting threads take no time. One call at a time may use it.
 
     Raises:
-        LibraryError: There are no compiled kernels.
+        LibraryError: There are no compiled kernels, or the system gives fewer threads.
     """
-    return new_handle(load_library(), "nextword_pool_create", num_threads)
+    library = load_library()
+    try:
+        return new_handle(library, "nextword_pool_create", num_threads)
+    except KernelError as error:
+        raise LibraryError(
+            f"from 1 to {MAX_THREADS} threads (--threads), got {num_threads}"
+        ) from error
+    except MemoryError as error:
+        raise LibraryError(
+            f"{num_threads} threads (--threads), more than this system gives"
+        ) from error

@@ -5,6 +5,7 @@
 
 #include "draw_kernels.h"
 #include "draw_row.h"
+#include "model.h"
 #include "nextword_draw.h"
 
 namespace nextword {
@@ -21,27 +22,27 @@ const Set *sets() {
         Set found[5];
         Sets() {
             int count = 0;
+            /* The step's kernels need the same of the processor, and know what it has. */
+            auto add = [&](const char *name, const DrawKernels *kernels) {
+                if (::kernels_of(name) != nullptr) found[count++] = {name, kernels};
+            };
 #if NEXTWORD_HAS_AVX512BF16
-            if (__builtin_cpu_supports("avx512bf16"))
-                found[count++] = {"avx512bf16", &avx512bf16::draw_kernels};
+            add("avx512bf16", &avx512bf16::draw_kernels);
 #endif
 #if NEXTWORD_HAS_AVX512
-            if (__builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") &&
-                __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
-                found[count++] = {"avx512", &avx512::draw_kernels};
+            add("avx512", &avx512::draw_kernels);
 #endif
 #if NEXTWORD_HAS_AVX2
-            if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-                found[count++] = {"avx2", &avx2::draw_kernels};
+            add("avx2", &avx2::draw_kernels);
 #endif
-            found[count++] = {"baseline", &baseline::draw_kernels};
+            add("baseline", &baseline::draw_kernels);
             found[count] = {nullptr, nullptr};
         }
     } known;
     return known.found;
 }
 
-const DrawKernels *kernels_of(const char *name) {
+const DrawKernels *draw_kernels_of(const char *name) {
     for (const Set *set = sets(); set->name; set++)
         if (!name || strcmp(set->name, name) == 0) return set->kernels;
     return nullptr;
@@ -107,7 +108,7 @@ using namespace nextword;
 int32_t nextword_draw(const float *logits, int64_t stride, int32_t vocab_size, int32_t num_rows,
                       const int32_t *logit_rows, const nextword_draw_settings *const *settings,
                       const int64_t *positions, int32_t *drawn, const char *isa) {
-    const DrawKernels *kernels = kernels_of(isa);
+    const DrawKernels *kernels = draw_kernels_of(isa);
     if (!kernels) return NEXTWORD_UNKNOWN_ISA;
     if (vocab_size < 1 || num_rows < 0 || stride < vocab_size) return NEXTWORD_BAD_ARGUMENT;
     if (!room.reserve(vocab_size)) return NEXTWORD_OUT_OF_MEMORY;
@@ -123,7 +124,7 @@ int32_t nextword_draw(const float *logits, int64_t stride, int32_t vocab_size, i
 
 int32_t nextword_draw_weights(const float *logits, int32_t size, float temperature,
                               int32_t *weights, const char *isa) {
-    const DrawKernels *kernels = kernels_of(isa);
+    const DrawKernels *kernels = draw_kernels_of(isa);
     if (!kernels) return NEXTWORD_UNKNOWN_ISA;
     if (size < 1) return NEXTWORD_BAD_ARGUMENT;
     if (!room.reserve(size)) return NEXTWORD_OUT_OF_MEMORY;

@@ -111,7 +111,8 @@ struct nextword_ahead {
     int32_t draw_some(int32_t first, int32_t count) {
         return nextword_draw(logits.data(), vocabulary, vocabulary, count,
                              step.places.data() + first, step.settings.data() + first,
-                             step.positions.data() + first, step.drawn.data() + first, nullptr);
+                             step.positions.data() + first, step.drawn.data() + first,
+                             model->kernels->name);
     }
 
     int32_t draw(int32_t count) {

@@ -23,8 +23,9 @@ bool Memory::take(size_t num_bytes) {
     const size_t wanted = size_t(round_up(int64_t(num_bytes) + 64, int64_t(unit)));
     // Large pages need an address that is a multiple of theirs.
     const size_t slack = unit == LARGE_PAGE ? LARGE_PAGE : 0;
+    // Not MAP_NORESERVE: what this machine could never hold must fail here, not when it is filled.
     void *mapped = mmap(nullptr, wanted + slack, PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (mapped == MAP_FAILED) return false;
     uint8_t *first = static_cast<uint8_t *>(mapped);
     if (slack != 0) {

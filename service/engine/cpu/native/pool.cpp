@@ -1,12 +1,13 @@
 #include "pool.h"
 
-#include <sched.h>
 #include <signal.h>
 
 #include <climits>
 #include <new>
 
-#ifdef __linux__
+// Tests compile the other way on Linux too.
+#if defined(__linux__) && !defined(NEXTWORD_WITHOUT_FUTEX)
+#define NEXTWORD_HAS_FUTEX 1
 #include <linux/futex.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -28,7 +29,7 @@ inline void pause_briefly() {
 
 static_assert(sizeof(std::atomic<uint32_t>) == 4, "the kernel waits on the word itself");
 
-#ifdef __linux__
+#if defined(NEXTWORD_HAS_FUTEX)
 void sleep_while(std::atomic<uint32_t> &word, uint32_t value) {
     syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, value, nullptr, nullptr, 0);
 }
@@ -36,8 +37,21 @@ void wake_all(std::atomic<uint32_t> &word) {
     syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, INT_MAX, nullptr, nullptr, 0);
 }
 #else
-void sleep_while(std::atomic<uint32_t> &, uint32_t) { sched_yield(); }
-void wake_all(std::atomic<uint32_t> &) {}
+// One pair for all words: who is woken for another word looks at its own and sleeps again.
+pthread_mutex_t words_mutex = PTHREAD_MUTEX_INITIALIZER;
+pthread_cond_t words_changed = PTHREAD_COND_INITIALIZER;
+
+void sleep_while(std::atomic<uint32_t> &word, uint32_t value) {
+    pthread_mutex_lock(&words_mutex);
+    // Who changes a word takes the mutex afterwards, so no change falls between look and sleep.
+    if (word.load() == value) pthread_cond_wait(&words_changed, &words_mutex);
+    pthread_mutex_unlock(&words_mutex);
+}
+void wake_all(std::atomic<uint32_t> &) {
+    pthread_mutex_lock(&words_mutex);
+    pthread_cond_broadcast(&words_changed);
+    pthread_mutex_unlock(&words_mutex);
+}
 #endif
 
 }  // namespace
