@@ -74,7 +74,8 @@ class CpuExecutor:
             block_tokens=BLOCK_TOKENS,
             num_positions=network.shape.num_positions,
         )
-        weakref.finalize(self, _destroy, library, self._drawn_steps, self._cache)
+        # With the network, which must not go before the thread that computes it.
+        weakref.finalize(self, _destroy, library, self._drawn_steps, self._cache, network)
 
     def compute(self, chunks: Sequence[ChunkInput]) -> ComputedStep:
         """Compute some chunks, at most one of each sequence, in one step.
@@ -156,9 +157,12 @@ class CpuExecutor:
         check_status(self._library, status)
 
 
-def _destroy(library: ctypes.CDLL, drawn_steps: DrawnSteps, cache: ctypes.c_void_p) -> None:
+def _destroy(
+    library: ctypes.CDLL, drawn_steps: DrawnSteps, cache: ctypes.c_void_p, network: PackedNetwork
+) -> None:
     drawn_steps.close()
     library.nextword_cache_destroy(cache)
+    del network
 
 
 class _Look:
