@@ -1,13 +1,13 @@
 """Chat templates: what they write, and that none of them can do anything else (H4)."""
 
 import asyncio
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ import pytest
 from service.chat import template_process
 from service.chat.chat_template import ChatTemplate
 from service.chat.messages import ChatMessage
+from service.chat.template_process import ProcessSilentError, TemplateProcess
 from service.chat.template_renderer import TemplateRenderer
 from service.errors import ErrorKind, RequestError
 from tests.contract.live_server import is_gone, wait_until
@@ -86,7 +87,6 @@ def test_templates_write_as_in_transformers(
         ("{{ nobody.content.text }}", "UndefinedError"),
         ("{{ raise_exception('Roles\nmust alternate') }}", "says: Roles must alternate"),
         ("{{ raise_exception('x' * 10000) }}", "says: xxx"),
-        ("{{ raise_exception('x' * 10 ** 7) }}", "says: xxx"),
     ],
 )
 def test_nothing_else_comes_of_a_template_and_the_next_one_is_served(
@@ -173,23 +173,50 @@ def test_a_template_says_no_more_than_a_line_whatever_it_sends(
     assert len(refusal_by(program, monkeypatch, tmp_path).message) < 300
 
 
-def test_a_process_that_was_stopped_is_ended_and_replaced() -> None:
+def asked(source: str, content: str = "") -> bytes:
+    """What a process is asked to render."""
+    messages = [{"role": "user", "content": content}]
+    request = {
+        "source": source,
+        "max_characters": 1 << 20,
+        "processor_seconds": 60,
+        "variables": {"messages": messages},
+    }
+    return json.dumps(request).encode("ascii")
+
+
+def test_a_process_that_is_stopped_is_silent_however_much_it_is_sent() -> None:
     """Processor time does not bound it then; and there may be more to send than a pipe holds."""
-    renderer = TemplateRenderer(patience_seconds=0.3)
+    for length in (1, 1_000_000):
+        process = TemplateProcess()
+        try:
+            answer = process.exchange(asked("a"), patience_seconds=60, max_bytes=1000)
+            assert json.loads(answer) == {"text": "a"}
+            os.kill(process.process_id, signal.SIGSTOP)
+            with pytest.raises(ProcessSilentError):
+                process.exchange(asked("a", "a" * length), patience_seconds=0.1, max_bytes=1000)
+        finally:
+            process.kill()
+        assert process.has_ended
+
+
+def test_a_process_that_is_silent_is_ended_and_said_to_be_away() -> None:
+    renderer = TemplateRenderer(patience_seconds=1e-6)
+    with pytest.raises(RequestError) as refused:
+        render(renderer, PLAIN)
+    assert refused.value.kind is ErrorKind.ENGINE_UNAVAILABLE
+    assert renderer.process_id is None
+    renderer.close()
+
+
+def test_a_templates_own_words_are_cut_where_it_runs() -> None:
+    process = TemplateProcess()
     try:
-        for length in (1, 1_000_000):
-            render(renderer, PLAIN)
-            process_id = renderer.process_id
-            assert process_id is not None
-            os.kill(process_id, signal.SIGSTOP)
-            with pytest.raises(RequestError) as refused:
-                render(
-                    renderer, f"{length}" + PLAIN, ChatMessage(role="user", content="a" * length)
-                )
-            assert refused.value.kind is ErrorKind.ENGINE_UNAVAILABLE
-            wait_until(partial(is_gone, process_id))
+        source = "{{ raise_exception('x' * 10 ** 6) }}"
+        answer = process.exchange(asked(source), patience_seconds=60, max_bytes=1000)
+        assert json.loads(answer) == {"failure": f"says: {'x' * 200}"}
     finally:
-        renderer.close()
+        process.close()
 
 
 def test_a_template_that_never_ends_keeps_no_other_waiting(renderer: TemplateRenderer) -> None:
