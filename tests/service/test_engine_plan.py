@@ -1,11 +1,17 @@
 """What an engine is given of the memory: context, cache, queue (H56)."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
-from service.engine_link.engine_plan import EnginePlan, plan_engine
+from model.safetensors_header import ITEM_BYTES
+from model.transformer import rotation_tables
+from service.engine.cpu.loading import weight_type
+from service.engine.cpu.packed_network import NumberType, PackedNetwork
+from service.engine_link.engine_plan import ENGINE_BYTES, EnginePlan, plan_engine
 from service.machine_limits import CoreLimit, MachineLimits, MemoryLimit
 from service.models.model_store import ModelFolder, StoreError, read_folder
 from service.settings import Settings
@@ -102,3 +108,34 @@ def test_the_ngram_model_has_a_whole_context_for_each_running_request(folder: Mo
     assert made.ngram.max_tokens >= made.ngram.kv_cache_tokens + 513
     assert (made.ngram.max_requests, made.ngram.context_tokens) == (11, 512)
     assert made.ngram.needed_bytes < 32 << 20
+
+
+@pytest.mark.parametrize("is_tied", [True, False])
+@pytest.mark.parametrize("dtype", ["auto", "f32", "bf16", "int8"])
+@pytest.mark.parametrize("stored", ["F32", "F16", "BF16"])
+def test_weights_and_cache_are_planned_as_the_kernels_pack_them(
+    stored: str, dtype: str, is_tied: bool, folder: ModelFolder, tmp_path: Path
+) -> None:
+    """Of every stored type: float16 is widened, an embedding of its own is kept in bf16."""
+    shape = replace(folder.artifact.config, tie_word_embeddings=is_tied)
+    entry = {"dtype": stored, "shape": [1, 1], "data_offsets": [0, ITEM_BYTES[stored]]}
+    header = json.dumps({"model.embed_tokens.weight": entry}).encode()
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(len(header).to_bytes(8, "little") + header + bytes(ITEM_BYTES[stored]))
+    size_bytes = shape.num_parameters * ITEM_BYTES[stored]
+    artifact = replace(folder.artifact, config=shape, weight_files=(file,), size_bytes=size_bytes)
+    plain = replace(folder, artifact=artifact, ngram=None)
+    made = plan(plain, GIB, "--dtype", dtype, "--device", "cpu")
+    torch_dtype = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}[stored]
+    packed = PackedNetwork(
+        shape,
+        weight_type=weight_type(dtype, torch_dtype),
+        tables_PD=rotation_tables(shape, num_positions=made.context_tokens),
+        num_threads=1,
+    )
+    is_exact = packed.weight_type is NumberType.F32
+    cache_bytes = packed.cache_bytes(
+        made.kv_cache_tokens // 16, NumberType.F32 if is_exact else NumberType.BF16
+    )
+    planned = made.needed_bytes - ENGINE_BYTES - cache_bytes
+    assert abs(planned - packed.num_bytes) < 0.03 * packed.num_bytes
