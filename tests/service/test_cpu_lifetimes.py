@@ -1,10 +1,18 @@
-"""In which order an executor on a CPU is taken apart."""
+"""What several executors of a process share, and in which order one is taken apart."""
 
 import gc
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 from service.engine.cpu.cpu_executor import CpuExecutor
-from tests.service.packed_models import cpu_executor, network_shape, new_network
+from tests.service.packed_models import (
+    chunk,
+    cpu_executor,
+    network_shape,
+    new_network,
+    rows,
+    text,
+)
 
 NUM_BLOCKS = 60
 
@@ -25,3 +33,22 @@ def test_a_network_outlives_the_executor_that_computes_it() -> None:
     del executor, circle
     gc.collect()
     assert ended == ["executor", "network"]
+
+
+def test_two_executors_that_share_their_threads_compute_at_once() -> None:
+    chunks = [chunk(text(3, 40), 0, 0), chunk(text(5, 9), 0, 1)]
+
+    def logits(executor: CpuExecutor) -> list[bytes]:
+        step = executor.compute(chunks)
+        return [rows(step, place).numpy().tobytes() for place in range(2)]
+
+    def logits_often(executor: CpuExecutor) -> list[list[bytes]]:
+        return [logits(executor) for _ in range(100)]
+
+    executors = [new_executor(seed) for seed in (1, 2)]
+    alone = [logits(executor) for executor in executors]
+    assert alone[0] != alone[1]
+    with ThreadPoolExecutor(2) as threads:
+        both = threads.map(logits_often, executors)
+        for expected, made in zip(alone, both, strict=True):
+            assert all(each == expected for each in made)

@@ -130,7 +130,6 @@ def test_a_run_that_one_request_lets_fail_ends_that_request_only(
 
 
 def test_a_token_that_the_kernels_refuse_ends_its_request_only(model: Transformer) -> None:
-    """A prompt of one token is drawn ahead at once: it is the kernels' run that fails."""
     executor = cpu_executor(model, num_blocks=40, num_threads=1)
     good = [request(number) for number in range(2)]
     expected = play(executor, *good)

@@ -145,6 +145,8 @@ void nextword_pool::run(int num_pieces, Piece function, void *context) {
         for (int piece = 0; piece < num_pieces; piece++) function(context, piece);
         return;
     }
+    // Several models may share the threads, and each computes on a thread of its own.
+    pthread_mutex_lock(&one_job);
     piece_function = function;
     piece_context = context;
     num_pieces_of_job = uint32_t(num_pieces);
@@ -155,4 +157,5 @@ void nextword_pool::run(int num_pieces, Piece function, void *context) {
     // Who is on its way to sleep looks at the job's number once more.
     if (num_asleep.load() != 0) wake_all(job_word);
     if (!work(job)) wait_until_done(num_pieces);
+    pthread_mutex_unlock(&one_job);
 }

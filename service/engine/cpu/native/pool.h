@@ -18,7 +18,8 @@ struct nextword_pool {
     static nextword_pool *create(int num_threads);  // null: no thread could be had
     ~nextword_pool();
 
-    // Call function(context, piece) for 0 <= piece < num_pieces, each once, on any thread.
+    // Call function(context, piece) for 0 <= piece < num_pieces, each once, on any thread. Whoever
+    // comes while another job is under way waits for its end, so a piece must not call it.
     void run(int num_pieces, Piece function, void *context);
 
     template <class Function>
@@ -50,6 +51,7 @@ struct nextword_pool {
     alignas(64) Piece piece_function = nullptr;
     void *piece_context = nullptr;
     uint32_t num_pieces_of_job = 0;
+    pthread_mutex_t one_job = PTHREAD_MUTEX_INITIALIZER;
     pthread_t *helpers = nullptr;
     int num_helpers = 0;
 };
