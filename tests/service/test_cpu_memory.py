@@ -11,11 +11,9 @@ from safetensors.torch import save
 from model.config import ModelConfig
 from model.transformer import Transformer
 from model.weights import WeightsError, open_weights, save_weights
-from service.engine.cpu import loading
 from service.engine.cpu.cpu_executor import CpuExecutor
 from service.engine.cpu.loading import load_cpu_executor
 from service.engine.cpu.packed_network import NumberType
-from service.machine_limits import CoreLimit, MachineLimits, MemoryLimit
 from tests.service.packed_models import network_shape, new_network, packed
 
 
@@ -36,17 +34,6 @@ def test_a_cache_that_no_machine_holds_is_refused_when_it_is_made() -> None:
     network = packed(new_network(network_shape()))
     with pytest.raises(MemoryError):
         CpuExecutor(network, num_blocks=2**31 - 1, cache_type=NumberType.F32)
-
-
-def test_more_than_the_limit_of_the_control_group_is_refused_before_weights_are_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stored_network(tmp_path, network_shape())
-    memory = MemoryLimit(50_000, "cgroup memory limit 48.8 KiB")
-    limits = MachineLimits(CoreLimit(1.0, "1 core"), memory)
-    monkeypatch.setattr(loading, "read_machine_limits", lambda: limits)
-    with pytest.raises(MemoryError, match=r"more than the cgroup memory limit 48\.8 KiB"):
-        load(tmp_path, "f32")
 
 
 @pytest.mark.parametrize("dtype", ["bf16", "int8"])

@@ -10,7 +10,6 @@ from model.weights import StoredWeights, WeightsError
 from service.engine.cpu.cpu_executor import CpuExecutor
 from service.engine.cpu.packed_network import NumberType, PackedNetwork, give_back_memory
 from service.engine.device import DeviceError
-from service.machine_limits import memory_text, read_machine_limits
 
 __all__ = ["DTYPE_NAMES", "load_cpu_executor", "weight_type"]
 
@@ -69,7 +68,6 @@ def load_cpu_executor(
     )
     is_exact = packed.weight_type is NumberType.F32
     cache_type = NumberType.F32 if is_exact else NumberType.BF16
-    _check_room(packed, num_blocks=num_blocks, cache_type=cache_type)
     for name, tensor in stored.tensors():
         if packed.rounds_to_bf16(name, tensor) and not _is_finite_in_bf16(tensor):
             raise WeightsError(
@@ -80,16 +78,6 @@ def load_cpu_executor(
     give_back_memory()
     _logger.info("the CPU kernels compute with %s on %d threads", packed.isa, num_threads)
     return CpuExecutor(packed, num_blocks=num_blocks, cache_type=cache_type)
-
-
-def _check_room(packed: PackedNetwork, *, num_blocks: int, cache_type: NumberType) -> None:
-    # Memory is taken when it is written: without this the system would end a process that serves.
-    needed = packed.num_bytes + packed.cache_bytes(num_blocks, cache_type)
-    limit = read_machine_limits().memory
-    if needed > limit.limit_bytes:
-        raise MemoryError(
-            f"weights and cache take {memory_text(needed)}, more than the {limit.source}"
-        )
 
 
 def _is_finite_in_bf16(tensor: Tensor) -> bool:
