@@ -80,15 +80,15 @@ def test_a_length_in_seconds_counts_what_came_within_them(type_in: TypeIn, url: 
 def test_requests_that_were_refused_are_counted_by_their_code(
     type_in: TypeIn, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Four run, eight wait: of twenty clients some are turned away, and come again later."""
+    """Four run, eight wait: of forty clients some are turned away, and come again later."""
     monkeypatch.setattr("nextword.bench.measurement.MAX_REFUSED_SECONDS", 0.05)
-    size = ["--max-tokens", "30", "--requests", "40", "--concurrency", "20", "--warmup", "0"]
+    size = ["--max-tokens", "30", "--requests", "80", "--concurrency", "40", "--warmup", "0"]
     code, report = measure(type_in, "--url", url, *size)
     assert code == 1
     (level,) = report["levels"]
     (error,) = level["errors"]
     assert error["code"] == "server_overloaded"
-    assert error["count"] + level["num_ok"] == level["num_requests"] == 40
+    assert error["count"] + level["num_ok"] == level["num_requests"] == 80
     assert level["num_ok"] >= 12
     assert level["num_output_tokens"] == 30 * level["num_ok"]
 

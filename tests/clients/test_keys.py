@@ -135,4 +135,4 @@ def test_a_wrong_key_file_is_one_line(
 
 
 def test_a_plan_does_not_show_its_key() -> None:
-    assert KEY not in repr(Plan(addresses=(), api_key=KEY))
+    assert KEY not in repr(Plan(addresses=(), concurrencies=(1,), api_key=KEY))

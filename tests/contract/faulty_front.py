@@ -6,6 +6,7 @@ first piece, or at their second.
 
 import sys
 
+from service import token_stream
 from service.choice_text import ChoiceText
 from service.generation import TextPiece
 from service.glass_box.trace_views import ByteSpans
@@ -23,6 +24,8 @@ FAULT_TEXT = "secret words at 0x7f00"
 
 def break_choices() -> None:
     """Let texts of those seeds fail."""
+    # Else tokens that come together share a piece, and a text may have no second one.
+    token_stream.MAX_BATCH_TOKENS = 1
     make, take = ChoiceText.__init__, ChoiceText.take
     pieces_left: dict[int, int] = {}
 

@@ -18,6 +18,8 @@ EXAMPLE = (REPOSITORY / ".env.example").read_text("utf-8")
 VARIABLE = re.compile(r"\$\{(\w+):-([^}]*)\}")
 # Given by the image, since the file's ports and volumes depend on them.
 WIRED = {"model", "models", "host", "rest_port", "grpc_port", "management_port"}
+# The project's own services ask the server in the clear; whom it is published to meets a proxy.
+IN_THE_CLEAR = {"tls_certificate_file", "tls_key_file"}
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +41,7 @@ def handed_on(service: Mapping[str, Any]) -> set[str]:
 def test_every_setting_of_the_server_can_be_given(
     services: Mapping[str, Mapping[str, Any]],
 ) -> None:
-    settable = {variable_of(name) for name in SETTING_SPECS if name not in WIRED}
+    settable = {variable_of(name) for name in SETTING_SPECS if name not in WIRED | IN_THE_CLEAR}
     assert handed_on(services["service"]) == settable
 
 
