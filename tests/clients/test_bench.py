@@ -82,15 +82,15 @@ def test_requests_that_were_refused_are_counted_by_their_code(
 ) -> None:
     """Four run, eight wait: of forty clients some are turned away, and come again later."""
     monkeypatch.setattr("nextword.bench.measurement.MAX_REFUSED_SECONDS", 0.05)
-    size = ["--max-tokens", "30", "--requests", "80", "--concurrency", "40", "--warmup", "0"]
+    size = ["--max-tokens", "200", "--requests", "40", "--concurrency", "40", "--warmup", "0"]
     code, report = measure(type_in, "--url", url, *size)
     assert code == 1
     (level,) = report["levels"]
     (error,) = level["errors"]
     assert error["code"] == "server_overloaded"
-    assert error["count"] + level["num_ok"] == level["num_requests"] == 80
+    assert error["count"] + level["num_ok"] == level["num_requests"] == 40
     assert level["num_ok"] >= 12
-    assert level["num_output_tokens"] == 30 * level["num_ok"]
+    assert level["num_output_tokens"] == 200 * level["num_ok"]
 
 
 def test_the_table_shows_every_level_and_failure(type_in: TypeIn, url: str) -> None:

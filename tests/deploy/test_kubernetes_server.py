@@ -95,7 +95,7 @@ def test_calls_go_round_the_pods_and_none_fails_when_one_leaves(
         ("grpc.service_config", service_configuration()),
         ("grpc.use_local_subchannel_pool", 1),
     ]
-    held = {"prompt": "x", "max_tokens": 600, "ignore_eos": True, "stream": True}
+    held = {"prompt": "x", "max_tokens": 3000, "ignore_eos": True, "stream": True}
     with (
         grpc.insecure_channel(f"ipv4:{leaving.grpc},{staying.grpc}", options) as channel,
         httpx2.Client(base_url=leaving.rest, timeout=START_SECONDS) as client,

@@ -40,7 +40,8 @@ def test_other_threads_run_while_a_long_text_is_tokenized() -> None:
     text = "Once upon a time there lived a king. " * 6_000
     ours = turns_during(threading.Thread(target=tokenizer.encode, args=[text]))
     theirs = turns_during(threading.Thread(target=backend.encode, args=[text]))
-    assert theirs <= 5 < 20 <= ours
+    assert ours >= 20
+    assert theirs * 2 <= ours
 
 
 @pytest.mark.parametrize("folder", [BUNDLED])
