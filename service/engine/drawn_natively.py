@@ -13,7 +13,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from service.engine.cpu.library import LibraryError, load_library
+from service.engine.cpu.kernel_library import LibraryError, load_library
 from service.engine.request import Sequence as TokenSequence
 from service.engine.weight_stages import GREEDY_BELOW_TEMPERATURE
 

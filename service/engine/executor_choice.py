@@ -16,7 +16,7 @@ from model.config import ModelConfig
 from model.transformer import Transformer
 from model.weights import StoredWeights, load_transformer, open_weights
 from service.engine.cpu.cpu_executor import CpuExecutor
-from service.engine.cpu.library import KernelError, LibraryError, load_library
+from service.engine.cpu.kernel_library import KernelError, LibraryError, load_library
 from service.engine.cpu.loading import DTYPE_NAMES, load_cpu_executor
 from service.engine.cuda.kernels import Kernels
 from service.engine.cuda.recorded_step import cuda_graph_recorder

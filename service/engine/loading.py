@@ -11,7 +11,7 @@ import torch
 from model.config import ConfigError
 from model.weights import WeightsError
 from service.engine.cpu.cpu_executor import CpuExecutor
-from service.engine.cpu.library import LibraryError
+from service.engine.cpu.kernel_library import LibraryError
 from service.engine.cpu.threads import thread_pool
 from service.engine.device import DeviceError
 from service.engine.engine import MAX_STEP_TOKENS, Engine

@@ -18,7 +18,7 @@ from model.transformer import Transformer
 from model.weights import save_weights
 from service.engine import executor_choice
 from service.engine.cpu import build
-from service.engine.cpu.library import LibraryError, load_library
+from service.engine.cpu.kernel_library import LibraryError, load_library
 from service.engine.loading import LoadError, build_engine
 from service.engine.messages import Load
 

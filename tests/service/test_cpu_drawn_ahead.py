@@ -10,7 +10,7 @@ import torch
 from campaigns.broken_builds.sampler_in_torch import draw_nothing_natively
 from model.transformer import Transformer
 from service.engine.cpu.cpu_executor import CpuExecutor
-from service.engine.cpu.library import KernelError
+from service.engine.cpu.kernel_library import KernelError
 from service.engine.drawn_natively import native_settings
 from service.engine.drawn_rows import FAILED, NOT_COMPUTED, DrawnRow, DrawsAhead
 from service.engine.engine import Engine

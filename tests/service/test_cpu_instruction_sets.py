@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from model.transformer import Transformer
-from service.engine.cpu.library import KernelError, instruction_sets, load_library
+from service.engine.cpu.kernel_library import KernelError, instruction_sets, load_library
 from service.engine.cpu.packed_network import ISA_VARIABLE, NumberType
 from tests.service.packed_models import (
     BLOCKS_EACH,

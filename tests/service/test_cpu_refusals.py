@@ -5,7 +5,7 @@ import torch
 
 from model.transformer import Transformer
 from service.engine.cpu.cpu_executor import CpuExecutor
-from service.engine.cpu.library import KernelError
+from service.engine.cpu.kernel_library import KernelError
 from service.engine.cpu.packed_network import NumberType
 from service.engine.executor import ChunkInput
 from tests.service.packed_models import (

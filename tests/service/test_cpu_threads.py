@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from service.engine.cpu import build
-from service.engine.cpu.library import LibraryError
+from service.engine.cpu.kernel_library import LibraryError
 from service.engine.cpu.threads import thread_pool
 
 # Jobs of all sizes, then a wait for a line, twice; 1 where a piece was lost or done twice.

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from service.engine import sampler
-from service.engine.cpu.library import instruction_sets, load_library
+from service.engine.cpu.kernel_library import instruction_sets, load_library
 from service.engine.drawn_natively import BAD_CHANGED, BAD_LOGITS, NOT_DRAWN, draw_natively
 from service.engine.messages import EngineFinish, Submit
 from service.engine.request import Sequence

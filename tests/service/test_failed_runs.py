@@ -8,7 +8,7 @@ from campaigns.broken_builds import sampler_in_torch
 from model.transformer import Transformer
 from service.engine import drawn_rows, looking_ahead, sampler
 from service.engine.cpu.cpu_executor import CpuExecutor
-from service.engine.cpu.library import KernelError
+from service.engine.cpu.kernel_library import KernelError
 from service.engine.drawn_rows import DrawnRow
 from service.engine.engine import Engine
 from service.engine.executor import ChunkInput, ComputedStep

@@ -13,7 +13,7 @@ from ctypes import byref
 import torch
 
 from service.engine.cpu.drawn_steps import DrawnSteps
-from service.engine.cpu.library import (
+from service.engine.cpu.kernel_library import (
     Inspection,
     KernelError,
     StepInput,
@@ -60,7 +60,7 @@ class CpuExecutor:
     def __init__(self, network: PackedNetwork, *, num_blocks: int, cache_type: NumberType) -> None:
         self.network = network
         self.num_blocks = num_blocks
-        self._library = library = network.library
+        self._library = library = network.kernels
         shape = byref(network.shape)
         self.kv_cache_bytes: int = library.nextword_cache_bytes(shape, num_blocks, cache_type)
         self._cache = new_handle(

@@ -10,7 +10,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 from ctypes import POINTER, Structure, byref, c_int32, c_void_p
 
-from service.engine.cpu.library import KernelError, check_status, new_handle
+from service.engine.cpu.kernel_library import KernelError, check_status, new_handle
 from service.engine.drawn_rows import DrawnRow
 
 __all__ = ["DrawnSteps"]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from model.config import ModelConfig
-from service.engine.cpu.library import Shape, check_status, load_library, new_handle
+from service.engine.cpu.kernel_library import Shape, check_status, load_library, new_handle
 from service.engine.cpu.threads import thread_pool
 
 __all__ = ["NumberType", "PackedNetwork", "give_back_memory"]
@@ -76,7 +76,7 @@ class PackedNetwork:
     Attributes:
         config: Its shape.
         weight_type: Of the matrices.
-        library: The kernels.
+        kernels: Their functions.
         handle: The model in them.
         isa: The set of instructions that computes.
 
@@ -95,7 +95,7 @@ class PackedNetwork:
     ) -> None:
         self.config = config
         self.weight_type = weight_type
-        self.library = load_library()
+        self.kernels = load_library()
         half = config.head_dim // 2
         cosines, sines = (table[:, :half].float().contiguous() for table in tables_PD)
         self.shape = Shape(
@@ -116,13 +116,13 @@ class PackedNetwork:
         )
         isa = os.environ.get(ISA_VARIABLE, "").encode() or None
         self.handle = new_handle(
-            self.library,
+            self.kernels,
             "nextword_model_create",
             *(byref(self.shape), thread_pool(num_threads), isa),
             *(cosines.data_ptr(), sines.data_ptr()),
         )
-        weakref.finalize(self, self.library.nextword_model_destroy, self.handle)
-        self.isa: str = self.library.nextword_model_isa(self.handle).decode()
+        weakref.finalize(self, self.kernels.nextword_model_destroy, self.handle)
+        self.isa: str = self.kernels.nextword_model_isa(self.handle).decode()
 
     def load(self, name: str, tensor: Tensor) -> None:
         """Pack one tensor.
@@ -141,11 +141,11 @@ class PackedNetwork:
             number, layer = _LAYER_TENSORS[rest], int(place)
         tensor = tensor.detach().contiguous()
         rows, columns = (1, *tensor.shape) if tensor.dim() == 1 else tensor.shape
-        status = self.library.nextword_model_load(
+        status = self.kernels.nextword_model_load(
             *(self.handle, number, layer, tensor.data_ptr()),
             *(_SOURCE_TYPES[tensor.dtype], rows, columns),
         )
-        check_status(self.library, status)
+        check_status(self.kernels, status)
 
     def rounds_to_bf16(self, name: str, tensor: Tensor) -> bool:
         """Whether a tensor is kept in bf16; vectors are in f32, an embedding is not in 8 bits."""
@@ -157,11 +157,11 @@ class PackedNetwork:
     @property
     def num_bytes(self) -> int:
         """Memory of the weights."""
-        return self.library.nextword_weight_bytes(byref(self.shape))
+        return self.kernels.nextword_weight_bytes(byref(self.shape))
 
     def cache_bytes(self, num_blocks: int, cache_type: NumberType) -> int:
         """Memory of a cache of so many blocks."""
-        return self.library.nextword_cache_bytes(byref(self.shape), num_blocks, cache_type)
+        return self.kernels.nextword_cache_bytes(byref(self.shape), num_blocks, cache_type)
 
     def check(self) -> None:
         """See that every tensor was packed.
@@ -170,17 +170,17 @@ class PackedNetwork:
             KernelError: One is missing.
         """
         number, layer = c_int32(), c_int32()
-        status = self.library.nextword_model_check(self.handle, byref(number), byref(layer))
-        check_status(self.library, status)
+        status = self.kernels.nextword_model_check(self.handle, byref(number), byref(layer))
+        check_status(self.kernels, status)
 
     def embedding_rows(self, first: int, last: int) -> Tensor:
         """Vectors [last - first, C] of consecutive token ids, as the network reads them."""
         rows_RC = torch.empty((last - first, self.config.hidden_size))
         ids = (c_int32 * (last - first))(*range(first, last))
-        status = self.library.nextword_model_embedding(
+        status = self.kernels.nextword_model_embedding(
             self.handle, ids, last - first, rows_RC.data_ptr()
         )
-        check_status(self.library, status)
+        check_status(self.kernels, status)
         return rows_RC
 
 

@@ -7,7 +7,7 @@ a process that loads at low priority starts them before.
 import ctypes
 from functools import cache
 
-from service.engine.cpu.library import KernelError, LibraryError, load_library, new_handle
+from service.engine.cpu.kernel_library import KernelError, LibraryError, load_library, new_handle
 
 __all__ = ["thread_pool"]
 
