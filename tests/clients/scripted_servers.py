@@ -194,21 +194,31 @@ class Wire:
 
     Attributes:
         port: Where clients connect.
+        sent: What clients said to the server, one connection mixed with another.
     """
 
     def __init__(self, server_port: int) -> None:
+        self.sent = bytearray()
         self._server_port = server_port
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._num_bytes_left: int | None = None
         self._fault: Literal["stall", "close", "reset"] = "close"
+        self._once_sent = b""
         self._is_over = threading.Event()
         self._threads = [threading.Thread(target=self._accept)]
         self._threads[0].start()
         self.port: int = self._listener.getsockname()[1]
 
-    def fail(self, how: Literal["stall", "close", "reset"], *, after_bytes: int = 0) -> None:
-        """Do so from so many further bytes of the server's on."""
+    def fail(
+        self,
+        how: Literal["stall", "close", "reset"],
+        *,
+        after_bytes: int = 0,
+        once_sent: bytes = b"",
+    ) -> None:
+        """Do so from so many further bytes of the server's on; not before a client said this."""
         self._fault = how
+        self._once_sent = once_sent
         self._num_bytes_left = after_bytes
 
     def mend(self) -> None:
@@ -240,18 +250,20 @@ class Wire:
                 ready, _, _ = select.select(heard, (), (), 0.05)
                 if client in ready:
                     data = client.recv(65536)
+                    self.sent += data
                     server.sendall(data)
                     if not data:
                         return
                 if server in ready:
                     data = server.recv(65536)
-                    left = len(data) + 1 if self._num_bytes_left is None else self._num_bytes_left
+                    allowed = self._num_bytes_left if self._once_sent in self.sent else None
+                    left = len(data) + 1 if allowed is None else allowed
                     client.sendall(data[:left])
                     if not data or (len(data) >= left and self._fault != "stall"):
                         break
                     if len(data) >= left:
                         heard = [client]
-                    elif self._num_bytes_left is not None:
+                    elif allowed is not None:
                         self._num_bytes_left = left - len(data)
             if self._fault == "reset":
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

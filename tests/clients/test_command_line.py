@@ -174,7 +174,6 @@ def test_models_prints_the_card_of_one(type_in: TypeIn, url: str) -> None:
         (["generate", "x", "--timeout", "nan"], 2, "timeout"),
         (["generate", "x", "--model", "nobody"], 2, "model_not_found"),
         (["generate", ""], 2, "prompt"),
-        (["generate", "x", "--timeout", "0.001", "--max-tokens", "4000"], 4, "deadline"),
         (["tokens", "--ids", "9999999"], 2, "9999999"),
         (["models", "nobody"], 2, "model_not_found"),
         (["bogus"], 2, "bogus"),
@@ -194,6 +193,18 @@ def test_a_mistake_is_one_line_and_an_exit_code(
     assert err.startswith("nextword: ")
     assert err.count("\n") == 1
     assert line in err
+
+
+def test_a_deadline_that_passes_is_one_line_and_an_exit_code(
+    type_in: TypeIn, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NEXTWORD_URL", url)
+    words = ("generate", "x", "--timeout", "0.001", "--max-tokens", "4000")
+    # What was made until then is printed.
+    code, _, err = type_in(*words)
+    assert code == 4
+    assert err.strip("\n").startswith("nextword: ")
+    assert "deadline" in err
 
 
 @pytest.mark.parametrize(
