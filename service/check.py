@@ -60,5 +60,5 @@ async def _check(version: ServedVersion) -> list[str]:
 
 async def _try_out(model: ServedModel) -> str:
     token_ids = await model.try_out(NUM_TOKENS)
-    text = b"".join(map(model.folder.token_bytes, token_ids)).decode("utf-8", "replace")
+    text = b"".join(map(model.folder.token_bytes.__getitem__, token_ids)).decode("utf-8", "replace")
     return f"{model.label}: verified, made {len(token_ids)} tokens: {text!a}"

@@ -8,14 +8,13 @@ from collections import deque
 from collections.abc import Generator, Sequence
 
 from service.detokenizer import Detokenizer
-from service.engine.messages import EngineFinish, TokenLogprob
+from service.engine.messages import EngineFinish, TokenLogprob, TokenOutput
 from service.engine.trace_messages import TokenTrace
 from service.generation import FinishReason, TextPiece, TokenReport
 from service.glass_box.inspection import TokenInspection
 from service.glass_box.trace_views import ByteSpans, view_trace
 from service.models.model_store import ModelFolder
 from service.parameters import EffectiveParameters
-from service.token_stream import TokenBatch
 
 __all__ = ["ChoiceText", "prompt_pieces"]
 
@@ -56,17 +55,23 @@ class ChoiceText:
         self._held_reports: deque[TokenReport] = deque()
         self._held_traces: deque[TokenTrace] = deque()
         self._spans = spans
+        # Whether a piece tells its text and tokens, and nothing else.
+        self._is_plain = not self._has_reports and spans is None
         self._detokenizer = Detokenizer(
-            folder.token_bytes, stop=parameters.stop, min_tokens=parameters.min_tokens
+            folder.token_bytes.__getitem__, stop=parameters.stop, min_tokens=parameters.min_tokens
         )
 
-    def take(self, batch: TokenBatch) -> TextPiece | None:
+    def take(self, batch: TokenOutput) -> TextPiece | None:
         """The piece that a batch completes; None when nothing can be delivered yet."""
         assert not self.is_finished
+        if self._is_plain and batch.token_ids and batch.finish is None:
+            text = self._detokenizer.pass_on(batch.token_ids)
+            if text is not None:
+                return TextPiece(self._choice, text, tuple(batch.token_ids))
         if self._has_reports:
             self._held_reports += [
-                _report(self._folder, token_id, logprob, self._folder.token_bytes(token_id))
-                for token_id, logprob in zip(batch.token_ids, batch.logprobs, strict=True)
+                _report(self._folder, token_id, logprob, self._folder.token_bytes[token_id])
+                for token_id, logprob in zip(batch.token_ids, batch.logprobs or (), strict=True)
             ]
         if batch.traces:
             self._held_traces += batch.traces
@@ -84,7 +89,7 @@ class ChoiceText:
         self.is_finished = reason is not None
         if not text and not token_ids and reason is None:
             return None
-        if not self._has_reports and self._spans is None:
+        if self._is_plain:
             return TextPiece(self._choice, text, token_ids, finish_reason=reason)
         num_reports = len(token_ids) if self._has_reports else 0
         reports = tuple(self._held_reports.popleft() for _ in range(num_reports))
@@ -135,7 +140,7 @@ def prompt_pieces(
         ids = tuple(prompt_ids[start : start + PROMPT_PIECE_TOKENS])
         text, reports = "", list[TokenReport]()
         for index, token_id in enumerate(ids, start):
-            data = folder.token_bytes(token_id)
+            data = folder.token_bytes[token_id]
             if strips and data:
                 data, strips = data.removeprefix(b" "), False
             text += decoder.decode(data, final=index == len(prompt_ids) - 1)
@@ -149,5 +154,5 @@ def _report(
 ) -> TokenReport:
     if logprob is None:
         return TokenReport(token_id, data, None, None)
-    top = tuple((rival, folder.token_bytes(rival), value) for rival, value in logprob.top)
+    top = tuple((rival, folder.token_bytes[rival], value) for rival, value in logprob.top)
     return TokenReport(token_id, data, logprob.logprob, logprob.rank, top)

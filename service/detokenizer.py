@@ -69,17 +69,24 @@ class Detokenizer:
         # Whether nothing is held back: neither text nor tokens nor a part of a character.
         self._is_even = True
 
+    def pass_on(self, token_ids: Sequence[int]) -> str | None:
+        """Take tokens whose text can be delivered as it is; None leaves them to `push`.
+
+        Nearly always they are whole characters, and nothing has to be looked at twice.
+        """
+        if not self._is_even or self._stop is not None:
+            return None
+        try:
+            text = b"".join(map(self._token_bytes, token_ids)).decode()
+        except UnicodeDecodeError:
+            return None
+        self._num_characters += len(text)
+        return text
+
     def push(self, token_ids: Sequence[int]) -> DecodedPiece:
         """Take tokens; give what can be delivered now."""
-        if self._is_even and self._stop is None:
-            # Nearly always they are whole characters, and nothing has to be looked at twice.
-            try:
-                text = b"".join(map(self._token_bytes, token_ids)).decode()
-            except UnicodeDecodeError:
-                pass
-            else:
-                self._num_characters += len(text)
-                return DecodedPiece(text, tuple(token_ids))
+        if (text := self.pass_on(token_ids)) is not None:
+            return DecodedPiece(text, tuple(token_ids))
         piece = self._push_each(token_ids)
         is_held = self._held_tokens or any(self._held_text)
         self._is_even = not (is_held or self._decoder.getstate()[0])

@@ -11,17 +11,18 @@ from typing import Self
 from msgspec.structs import asdict, replace
 
 from service.choice_text import ChoiceText, prompt_pieces
-from service.engine.messages import Submit, TokenLogprob
+from service.engine.messages import Submit, TokenLogprob, TokenOutput
 from service.engine.trace_messages import Inspection
 from service.engine_link.engine_client import EngineClient
 from service.generation import Summary, TextPiece, Timings, Usage
 from service.glass_box.inspection import InspectionRequest
 from service.glass_box.trace_views import ByteSpans
 from service.models.served_models import ServedModel
+from service.outlet import Outlet
 from service.parameters import EffectiveParameters
 from service.request_log import RequestRecord
 from service.sampling_settings import sampling_settings
-from service.token_stream import TokenBatch, TokenStream
+from service.token_stream import TokenStream
 
 __all__ = ["PreparedGeneration"]
 
@@ -99,16 +100,22 @@ class PreparedGeneration:
     ) -> None:
         self._held.close()
 
-    async def pieces(self) -> AsyncGenerator[TextPiece]:
+    async def pieces(self, outlet: Outlet[TextPiece] | None = None) -> AsyncGenerator[TextPiece]:
         """Submit it; the continuations as they are made. Closing the generator cancels it.
+
+        Args:
+            outlet: Where pieces may go instead while the generator is waited for.
 
         Raises:
             RequestError: It failed, its deadline passed, or the engine was lost.
         """
         submit = self._submit()
         # What came of other choices before the prompt's logprobs, which each echo needs.
-        early: list[TokenBatch] = []
+        early: list[TokenOutput] = []
         with self._client.open(submit, deadline=self._deadline) as stream:
+            # A stop string ends a text where no batch does.
+            if outlet is not None and not self._unechoed and not self.parameters.stop:
+                stream.outlet = self._before(outlet, stream)
             try:
                 async for batch in stream:
                     # The summary on the last piece tells how long it waited.
@@ -130,6 +137,15 @@ class PreparedGeneration:
                 self._record.started_at = self._record.started_at or stream.started_at
         assert not early
 
+    def _before(self, outlet: Outlet[TextPiece], stream: TokenStream) -> Outlet[TokenOutput]:
+        put_piece = outlet.put
+
+        def put(batch: TokenOutput) -> None:
+            if (piece := self._piece_of(batch, stream)) is not None:
+                put_piece(piece)
+
+        return Outlet(outlet.is_open, put)
+
     async def _make_echo(self, logprobs: list[TokenLogprob | None] | None) -> None:
         self._echo = []
         for piece in prompt_pieces(self._folder, self._prompt_ids, logprobs):
@@ -137,7 +153,7 @@ class PreparedGeneration:
             # A long prompt with its logprobs takes a while; others have their turn.
             await asyncio.sleep(0)
 
-    def _echoed_pieces(self, batch: TokenBatch, stream: TokenStream) -> Iterator[TextPiece]:
+    def _echoed_pieces(self, batch: TokenOutput, stream: TokenStream) -> Iterator[TextPiece]:
         """The prompt, where the choice has not had it, and what the batch completes."""
         # The prompt comes when the first token has.
         if batch.choice in self._unechoed:
@@ -147,16 +163,16 @@ class PreparedGeneration:
         if (piece := self._piece_of(batch, stream)) is not None:
             yield piece
 
-    def _piece_of(self, batch: TokenBatch, stream: TokenStream) -> TextPiece | None:
+    def _piece_of(self, batch: TokenOutput, stream: TokenStream) -> TextPiece | None:
         """What a batch completes; None when nothing can be delivered yet."""
+        record = self._record
         if batch.token_ids:
-            self._record.note_tokens(batch.choice)
-        choice = self._choices[batch.choice]
-        piece = choice.take(batch)
+            record.note_tokens(batch.choice)
+        piece = self._choices[batch.choice].take(batch)
         if piece is None:
             return None
-        self._record.num_completion_tokens += len(piece.token_ids)
-        if choice.is_finished:
+        record.num_completion_tokens += len(piece.token_ids)
+        if piece.finish_reason is not None:
             stream.cancel_choice(batch.choice)
             if all(each.is_finished for each in self._choices):
                 piece = replace(piece, summary=self._summary())

@@ -11,21 +11,19 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-import msgspec
-
 from service.engine.messages import (
     Cancel,
     EngineFinish,
     Pause,
     Resume,
     Submit,
-    TokenLogprob,
     TokenOutput,
 )
-from service.engine.trace_messages import TokenTrace
 from service.errors import ErrorKind, RequestError
+from service.merged_outputs import merge_next
+from service.outlet import Outlet
 
-__all__ = ["READER_SECONDS", "TokenBatch", "TokenStream"]
+__all__ = ["READER_SECONDS", "TokenStream"]
 
 # Tokens that may wait before the engine pauses; a few more arrive until it has heard of it. A step
 # of a request with many choices alone brings that many.
@@ -53,53 +51,24 @@ _FAILURES = {
 }
 
 
-class TokenBatch(msgspec.Struct):
-    """Tokens of one choice since its last batch; a Struct, since there is one for each message.
-
-    Attributes:
-        finish: Set on the choice's last batch.
-        logprobs: One for each of `token_ids` when the request asked for them, else empty.
-        prompt_logprobs: Once for a request that asked for them, with the first batch of choice 0.
-        traces: One for each of `token_ids` when the request inspects what it makes, and one more
-            for the token that ended the text; else empty.
-        prompt_traces: Of tokens of the prompt that the request inspects, since its last batch.
-    """
-
-    choice: int
-    token_ids: list[int] = []
-    finish: EngineFinish | None = None
-    logprobs: list[TokenLogprob] = []
-    prompt_logprobs: list[TokenLogprob | None] | None = None
-    traces: list[TokenTrace] = []
-    prompt_traces: list[TokenTrace] = []
-
-    @property
-    def num_tokens(self) -> int:
-        """Tokens that it tells of."""
-        return len(self.token_ids) + len(self.prompt_traces)
-
-    def add(self, output: TokenOutput) -> None:
-        """Take in what came next."""
-        self.token_ids += output.token_ids
-        self.finish = output.finish
-        self.logprobs += output.logprobs or ()
-        self.prompt_logprobs = output.prompt_logprobs or self.prompt_logprobs
-        self.traces += output.traces or ()
-        self.prompt_traces += output.prompt_traces or ()
-
-
 class TokenStream:
-    """One request in an engine: iterate it for its batches; leaving its block cancels it.
+    """One request in an engine: iterate it for its outputs; leaving its block cancels it.
+
+    Those of a choice that wait together are one.
 
     Args:
         request: With the number that the engine knows it by.
         deadline: Loop time at which it ends with DEADLINE_EXCEEDED, whatever the engine does.
         send: Tells the engine something.
+        on_ready: Called with the stream when something has come for a reader who waits; whoever is
+            called sees to `hand_on` when all that came with it is here.
         on_over: Called once, when nothing more is expected from the engine.
         reader_seconds: How long a paused request waits for its reader's next sign of life.
 
     Attributes:
+        request_id: The number that the engine knows it by.
         started_at: `time.monotonic` seconds at which it entered the batch, None before.
+        outlet: Where batches go while the reader waits and it is open; not those of the end.
     """
 
     def __init__(
@@ -108,12 +77,15 @@ class TokenStream:
         *,
         deadline: float,
         send: Callable[[Cancel | Pause | Resume], None],
+        on_ready: "Callable[[TokenStream], None]",
         on_over: Callable[[], None],
         reader_seconds: float = READER_SECONDS,
     ) -> None:
+        self.request_id = request.request_id
         self.started_at: float | None = None
-        self._request_id = request.request_id
+        self.outlet: Outlet[TokenOutput] | None = None
         self._send = send
+        self._on_ready = on_ready
         self._on_over = on_over
         self._reader_seconds = reader_seconds
         self._computed = set(range(request.num_choices))
@@ -127,6 +99,8 @@ class TokenStream:
         self._is_over = False
         # What the reader waits for while nothing is here.
         self._arrival: asyncio.Future[None] | None = None
+        # Whether `hand_on` is due.
+        self._is_ready = False
         self._loop = asyncio.get_running_loop()
         self._deadline_timer = self._loop.call_at(deadline, self._expire)
         self._last_taken_at = 0.0
@@ -148,8 +122,8 @@ class TokenStream:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> TokenBatch:
-        """The next batch of any choice.
+    async def __anext__(self) -> TokenOutput:
+        """What came next of any choice.
 
         Raises:
             RequestError: The request failed, or the engine was lost.
@@ -173,7 +147,7 @@ class TokenStream:
                 self._end_computing()
             else:
                 self._computed.remove(choice)
-                self._send(Cancel(self._request_id, choice))
+                self._send(Cancel(self.request_id, choice))
 
     def note_started(self) -> None:
         """The engine has taken the request into its batch."""
@@ -181,29 +155,48 @@ class TokenStream:
 
     def deliver(self, output: TokenOutput) -> None:
         """What the engine computed for one choice."""
-        if output.choice not in self._computed:
+        choice, finish = output.choice, output.finish
+        if choice not in self._computed:
             # Cancelled meanwhile.
             return
-        if output.finish is not None and (failure := _FAILURES.get(output.finish)) is not None:
+        if finish is not None and (failure := _FAILURES.get(finish)) is not None:
             self.fail(RequestError(*failure))
             return
         if self.started_at is None:
             self.note_started()
-        if (waiting := self._waiting.get(output.choice)) is None:
-            self._waiting[output.choice] = deque((output,))
+        if (waiting := self._waiting.get(choice)) is None:
+            self._waiting[choice] = deque((output,))
         else:
             waiting.append(output)
-        self._num_waiting += len(output.token_ids) + len(output.prompt_traces or ())
-        if self._arrival is not None:
-            self._wake_reader()
-        if output.finish is not None:
-            self._computed.remove(output.choice)
+        self._num_waiting += len(output.token_ids)
+        if output.prompt_traces is not None:
+            self._num_waiting += len(output.prompt_traces)
+        if finish is not None:
+            # The reader learns of an end by itself.
+            self.outlet = None
+        if self._arrival is not None and not self._is_ready:
+            self._is_ready = True
+            self._on_ready(self)
+        if finish is not None:
+            self._computed.remove(choice)
             if not self._computed:
                 self._end_computing()
                 return
         if self._num_waiting > self._max_waiting and self._reader_timer is None:
-            self._send(Pause(self._request_id))
+            self._send(Pause(self.request_id))
             self._start_reader_timer()
+
+    def hand_on(self) -> None:
+        """Let the reader have what came: through the outlet, or by waking it."""
+        self._is_ready = False
+        if self._arrival is None or self._arrival.done():
+            # Woken by an error, or about to leave.
+            return
+        outlet = self.outlet
+        while self._waiting and outlet is not None and outlet.is_open():
+            outlet.put(self._take(next(iter(self._waiting))))
+        if self._waiting:
+            self._wake_reader()
 
     def fail(self, error: RequestError) -> None:
         """End the request with an error, unless it has one already."""
@@ -217,37 +210,28 @@ class TokenStream:
         if arrival is not None and not arrival.done():
             arrival.set_result(None)
 
-    def _take(self, choice: int) -> TokenBatch:
-        """What waits for a choice, as one batch: all of it, unless that is very much."""
+    def _take(self, choice: int) -> TokenOutput:
+        """What waits for a choice, as one: all of it, unless that is very much."""
         waiting = self._waiting.pop(choice)
-        first = waiting.popleft()
-        batch = TokenBatch(
-            choice,
-            first.token_ids,
-            first.finish,
-            first.logprobs or [],
-            first.prompt_logprobs,
-            first.traces or [],
-            first.prompt_traces or [],
-        )
-        while waiting:
-            if batch.num_tokens >= MAX_BATCH_TOKENS:
+        output = waiting.popleft()
+        if waiting:
+            output = merge_next(output, waiting, max_tokens=MAX_BATCH_TOKENS)
+            if waiting:
                 # Behind the other choices, which have waited as long.
                 self._waiting[choice] = waiting
-                break
-            batch.add(waiting.popleft())
-        self._note_taken(batch)
-        return batch
+        self._num_waiting -= len(output.token_ids)
+        if output.prompt_traces is not None:
+            self._num_waiting -= len(output.prompt_traces)
+        if self._reader_timer is not None:
+            self._note_taken()
+        return output
 
-    def _note_taken(self, batch: TokenBatch) -> None:
-        self._num_waiting -= batch.num_tokens
-        if self._reader_timer is None:
-            return
+    def _note_taken(self) -> None:
         if self._num_waiting < self._max_waiting // RESUME_FRACTION:
             self._stop_reader_timer()
-            self._send(Resume(self._request_id))
+            self._send(Resume(self.request_id))
         else:
-            # One batch of many was read: slow, but not gone.
+            # One part of much was read: slow, but not gone.
             self._last_taken_at = self._loop.time()
 
     def _end_computing(self) -> None:
@@ -255,7 +239,7 @@ class TokenStream:
         self._stop_reader_timer()
         if self._computed:
             self._computed.clear()
-            self._send(Cancel(self._request_id))
+            self._send(Cancel(self.request_id))
         if not self._is_over:
             self._is_over = True
             self._on_over()

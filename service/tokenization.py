@@ -64,7 +64,7 @@ async def detokenize(model: ServedModel, ids: Sequence[int]) -> str:
 
 def _detokenize(folder: ModelFolder, ids: Sequence[int]) -> str:
     check_token_ids("ids", ids, vocabulary_size=folder.vocabulary_size)
-    data = b"".join(folder.token_bytes(token_id) for token_id in ids)
+    data = b"".join(folder.token_bytes[token_id] for token_id in ids)
     if folder.tokenizer.strips_leading_space:
         data = data.removeprefix(b" ")
     return data.decode("utf-8", "replace")

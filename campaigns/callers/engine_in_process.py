@@ -142,6 +142,7 @@ class _InProcessClient:
             request,
             deadline=deadline,
             send=self._send,
+            on_ready=TokenStream.hand_on,
             on_over=lambda: self._forget(number),
         )
         self._engine.submit(request)

@@ -53,23 +53,23 @@ def encode_frame(message: ToEngine | FromEngine) -> bytes:
     return _LENGTH.pack(len(body)) + body
 
 
-def frame_length(prefix: bytes) -> int:
-    """Length of the content that follows a four-byte prefix.
+def frame_length(data: bytes | bytearray, at: int = 0) -> int:
+    """Length of the content that follows a four-byte prefix, which begins at a byte.
 
     Raises:
         ValueError: It is above MAX_FRAME_BYTES, so the stream is not ours.
     """
-    (length,) = _LENGTH.unpack(prefix)
+    (length,) = _LENGTH.unpack_from(data, at)
     if length > MAX_FRAME_BYTES:
         raise ValueError(f"a frame of {length} bytes is above {MAX_FRAME_BYTES}")
     return length
 
 
-def decode_to_engine(body: bytes) -> ToEngine:
+def decode_to_engine(body: bytes | bytearray) -> ToEngine:
     """The content of a frame that the front sent."""
     return _to_engine.decode(body)
 
 
-def decode_from_engine(body: bytes) -> FromEngine:
+def decode_from_engine(body: bytes | bytearray) -> FromEngine:
     """The content of a frame that an engine sent."""
     return _from_engine.decode(body)

@@ -165,7 +165,7 @@ class TokenOutput(msgspec.Struct, frozen=True, array_like=True):
     prompt_traces: list[TokenTrace] | None = None
 
 
-class StepCounters(msgspec.Struct, frozen=True, kw_only=True):
+class StepCounters(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """What happened since the engine was started.
 
     Attributes:

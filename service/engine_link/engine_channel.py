@@ -65,9 +65,9 @@ class Channel:
     def _parse(self) -> list[ToEngine]:
         messages: list[ToEngine] = []
         while len(self._buffer) >= LENGTH_BYTES:
-            end = LENGTH_BYTES + frame_length(bytes(self._buffer[:LENGTH_BYTES]))
+            end = LENGTH_BYTES + frame_length(self._buffer)
             if len(self._buffer) < end:
                 break
-            messages.append(decode_to_engine(bytes(self._buffer[LENGTH_BYTES:end])))
+            messages.append(decode_to_engine(self._buffer[LENGTH_BYTES:end]))
             del self._buffer[:end]
         return messages

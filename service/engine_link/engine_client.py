@@ -62,12 +62,14 @@ class EngineClient:
         self._connection = connection
         self._on_report = on_report
         self._streams: dict[int, TokenStream] = {}
+        # Those for whose readers something came since the socket was read last.
+        self._ready: list[TokenStream] = []
         self._questions = OpenQuestions(self._send)
         self._numbers = itertools.count(1)
         self._is_lost = False
         # What whoever comes now is told; the first reason stays.
         self._refusal: RequestError | None = None
-        connection.socket.listen(self._take, self._lose)
+        connection.socket.listen(self._take, self._lose, on_read=self._hand_on)
 
     @property
     def process_id(self) -> int:
@@ -108,6 +110,7 @@ class EngineClient:
             request,
             deadline=deadline,
             send=self._send,
+            on_ready=self._ready.append,
             on_over=lambda: self._forget(number),
         )
         self._send(request)
@@ -154,27 +157,26 @@ class EngineClient:
         await self._connection.end()
 
     def _take(self, message: FromEngine) -> None:
-        self.last_heard_at = self._loop.time()
+        now = self.last_heard_at = self._loop.time()
         match message:
             case StepOutput():
-                self._note_step(message, is_busy=True)
+                self._steps[message.kind] = message.step
+                self.step_changed_at = now
                 try:
                     self._on_report(message)
                 finally:
                     self._deliver(message)
             case Heartbeat():
                 # A batch whose readers are all paused is idle.
-                self._note_step(message, is_busy=message.phase is not Phase.IDLE)
+                is_busy = message.phase is not Phase.IDLE
+                if message.step != self._steps.get(message.kind) or not is_busy:
+                    self.step_changed_at = now
+                self._steps[message.kind] = message.step
                 self._on_report(message)
             case Answer():
                 self._questions.take(message)
             case Loaded() | LoadFailed():
                 raise UnexpectedMessageError("a process loads one version only")
-
-    def _note_step(self, report: StepOutput | Heartbeat, *, is_busy: bool) -> None:
-        if report.step != self._steps.get(report.kind) or not is_busy:
-            self.step_changed_at = self.last_heard_at
-        self._steps[report.kind] = report.step
 
     def _deliver(self, step: StepOutput) -> None:
         for number in step.started_ids:
@@ -186,9 +188,15 @@ class EngineClient:
                 try:
                     stream.deliver(output)
                 except Exception:
-                    # A fault of ours ends the request that it befell, and no other.
-                    _logger.exception("tokens of request %d could not be told", output.request_id)
-                    stream.fail(RequestError(ErrorKind.INTERNAL_ERROR, "internal error"))
+                    _end_faulty(stream)
+
+    def _hand_on(self) -> None:
+        for stream in self._ready:
+            try:
+                stream.hand_on()
+            except Exception:
+                _end_faulty(stream)
+        self._ready.clear()
 
     def _lose(self) -> None:
         if not self._is_lost:
@@ -204,3 +212,9 @@ class EngineClient:
     def _send(self, message: ToEngine) -> None:
         if not self._is_lost:
             self._connection.socket.send(message)
+
+
+def _end_faulty(stream: TokenStream) -> None:
+    # A fault of ours ends the request that it befell, and no other.
+    _logger.exception("tokens of request %d could not be told", stream.request_id)
+    stream.fail(RequestError(ErrorKind.INTERNAL_ERROR, "internal error"))

@@ -42,7 +42,8 @@ class EngineSocket(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._received = bytearray()
         self._early: list[FromEngine] = []
-        self._listen: Callable[[FromEngine], None] = self._early.append
+        self._listen: Callable[[FromEngine], None] = self._keep
+        self._on_read: Callable[[], None] = _nothing
         self._has_message = asyncio.Event()
         self._lost: asyncio.Future[None] = loop.create_future()
 
@@ -76,12 +77,26 @@ class EngineSocket(asyncio.Protocol):
             raise EOFError
         return self._early.pop(0)
 
-    def listen(self, on_message: Callable[[FromEngine], None], on_lost: Callable[[], None]) -> None:
-        """Hand on every message from now on, those that wait first, and in the end tell of it."""
+    def listen(
+        self,
+        on_message: Callable[[FromEngine], None],
+        on_lost: Callable[[], None],
+        *,
+        on_read: Callable[[], None],
+    ) -> None:
+        """Hand on every message from now on, those that wait first, and in the end tell of it.
+
+        Args:
+            on_message: Called with each.
+            on_lost: Called when the socket has ended.
+            on_read: Called after the messages that came together.
+        """
         self._listen = on_message
+        self._on_read = on_read
         for message in self._early:
             self._hand_on(message)
         self._early.clear()
+        on_read()
         self._lost.add_done_callback(lambda _: on_lost())
 
     async def wait_lost(self, *, timeout_seconds: float | None = None) -> None:
@@ -101,23 +116,35 @@ class EngineSocket(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Hand on every message that is whole."""
         received = self._received
-        received += data
-        at, end = 0, len(received)
+        if received:
+            received += data
+            del received[: self._hand_on_all(received)]
+        elif (num_bytes := self._hand_on_all(data)) < len(data):
+            received += data[num_bytes:]
+
+    def _hand_on_all(self, data: bytes | bytearray) -> int:
+        """Hand on what is whole; how many bytes that was."""
+        at, end = 0, len(data)
         while end - at >= LENGTH_BYTES:
-            begin = at + LENGTH_BYTES
             try:
-                after = begin + frame_length(bytes(received[at:begin]))
+                begin = at + LENGTH_BYTES
+                after = begin + frame_length(data, at)
                 if after > end:
                     break
-                message = decode_from_engine(bytes(received[begin:after]))
+                message = decode_from_engine(data[begin:after])
             except (ValueError, msgspec.DecodeError) as error:
                 _logger.error("an engine sends what is no message: %s", error)
                 self.close()
                 break
             at = after
             self._hand_on(message)
-            self._has_message.set()
-        del received[:at]
+        if at:
+            self._on_read()
+        return at
+
+    def _keep(self, message: FromEngine) -> None:
+        self._early.append(message)
+        self._has_message.set()
 
     def _hand_on(self, message: FromEngine) -> None:
         try:
@@ -133,6 +160,10 @@ class EngineSocket(asyncio.Protocol):
         """The process is gone, or we closed it."""
         if not self._lost.done():
             self._lost.set_result(None)
+
+
+def _nothing() -> None:
+    pass
 
 
 def _drop(message: FromEngine) -> None:

@@ -72,7 +72,7 @@ async def inspect_text(
     with model.admit(end) as client, client.open(submit, deadline=deadline) as stream:
         async for batch in stream:
             record.started_at = record.started_at or stream.started_at
-            for trace in batch.prompt_traces:
+            for trace in batch.prompt_traces or ():
                 inspections.append(view_trace(trace, model.folder, spans.add(trace.token_id)))
                 # A thousand candidates take a while; others have their turn.
                 await asyncio.sleep(0)

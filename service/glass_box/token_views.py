@@ -16,7 +16,7 @@ def view_token(folder: ModelFolder, token_id: int) -> TokenView:
         folder: Whose vocabulary.
         token_id: One that the network knows; those that only round its vocabulary up have no name.
     """
-    data = folder.token_bytes(token_id)
+    data = folder.token_bytes[token_id]
     if data:
         return TokenView(id=token_id, text=readable_text(data), bytes=data, is_control=False)
     name = folder.tokenizer.control_tokens.get(token_id, "")

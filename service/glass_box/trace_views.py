@@ -50,12 +50,12 @@ class ByteSpans:
     def add(self, token_id: int) -> tuple[int, int]:
         """Go on by one token; where its bytes begin and end."""
         start, self._end = self.next(token_id)
-        self._strips = self._strips and not self._folder.token_bytes(token_id)
+        self._strips = self._strips and not self._folder.token_bytes[token_id]
         return start, self._end
 
     def next(self, token_id: int) -> tuple[int, int]:
         """Where the bytes of a token would begin and end if it came now."""
-        data = self._folder.token_bytes(token_id)
+        data = self._folder.token_bytes[token_id]
         if self._strips:
             data = data.removeprefix(b" ")
         return self._end, self._end + len(data)

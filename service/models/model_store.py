@@ -1,7 +1,7 @@
 """What the front knows of one artifact that it serves: all but its weights. Torch-free."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -40,6 +40,8 @@ class ModelFolder:
         ngram: The n-gram model beside the network, None where there is none.
         chat_template: How it wants conversations written, None where it does not say.
         max_token_bytes: Length of the longest token, which bounds a prompt's tokens from below.
+        token_bytes: Bytes of each token by its id; none for ids that only round the network's
+            vocabulary up.
     """
 
     name: str
@@ -54,12 +56,7 @@ class ModelFolder:
     vocabulary_size: int
     ngram: NgramDescription | None
     chat_template: ChatTemplate | None
-
-    def token_bytes(self, token_id: int) -> bytes:
-        """Bytes of a token; none for ids that only round the network's vocabulary up."""
-        if token_id >= self.tokenizer.vocab_size:
-            return b""
-        return self.tokenizer.token_bytes(token_id)
+    token_bytes: Sequence[bytes]
 
 
 def read_folder(directory: Path, *, name: str | None = None, verify: bool = True) -> ModelFolder:
@@ -85,6 +82,8 @@ def read_folder(directory: Path, *, name: str | None = None, verify: bool = True
         raise StoreError(str(error)) from None
     except OSError as error:
         raise StoreError(f"{directory}: {error.strerror or 'cannot be read'}") from None
+    token_bytes = list(map(tokenizer.token_bytes, range(tokenizer.vocab_size)))
+    token_bytes += [b""] * (artifact.config.vocab_size - len(token_bytes))
     return ModelFolder(
         name=name or artifact.name,
         version=artifact.version,
@@ -94,12 +93,11 @@ def read_folder(directory: Path, *, name: str | None = None, verify: bool = True
         created=created,
         card=card,
         end_token_ids=_end_token_ids(artifact, tokenizer),
-        max_token_bytes=max(
-            len(tokenizer.token_bytes(token_id)) for token_id in range(tokenizer.vocab_size)
-        ),
+        max_token_bytes=max(map(len, token_bytes)),
         vocabulary_size=artifact.config.vocab_size,
         ngram=ngram,
         chat_template=chat_template,
+        token_bytes=token_bytes,
     )
 
 

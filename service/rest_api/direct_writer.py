@@ -19,20 +19,21 @@ class DirectWriter:
     def __init__(self, cycle: RequestResponseCycle) -> None:
         self._cycle = cycle
 
-    def write(self, data: bytes) -> bool:
-        """Write a part that is neither empty nor the last.
+    @property
+    def is_open(self) -> bool:
+        """Whether parts may go this way.
 
-        Returns:
-            Whether it was written. Else it must go the usual way, which waits for a slow client,
-            and knows answers without chunks and clients that have left.
+        Else they must go the usual one, which waits for a slow client, and knows answers without
+        chunks and clients that have left.
         """
         cycle = self._cycle
-        if (
-            cycle.flow.write_paused
-            or cycle.disconnected
-            or not cycle.chunked_encoding
-            or cycle.response_complete
-        ):
-            return False
-        cycle.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
-        return True
+        return (
+            not cycle.flow.write_paused
+            and not cycle.disconnected
+            and cycle.chunked_encoding is True
+        )
+
+    def write_event(self, content: bytes) -> None:
+        """Write an event that is not the last part, told by its JSON; only while it is open."""
+        # Its length is that of a line of data and of the empty line.
+        self._cycle.transport.write(b"%x\r\ndata: %b\n\n\r\n" % (len(content) + 8, content))

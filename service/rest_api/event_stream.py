@@ -6,12 +6,13 @@ what fails later is an error event, and then no [DONE], which means success.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import msgspec
 from starlette.types import Send
 
 from service.errors import RequestError
+from service.outlet import Outlet
 from service.rest_api.direct_writer import DirectWriter
 from service.rest_api.errors import error_body
 
@@ -25,25 +26,32 @@ _encode = msgspec.json.Encoder().encode
 PING_SECONDS = 15.0
 
 
-class EventStream:
+class EventStream(Generic[PieceT]):
     """Writes one answer.
 
     Args:
+        event_of: The event that tells of a piece.
         send: Where its messages go.
         headers: What its head says beside the usual.
         ping_seconds: Longest silence.
         direct: The short way to the connection, None where there is none.
+
+    Attributes:
+        outlet: Sends the event of a piece, but not of the last one.
+        has_started: Whether its head is sent.
     """
 
     def __init__(
         self,
         send: Send,
+        event_of: Callable[[PieceT], object],
         *,
         headers: Mapping[str, str],
         ping_seconds: float = PING_SECONDS,
         direct: DirectWriter | None = None,
     ) -> None:
         self._send = send
+        self._event_of = event_of
         self._headers = headers
         self._ping_seconds = ping_seconds
         # A ping may become due while an event waits for a slow reader: whole lines or nothing.
@@ -52,20 +60,19 @@ class EventStream:
         self._loop = asyncio.get_running_loop()
         self._last_sent_at = self._loop.time()
         self.has_started = False
+        self.outlet = Outlet[PieceT](self._may_write, self._put)
 
     async def send_all(
-        self,
-        pieces: AsyncIterator[PieceT],
-        event_of: Callable[[PieceT], object],
-        last_events: Callable[[], Iterable[object]],
+        self, pieces: AsyncIterator[PieceT], last_events: Callable[[], Iterable[object]]
     ) -> None:
         """Send the event of every piece, then the last events and the end."""
         pinging = asyncio.create_task(self._ping())
         try:
             async for piece in pieces:
-                line = _line(event_of(piece))
-                if not self._write_directly(line):
-                    await self._write(line)
+                if self._may_write():
+                    self._put(piece)
+                else:
+                    await self._write(_line(self._event_of(piece)))
             for event in last_events():
                 await self._write(_line(event))
         finally:
@@ -82,14 +89,19 @@ class EventStream:
             if self._loop.time() - self._last_sent_at >= self._ping_seconds:
                 await self._write(b": ping\n\n")
 
-    def _write_directly(self, data: bytes) -> bool:
+    def _may_write(self) -> bool:
         # A ping that waits for a slow reader holds the lock.
-        if not self.has_started or self._direct is None or self._lock.locked():
-            return False
-        if not self._direct.write(data):
-            return False
+        return (
+            self._direct is not None
+            and self.has_started
+            and not self._lock.locked()
+            and self._direct.is_open
+        )
+
+    def _put(self, piece: PieceT) -> None:
+        assert self._direct is not None
+        self._direct.write_event(_encode(self._event_of(piece)))
         self._last_sent_at = self._loop.time()
-        return True
 
     async def _write(self, data: bytes, *, is_last: bool = False) -> None:
         async with self._lock:

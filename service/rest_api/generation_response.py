@@ -102,25 +102,28 @@ class GenerationResponse(Response):
         """Serve the request."""
         limits: TransportLimits = scope["state"]["limits"]
         answer: Answer | None = None
-        stream: EventStream | None = None
+        stream: EventStream[BatchPiece] | None = None
         try:
             with self._log.request(
                 protocol="rest", route=self._route, exchange=self._exchange
             ) as record:
                 answer = self._read(await read_json_object(Request(scope, receive)))
+                if answer.is_streamed:
+                    stream = EventStream(
+                        send,
+                        answer.event,
+                        headers=answer.headers,
+                        ping_seconds=limits.ping_seconds,
+                        direct=scope["state"].get("direct_writer"),
+                    )
+                outlet = None if stream is None else stream.outlet
                 async with aclosing(
-                    continue_prompts(self._generator, answer.requests, record)
+                    continue_prompts(self._generator, answer.requests, record, outlet)
                 ) as pieces:
-                    if answer.is_streamed:
-                        stream = EventStream(
-                            send,
-                            headers=answer.headers,
-                            ping_seconds=limits.ping_seconds,
-                            direct=scope["state"].get("direct_writer"),
-                        )
-                        work = stream.send_all(pieces, answer.event, answer.last_events)
-                    else:
+                    if stream is None:
                         work = _send_whole(answer, pieces, scope, send)
+                    else:
+                        work = stream.send_all(pieces, answer.last_events)
                     await until_disconnected(receive, work)
         except RequestError as error:
             if error.kind is ErrorKind.CANCELLED:

@@ -46,8 +46,24 @@ class NativeAnswer:
         return error
 
     def event(self, piece: BatchPiece) -> object:
-        """The piece as an event; the last one says what the request used."""
-        return _event_object(piece.piece)
+        """The piece as an event; the last one says how the request ended and what it used."""
+        told = piece.piece
+        event: dict[str, object] = {
+            "index": told.choice,
+            "text": told.text,
+            "token_ids": told.token_ids,
+        }
+        if told.is_prompt:
+            event["is_prompt"] = True
+        if told.reports:
+            event["logprobs"] = [_report_object(report) for report in told.reports]
+        if told.inspections:
+            event["inspections"] = [inspection_object(each) for each in told.inspections]
+        if told.finish_reason is not None:
+            event["finish_reason"] = told.finish_reason
+        if told.summary is not None:
+            event |= _summary_object(told.summary)
+        return event
 
     def last_events(self) -> tuple[object, ...]:
         """None: the last piece says it all."""
@@ -106,26 +122,6 @@ def read_parameters(fields: JsonFields) -> RequestedParameters:
         echo=fields.boolean("echo"),
         ignore_eos=fields.boolean("ignore_eos"),
     )
-
-
-def _event_object(piece: TextPiece) -> dict[str, object]:
-    """One event of a stream; the last one says how the request ended and what it used."""
-    event: dict[str, object] = {
-        "index": piece.choice,
-        "text": piece.text,
-        "token_ids": piece.token_ids,
-    }
-    if piece.is_prompt:
-        event["is_prompt"] = True
-    if piece.reports:
-        event["logprobs"] = [_report_object(report) for report in piece.reports]
-    if piece.inspections:
-        event["inspections"] = [inspection_object(each) for each in piece.inspections]
-    if piece.finish_reason is not None:
-        event["finish_reason"] = piece.finish_reason
-    if piece.summary is not None:
-        event |= _summary_object(piece.summary)
-    return event
 
 
 def _generation_object(pieces: list[TextPiece]) -> dict[str, object]:

@@ -12,6 +12,7 @@ import msgspec
 
 from service.errors import ErrorKind, RequestError
 from service.generation import GenerationRequest, TextPiece
+from service.outlet import Outlet
 from service.parameters import check_num_reports, num_reports
 from service.prepared_generation import PreparedGeneration
 from service.request_log import RequestRecord
@@ -39,7 +40,10 @@ class BatchPiece(msgspec.Struct, frozen=True):
 
 
 async def continue_prompts(
-    generator: TextGenerator, requests: Sequence[GenerationRequest], record: RequestRecord
+    generator: TextGenerator,
+    requests: Sequence[GenerationRequest],
+    record: RequestRecord,
+    outlet: Outlet[BatchPiece] | None = None,
 ) -> AsyncGenerator[BatchPiece]:
     """All streams as one, each in its own order. Closing it closes all.
 
@@ -47,6 +51,7 @@ async def continue_prompts(
         generator: The core.
         requests: One for each prompt, at least one.
         record: Filled in on the way, with what all streams together took.
+        outlet: Where pieces of a single prompt may go instead.
 
     Raises:
         RequestError: One of the prompts cannot be served, before anything is computed; or the
@@ -59,7 +64,8 @@ async def continue_prompts(
         finally:
             _sum_up(parts, record)
         if len(prompts) == 1:
-            async with aclosing(prompts[0].pieces()) as pieces:
+            own = None if outlet is None else _before(outlet, prompts[0], record)
+            async with aclosing(prompts[0].pieces(own)) as pieces:
                 async for piece in pieces:
                     yield BatchPiece(0, piece, prompts[0], record)
             return
@@ -70,6 +76,17 @@ async def continue_prompts(
                     yield BatchPiece(prompt, piece, prompts[prompt], record)
             finally:
                 _sum_up(parts, record)
+
+
+def _before(
+    outlet: Outlet[BatchPiece], prepared: PreparedGeneration, record: RequestRecord
+) -> Outlet[TextPiece]:
+    put_piece = outlet.put
+
+    def put(piece: TextPiece) -> None:
+        put_piece(BatchPiece(0, piece, prepared, record))
+
+    return Outlet(outlet.is_open, put)
 
 
 async def _prepare(

@@ -8,12 +8,12 @@ import sys
 
 from service import token_stream
 from service.choice_text import ChoiceText
+from service.engine.messages import TokenOutput
 from service.generation import TextPiece
 from service.glass_box.trace_views import ByteSpans
 from service.main import main
 from service.models.model_store import ModelFolder
 from service.parameters import EffectiveParameters
-from service.token_stream import TokenBatch
 
 __all__ = ["FAULT_TEXT", "FIRST_PIECE_SEED", "SECOND_PIECE_SEED"]
 
@@ -45,7 +45,7 @@ def break_choices() -> None:
             case _:
                 pieces_left.pop(id(self), None)
 
-    def taken(self: ChoiceText, batch: TokenBatch) -> TextPiece | None:
+    def taken(self: ChoiceText, batch: TokenOutput) -> TextPiece | None:
         piece = take(self, batch)
         if id(self) in pieces_left and piece is not None:
             if pieces_left[id(self)] == 0:

@@ -40,7 +40,7 @@ class TwoEvents:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The application behind our HTTP server: an event stream as the service writes it."""
-        await EventStream(send, headers={}).send_all(self._events(), lambda event: event, tuple)
+        await EventStream(send, lambda event: event, headers={}).send_all(self._events(), tuple)
 
     async def _events(self) -> AsyncIterator[object]:
         yield {"text": "one"}

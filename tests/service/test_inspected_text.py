@@ -45,7 +45,11 @@ class Model:
     def tokenizer(self) -> SimpleNamespace:
         return SimpleNamespace(strips_leading_space=True, control_tokens=dict[int, str]())
 
-    def token_bytes(self, token_id: int) -> bytes:
+    @property
+    def token_bytes(self) -> "Model":
+        return self
+
+    def __getitem__(self, token_id: int) -> bytes:
         self.read_ids.append(token_id)
         return b" " + bytes([ord("a") + token_id])
 

@@ -31,7 +31,6 @@ from service.models.model_store import ModelFolder, read_folder
 from service.models.ngram_sibling import sibling_folder
 from service.models.served_models import ServedModels
 from service.request_log import RequestRecord
-from service.token_stream import TokenBatch
 from tests.service.remembering_executor import RememberingExecutor
 from training.evaluate import score_tokens
 from training.ngram.training import evaluate_ngram
@@ -45,10 +44,10 @@ TEXT = "the cat sat on the mat, and the dog sat on the caf\u00e9 \u732b; nobody 
 class Stream:
     """The answer to one request."""
 
-    batches: list[TokenBatch]
+    batches: list[TokenOutput]
     started_at: float = 0.0
 
-    async def __aiter__(self) -> AsyncGenerator[TokenBatch]:
+    async def __aiter__(self) -> AsyncGenerator[TokenOutput]:
         for batch in self.batches:
             yield batch
 
@@ -85,12 +84,9 @@ class Model:
         assert request.kind is self.kind
         assert len(request.prompt_ids) <= CONTEXT
         self.engine.submit(replace(request, request_id=1))
-        batches: list[TokenBatch] = []
+        batches: list[TokenOutput] = []
         while self.engine.has_work:
-            batches += [
-                TokenBatch(0, prompt_logprobs=output.prompt_logprobs)
-                for output in self.engine.step().outputs
-            ]
+            batches += self.engine.step().outputs
         self.engine.check_conservation()
         yield Stream(batches)
 

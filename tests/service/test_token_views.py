@@ -17,10 +17,7 @@ def folder(*, strips_leading_space: bool = False) -> ModelFolder:
         control_tokens={0: "<|endoftext|>"}, strips_leading_space=strips_leading_space
     )
 
-    def token_bytes(token_id: int) -> bytes:
-        return TOKENS[token_id] if token_id < len(TOKENS) else b""
-
-    found = SimpleNamespace(tokenizer=tokenizer, token_bytes=token_bytes)
+    found = SimpleNamespace(tokenizer=tokenizer, token_bytes=[*TOKENS, b""])
     return cast("ModelFolder", found)
 
 

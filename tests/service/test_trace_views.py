@@ -18,7 +18,6 @@ from service.glass_box.inspection import SamplingStage
 from service.glass_box.trace_views import ByteSpans, view_trace
 from service.models.model_store import ModelFolder
 from service.parameters import ModelDefaults, RequestedParameters, resolve_parameters
-from service.token_stream import TokenBatch
 from tests.service.remembering_executor import VOCABULARY, RememberingExecutor
 
 END = 0
@@ -38,9 +37,7 @@ class Folder:
     """What views need of a model's folder."""
 
     tokenizer: Tokenizer = field(default_factory=Tokenizer)
-
-    def token_bytes(self, token_id: int) -> bytes:
-        return PIECES[token_id]
+    token_bytes: Sequence[bytes] = tuple(PIECES)
 
 
 def folder(*, strips_leading_space: bool = False) -> ModelFolder:
@@ -72,10 +69,8 @@ def pieces_of(
     engine.submit(submit)
     pieces: list[TextPiece] = []
     while not text.is_finished:
-        for output in engine.step().outputs:
-            batch = TokenBatch(0, output.token_ids, output.finish, traces=output.traces or [])
-            if (piece := text.take(batch)) is not None:
-                pieces.append(piece)
+        taken = map(text.take, engine.step().outputs)
+        pieces += [piece for piece in taken if piece is not None]
     return pieces
 
 
