@@ -156,11 +156,6 @@ def held_streams(
     message = request.SerializeToString()
     has_ended = threading.Event()
     with selectors.DefaultSelector() as selector:
-        for start in range(0, num_streams, STREAMS_TO_A_CONNECTION):
-            own = min(STREAMS_TO_A_CONNECTION, num_streams - start)
-            connection = _open(port, message, own)
-            selector.register(connection.socket, selectors.EVENT_READ, connection)
-            taken(start + own)
 
         def answer_pings() -> None:
             while not has_ended.is_set():
@@ -169,9 +164,15 @@ def held_streams(
                     connection.received += connection.socket.recv(READ_BYTES)
                     _read_frames(connection, StreamCount())
 
+        # From the first on: to open very many takes longer than the server waits for an answer.
         answering = threading.Thread(target=answer_pings, daemon=True)
         answering.start()
         try:
+            for start in range(0, num_streams, STREAMS_TO_A_CONNECTION):
+                own = min(STREAMS_TO_A_CONNECTION, num_streams - start)
+                connection = _open(port, message, own)
+                selector.register(connection.socket, selectors.EVENT_READ, connection)
+                taken(start + own)
             yield
         finally:
             has_ended.set()

@@ -160,9 +160,10 @@ class RequestLog:
         await self._all_closed.wait()
 
     def _count_open(self) -> None:
-        # A long stream counts while it lasts, not all at once when it ends.
+        # A long stream counts while it lasts, not all at once when it ends. Most of very many wait.
         for record in self._open.values():
-            self._count_tokens(record)
+            if record.num_completion_tokens > record.num_counted_tokens:
+                self._count_tokens(record)
 
     def _count_tokens(self, record: RequestRecord) -> None:
         if record.model is None:
