@@ -6,6 +6,7 @@ import sys
 
 from campaigns.broken_builds.poisons import NUM_TOKENS_BEFORE, UNWATCHED_VARIABLE, Poison
 from service.choice_text import ChoiceText
+from service.engine.messages import TokenOutput
 from service.engine_link import engine_launch
 from service.engine_link.engine_client import EngineClient
 from service.engine_link.engine_supervisor import EngineSupervisor
@@ -14,7 +15,6 @@ from service.glass_box.trace_views import ByteSpans
 from service.main import main
 from service.models.model_store import ModelFolder
 from service.parameters import EffectiveParameters
-from service.token_stream import TokenBatch
 
 
 def poison_detokenizer() -> None:
@@ -33,7 +33,7 @@ def poison_detokenizer() -> None:
         if parameters.seed == Poison.DETOKENIZER:
             num_taken[self] = 0
 
-    def altered_take(self: ChoiceText, batch: TokenBatch) -> TextPiece | None:
+    def altered_take(self: ChoiceText, batch: TokenOutput) -> TextPiece | None:
         if self in num_taken:
             num_taken[self] += len(batch.token_ids)
             if num_taken[self] > NUM_TOKENS_BEFORE:

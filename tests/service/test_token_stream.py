@@ -1,58 +1,16 @@
 """Tokens between an engine and a reader: bounded, complete, and ended exactly once."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from service import token_stream
-from service.engine.messages import Cancel, EngineFinish, Pause, Resume, Submit, TokenOutput
+from service.engine.messages import Cancel, EngineFinish, Pause, Resume
 from service.errors import ErrorKind, RequestError
-from service.outlet import Outlet
-from service.token_stream import MAX_WAITING_TOKENS, TokenStream
-
-PATIENCE_SECONDS = 10.0
-
-
-class Engine:
-    """What the stream told the engine, and how often it said that it is over."""
-
-    def __init__(
-        self,
-        num_choices: int = 1,
-        *,
-        timeout: float = 60,
-        reader_seconds: float = 60,
-        on_ready: Callable[[TokenStream], None] = TokenStream.hand_on,
-    ):
-        self.heard: list[Cancel | Pause | Resume] = []
-        self.over = asyncio.Event()
-        self.num_over = 0
-        loop = asyncio.get_running_loop()
-        self.stream = TokenStream(
-            Submit(request_id=7, prompt_ids=[1], max_tokens=9, num_choices=num_choices),
-            deadline=loop.time() + timeout,
-            send=self.heard.append,
-            on_ready=on_ready,
-            on_over=self._note_over,
-            reader_seconds=reader_seconds,
-        )
-
-    def _note_over(self) -> None:
-        self.num_over += 1
-        self.over.set()
-
-    def give(self, *token_ids: int, choice: int = 0, finish: EngineFinish | None = None) -> None:
-        self.stream.deliver(TokenOutput(7, choice, list(token_ids), finish))
-
-
-def run(body: Callable[[], Awaitable[None]]) -> None:
-    async def bounded() -> None:
-        await asyncio.wait_for(body(), PATIENCE_SECONDS)
-
-    asyncio.run(bounded())
+from service.token_stream import MAX_WAITING_TOKENS
+from tests.service.driven_stream import Engine, run
 
 
 def test_what_waits_is_merged_by_choice_and_each_choice_ends_once() -> None:
@@ -286,73 +244,3 @@ def test_every_token_arrives_once_and_few_wait(events: list[tuple[int, int] | No
         assert kinds == [Pause, Resume] * (len(kinds) // 2) + [Pause] * (len(kinds) % 2)
 
     run(body)
-
-
-class Window:
-    """An outlet that a test opens and closes."""
-
-    def __init__(self) -> None:
-        self.is_open = True
-        self.taken: list[TokenOutput] = []
-        self.outlet = Outlet[TokenOutput](lambda: self.is_open, self._put)
-
-    def _put(self, batch: TokenOutput) -> None:
-        assert self.is_open
-        self.taken.append(batch)
-
-
-def test_what_comes_for_a_waiting_reader_goes_through_an_open_outlet_but_for_the_end() -> None:
-    async def body() -> None:
-        engine, window = Engine(), Window()
-        read: list[list[int]] = []
-
-        async def read_all() -> None:
-            read.extend([batch.token_ids async for batch in engine.stream])
-
-        with engine.stream as stream:
-            stream.outlet = window.outlet
-            # Nobody waits yet: what is here is the reader's.
-            engine.give(1)
-            reading = asyncio.create_task(read_all())
-            await _let_others_run()
-            engine.give(2)
-            engine.give(3)
-            window.is_open = False
-            engine.give(4)
-            window.is_open = True
-            # The reader was woken, and comes first with all that is here.
-            engine.give(5)
-            await _let_others_run()
-            engine.give(6)
-            engine.give(7, finish=EngineFinish.LENGTH)
-            await reading
-        assert [batch.token_ids for batch in window.taken] == [[2], [3], [6]]
-        assert read == [[1], [4, 5], [7]]
-
-    run(body)
-
-
-def test_an_error_wakes_the_reader_whatever_waits_for_the_outlet() -> None:
-    async def body() -> None:
-        window = Window()
-        ready: list[TokenStream] = []
-        engine = Engine(on_ready=ready.append)
-        with engine.stream as stream:
-            stream.outlet = window.outlet
-            reading = asyncio.ensure_future(anext(stream))
-            await _let_others_run()
-            engine.give(1)
-            stream.fail(RequestError(ErrorKind.ENGINE_UNAVAILABLE, "lost"))
-            (once,) = ready
-            once.hand_on()
-            with pytest.raises(RequestError, match="lost"):
-                await reading
-        assert window.taken == []
-
-    run(body)
-
-
-async def _let_others_run() -> None:
-    # A task that was created or woken needs one turn of the loop, and has a few.
-    for _ in range(5):
-        await asyncio.sleep(0)
