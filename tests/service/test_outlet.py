@@ -1,12 +1,19 @@
 """What comes for a waiting reader goes past its task, while that need not wait for anything."""
 
 import asyncio
+from collections.abc import AsyncGenerator
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
+from starlette.types import Message
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from service.engine.messages import EngineFinish, TokenOutput
 from service.errors import ErrorKind, RequestError
 from service.outlet import Outlet
+from service.rest_api.direct_writer import DirectWriter
+from service.rest_api.event_stream import EventStream
 from service.token_stream import TokenStream
 from tests.service.driven_stream import Engine, run
 
@@ -79,3 +86,49 @@ async def _let_others_run() -> None:
     # A task that was created or woken needs one turn of the loop, and has a few.
     for _ in range(5):
         await asyncio.sleep(0)
+
+
+class Transport:
+    """What a connection was given to write."""
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        self.written.append(data)
+
+
+def test_an_event_goes_straight_to_its_connection_once_the_head_is_sent_and_the_client_reads() -> (
+    None
+):
+    async def body() -> None:
+        flow, transport, sent = SimpleNamespace(write_paused=False), Transport(), list[Message]()
+        cycle = SimpleNamespace(
+            flow=flow, transport=transport, disconnected=False, chunked_encoding=True
+        )
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        direct = DirectWriter(cast("RequestResponseCycle", cycle))
+        stream = EventStream[int](send, lambda piece: {"n": piece}, headers={}, direct=direct)
+        states: list[bool] = []
+
+        async def pieces() -> AsyncGenerator[int]:
+            states.append(stream.outlet.is_open())
+            yield 1
+            states.append(stream.outlet.is_open())
+            stream.outlet.put(2)
+            flow.write_paused = True
+            states.append(stream.outlet.is_open())
+            yield 3
+            flow.write_paused, cycle.disconnected = False, True
+            states.append(stream.outlet.is_open())
+
+        await stream.send_all(pieces(), tuple)
+        assert states == [False, True, False, False]
+        assert transport.written == [b'f\r\ndata: {"n":2}\n\n\r\n']
+        bodies = [message["body"] for message in sent if "body" in message]
+        assert bodies == [b'data: {"n":1}\n\n', b'data: {"n":3}\n\n', b"data: [DONE]\n\n"]
+
+    run(body)
