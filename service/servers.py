@@ -184,8 +184,11 @@ def _grpc_server(
             address=f"{host}:{settings.grpc_port}",
             tls=None if tls is None else tls.credentials,
         )
-    except RuntimeError:
+    except RuntimeError as error:
+        # The library's own words say no reason; whether the port is taken can be tried.
+        if settings.grpc_port:
+            _listen(settings.host, settings.grpc_port, "--grpc-port").close()
+        reason = f"the gRPC library refuses: {error}"
         raise ServeError(
-            f"cannot listen on --host {settings.host} --grpc-port {settings.grpc_port}: "
-            "is it taken?"
+            f"cannot listen on --host {settings.host} --grpc-port {settings.grpc_port}: {reason}"
         ) from None

@@ -23,6 +23,7 @@ def test_a_taken_port_is_one_line_and_no_half_server(server: Server, artifact: P
         done = run_server("--model", str(artifact), *flags)
         assert done.returncode == 1
         assert f"{flags[0] if flags[1] != '0' else flags[2]}" in done.stderr
+        assert "Address already in use" in done.stderr
         assert "Traceback" not in done.stderr
 
 
