@@ -17,8 +17,8 @@ from pathlib import Path
 # The script is run by its path; its neighbours are imported from the repository.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.stream_counters import StreamCount, count_grpc, count_rest
-from benchmarks.transport import MAX_CONNECTIONS, processor_seconds
+from benchmarks.stream_counters import StreamCount
+from benchmarks.transport import count_protocol, processor_seconds
 from campaigns.live.server_process import REPOSITORY, ServerProcess, running_server
 
 __all__: list[str] = []
@@ -73,15 +73,7 @@ def _measure(
 def _count(server: ServerProcess, protocol: str, num_streams: int, num_tokens: int) -> StreamCount:
     address = server.rest if protocol == "rest" else server.grpc
     port = int(address.rpartition(":")[2])
-    if protocol == "rest":
-        return count_rest(port, num_streams=num_streams, num_tokens=num_tokens, told=_ignore)
-    return count_grpc(
-        port,
-        num_streams=num_streams,
-        num_tokens=num_tokens,
-        num_connections=min(num_streams, MAX_CONNECTIONS),
-        told=_ignore,
-    )
+    return count_protocol(protocol, port, num_streams, num_tokens, told=_ignore)
 
 
 def _ignore(num_messages: int) -> None:

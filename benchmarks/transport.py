@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +39,7 @@ from benchmarks.free_server import APART, APART_VARIABLE
 from benchmarks.stream_counters import StreamCount, count_grpc, count_rest
 from campaigns.live.server_process import REPOSITORY, running_server
 
-__all__ = ["OPTIONS", "count_streams", "long_model", "processor_seconds"]
+__all__ = ["OPTIONS", "count_protocol", "count_streams", "long_model", "processor_seconds"]
 
 KINDS = ("bare", "single", "apart", "merged")
 # Steps that the engine may be ahead of the clients; 0 is as many as the service lets it be.
@@ -145,19 +145,25 @@ def count_streams(
 
     tell(0)
     try:
-        if protocol == "rest":
-            return count_rest(port, num_streams=num_streams, num_tokens=num_tokens, told=tell)
-        connections = min(num_streams, MAX_CONNECTIONS)
-        return count_grpc(
-            port,
-            num_streams=num_streams,
-            num_tokens=num_tokens,
-            num_connections=connections,
-            told=tell,
-        )
+        return count_protocol(protocol, port, num_streams, num_tokens, told=tell)
     finally:
         # What the server asks by itself nobody counts.
         PROGRESS.pack_into(progress, 0, 0, 0)
+
+
+def count_protocol(
+    protocol: str, port: int, num_streams: int, num_tokens: int, *, told: Callable[[int], None]
+) -> StreamCount:
+    """Stream over "rest" or "grpc", and count."""
+    if protocol == "rest":
+        return count_rest(port, num_streams=num_streams, num_tokens=num_tokens, told=told)
+    return count_grpc(
+        port,
+        num_streams=num_streams,
+        num_tokens=num_tokens,
+        num_connections=min(num_streams, MAX_CONNECTIONS),
+        told=told,
+    )
 
 
 def _check(protocol: str, found: StreamCount, num_tokens: int) -> None:

@@ -33,7 +33,6 @@ class DirectWriter:
             and cycle.chunked_encoding is True
         )
 
-    def write_event(self, content: bytes) -> None:
-        """Write an event that is not the last part, told by its JSON; only while it is open."""
-        # Its length is that of a line of data and of the empty line.
-        self._cycle.transport.write(b"%x\r\ndata: %b\n\n\r\n" % (len(content) + 8, content))
+    def write(self, data: bytes) -> None:
+        """Write a part that is neither empty nor the last; only while it is open."""
+        self._cycle.transport.write(b"%x\r\n%b\r\n" % (len(data), data))

@@ -100,7 +100,7 @@ class EventStream(Generic[PieceT]):
 
     def _put(self, piece: PieceT) -> None:
         assert self._direct is not None
-        self._direct.write_event(_encode(self._event_of(piece)))
+        self._direct.write(_line(self._event_of(piece)))
         self._last_sent_at = self._loop.time()
 
     async def _write(self, data: bytes, *, is_last: bool = False) -> None:

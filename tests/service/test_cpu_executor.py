@@ -139,27 +139,6 @@ def test_a_token_has_the_same_bits_however_it_was_computed(
             computed[owner] = end
 
 
-@pytest.mark.parametrize("weight_type", [NumberType.BF16, NumberType.INT8])
-def test_narrow_weights_give_the_same_bits_in_any_batch_too(
-    model: Transformer, weight_type: NumberType
-) -> None:
-    executor = cpu_executor(
-        model,
-        num_blocks=NUM_OWNERS * BLOCKS_EACH,
-        weight_type=weight_type,
-        cache_type=NumberType.BF16,
-    )
-    texts = [text(owner, 90) for owner in range(NUM_OWNERS)]
-    whole = [executor.compute([chunk(ids, 0, owner)]).logits_RV for owner, ids in enumerate(texts)]
-    executor.compute([chunk(ids[:80], 0, owner) for owner, ids in enumerate(texts)])
-    for place in range(80, 90):
-        step = executor.compute(
-            [chunk([ids[place]], place, owner) for owner, ids in enumerate(texts)]
-        )
-        for owner in range(NUM_OWNERS):
-            assert torch.equal(rows(step, owner)[0], whole[owner][place])
-
-
 def test_a_step_gives_the_rows_that_each_chunk_wants(
     model: Transformer, executor: CpuExecutor
 ) -> None:
