@@ -59,7 +59,7 @@ def main() -> None:
     profile(
         "completions",
         *("--prompt-output-tokens-mean", "2000", "--request-cancellation-rate", "100"),
-        *("--request-cancellation-delay", "0.5"),
+        *("--request-cancellation-delay", "0.05"),
     )
     cancelled = metric("nextword_requests_total{", 'outcome="cancelled"')
     equal("requests that the server saw cancelled", cancelled, NUM_REQUESTS)
