@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from nextword.address import parse_address
 from nextword.bench.arrivals import arrival_times
@@ -263,9 +263,15 @@ def test_nothing_measured_has_no_percentiles() -> None:
     st.lists(st.tuples(st.floats(1e-3, 1e6), st.none() | st.floats(0, 1e6)), max_size=30),
     st.booleans(),
     st.booleans(),
+    st.none() | st.just((5.0, "bound")),
 )
+@example(points=[(1.0, 5e-324)], is_x_log=False, is_y_log=True, bound=(5.0, "bound"))
+@example(points=[(1.0, 5e-324)], is_x_log=False, is_y_log=False, bound=None)
 def test_any_points_can_be_drawn(
-    points: list[tuple[float, float | None]], is_x_log: bool, is_y_log: bool
+    points: list[tuple[float, float | None]],
+    is_x_log: bool,
+    is_y_log: bool,
+    bound: tuple[float, str] | None,
 ) -> None:
     chart = Chart(
         title="<a & b>",
@@ -274,7 +280,7 @@ def test_any_points_can_be_drawn(
         series=[Series("<one>", points), Series("two", [])],
         is_x_log=is_x_log,
         is_y_log=is_y_log,
-        bound=(5.0, "bound"),
+        bound=bound,
     )
     drawn = draw(chart)
     assert "&lt;a &amp; b&gt;" in drawn

@@ -13,6 +13,8 @@ _WIDTH, _HEIGHT = 520, 280
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 14, 12, 44
 _MAX_MARKS = 24
 _TICKS = 5
+# Shorter axes are one value; on logarithmic ones smaller heights are gaps, as 0 is.
+_SHORTEST = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ def draw(chart: Chart) -> str:
     xs = [x for series in chart.series for x, y in series.points if y is not None]
     ys = [y for series in chart.series for _, y in series.points if y is not None]
     if chart.is_y_log:
-        ys = [y for y in ys if y > 0]
+        ys = [y for y in ys if y >= _SHORTEST]
     caption = f"<figcaption>{escape(chart.title)}</figcaption>"
     if not xs or not ys:
         return f"<figure>{caption}<p>Nothing was measured.</p></figure>"
@@ -97,7 +99,7 @@ class _Axis:
             return cls(low, high, is_log, ticks or _log_ticks(low, high))
         if from_zero:
             low, high = min(low, 0.0), high * 1.05
-        if low == high:
+        if high - low < _SHORTEST:
             low, high = low - 0.5, high + 0.5
         step = _round_step((high - low) / _TICKS)
         first = math.ceil(low / step - 1e-9)
@@ -164,7 +166,7 @@ def _line(chart: Chart, series: Series, number: int, across: _Axis, upward: _Axi
     marks: list[str] = []
     is_begun = False
     for x, y in series.points:
-        if y is None or (chart.is_y_log and y <= 0):
+        if y is None or (chart.is_y_log and y < _SHORTEST):
             is_begun = False
             continue
         place = f"{_x(across, x)} {_y(upward, y)}"
