@@ -100,14 +100,19 @@ def _starting(artifact: Path) -> Generator[Callable[..., ServerProcess]]:
         def start(*flags: str, folder: Path | None = artifact) -> ServerProcess:
             arguments = [] if folder is None else ["--model", str(folder)]
             arguments += ["--threads", "1", "--dtype", "f32", "--device", "cpu", *flags]
-            return running.enter_context(running_server(*arguments, leave_seconds=0))
+            return running.enter_context(
+                running_server(*arguments, module=("tests.slow_answers.server",), leave_seconds=0)
+            )
 
         yield start
 
 
 @pytest.fixture(scope="module")
 def start_server(artifact: Path) -> Iterator[Callable[..., ServerProcess]]:
-    """Start servers of the tiny model, or of ``folder``; a module's end is theirs."""
+    """Start servers of the tiny model, or of ``folder``; a module's end is theirs.
+
+    Answers of hundreds of tokens take seconds there: `tests.slow_answers`.
+    """
     with _starting(artifact) as start:
         yield start
 

@@ -22,7 +22,7 @@ from tests.contract.live_server import (
     wait_until,
 )
 
-# Some seconds of work for the tiny model.
+# Some seconds of work on any machine: `tests.slow_answers`.
 LONG = {"prompt": "x", "max_tokens": 4000, "ignore_eos": True, "temperature": 1.0}
 # Several times as much JSON as the buffers of both kernels hold.
 LARGE = {"prompt": "x", "n": 4, "max_tokens": 100, "ignore_eos": True, "logprobs": 20}
@@ -63,7 +63,7 @@ def test_sigterm_lets_running_streams_end_and_refuses_new_ones(
     An answer that is computed and still being read is not cut either.
     """
     server = start_server("--drain-timeout", "60")
-    body = {"prompt": "x", "max_tokens": 250, "ignore_eos": True, "seed": 5}
+    body = {"prompt": "x", "max_tokens": 500, "ignore_eos": True, "seed": 5}
     expected = callers["rest_whole"](server, body)
     with (
         grpc.insecure_channel(server.grpc) as channel,

@@ -23,7 +23,7 @@ from tests.contract.live_server import (
     wait_until,
 )
 
-# Some seconds of work for the tiny model.
+# Some seconds of work on any machine: `tests.slow_answers`.
 LONG = {"prompt": "x", "max_tokens": 4000, "ignore_eos": True, "temperature": 1.0}
 
 

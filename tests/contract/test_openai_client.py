@@ -17,7 +17,7 @@ from openai.types import Completion
 
 from tests.contract.live_server import START_SECONDS, Server, StartServer, wait_until
 
-# Some seconds of work for the tiny model.
+# Some seconds of work on any machine: `tests.slow_answers`.
 LONG_TOKENS = 4000
 
 
