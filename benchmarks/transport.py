@@ -5,7 +5,8 @@
 An engine that computes nothing gives every stream its next token at once. "single": it makes a step
 when the clients have the one before, so that every token is a message of its own, as it comes.
 "apart": it is some steps ahead, and every token still is a message of its own. "merged": it runs
-ahead as far as the service lets it, and tokens of a stream that wait share a message. The bare
+ahead as far as the service lets it, by runs of as many tokens as the kernels of a CPU draw, and
+tokens of a stream that wait share a message. The bare
 servers, uvicorn and grpc.aio with nothing behind them, send messages of the same bytes in turns
 with them.
 """
@@ -141,7 +142,8 @@ def count_streams(
         progress = mmap.mmap(file.fileno(), PROGRESS.size)
 
     def tell(num_messages: int) -> None:
-        PROGRESS.pack_into(progress, 0, num_messages, NUM_AHEAD[kind])
+        # Packing in place would clear the other number for a moment, which means as far as it can.
+        progress[: PROGRESS.size] = PROGRESS.pack(num_messages, NUM_AHEAD[kind])
 
     tell(0)
     try:

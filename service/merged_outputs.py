@@ -12,11 +12,21 @@ __all__ = ["merge_next"]
 ItemT = TypeVar("ItemT")
 
 
-def merge_next(first: TokenOutput, others: deque[TokenOutput], *, max_tokens: int) -> TokenOutput:
+def merge_next(
+    first: TokenOutput, others: deque[TokenOutput], *, max_tokens: int, is_plain: bool
+) -> TokenOutput:
     """An output with those of its choice that follow it; they are taken from the others.
 
     One that has so many tokens takes in no more.
+
+    Args:
+        first: The output.
+        others: What follows, the next one first; at least one.
+        max_tokens: How many.
+        is_plain: Whether none of them holds anything but tokens and an end.
     """
+    if is_plain:
+        return _merge_plain(first, others, max_tokens)
     num_tokens = _num_tokens(first)
     outputs = [first]
     while others and num_tokens < max_tokens:
@@ -36,6 +46,17 @@ def merge_next(first: TokenOutput, others: deque[TokenOutput], *, max_tokens: in
         _joined(each.traces for each in outputs),
         _joined(each.prompt_traces for each in outputs),
     )
+
+
+def _merge_plain(first: TokenOutput, others: deque[TokenOutput], max_tokens: int) -> TokenOutput:
+    # Of a fast engine there are hundreds for one message.
+    token_ids, last = [*first.token_ids], first
+    while others and len(token_ids) < max_tokens:
+        last = others.popleft()
+        token_ids += last.token_ids
+    if last is first:
+        return first
+    return TokenOutput(first.request_id, first.choice, token_ids, last.finish)
 
 
 def _num_tokens(output: TokenOutput) -> int:

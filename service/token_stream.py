@@ -92,6 +92,10 @@ class TokenStream:
         self._waiting: dict[int, deque[TokenOutput]] = {}
         self._num_waiting = 0
         inspection = request.inspect
+        # Whether what comes is tokens and nothing else.
+        self._is_plain = (
+            request.logprobs is None and not request.prompt_logprobs and inspection is None
+        )
         num_candidates = 0 if inspection is None else inspection.num_candidates
         max_tokens = MAX_WAITING_TOKENS // (1 + num_candidates // CANDIDATES_PER_TOKEN)
         self._max_waiting = max(max_tokens, MAX_WAITING_STEPS * request.num_choices)
@@ -152,6 +156,23 @@ class TokenStream:
     def note_started(self) -> None:
         """The engine has taken the request into its batch."""
         self.started_at = self.started_at or time.monotonic()
+
+    def pass_by(self, output: TokenOutput) -> bool:
+        """Put what the engine computed through the outlet; False where it must be delivered."""
+        outlet, arrival = self.outlet, self._arrival
+        if (
+            outlet is None
+            or arrival is None
+            or self._waiting
+            or output.finish is not None
+            or output.choice not in self._computed
+            or arrival.done()
+            or self.started_at is None
+            or not outlet.is_open()
+        ):
+            return False
+        outlet.put(output)
+        return True
 
     def deliver(self, output: TokenOutput) -> None:
         """What the engine computed for one choice."""
@@ -215,7 +236,9 @@ class TokenStream:
         waiting = self._waiting.pop(choice)
         output = waiting.popleft()
         if waiting:
-            output = merge_next(output, waiting, max_tokens=MAX_BATCH_TOKENS)
+            output = merge_next(
+                output, waiting, max_tokens=MAX_BATCH_TOKENS, is_plain=self._is_plain
+            )
             if waiting:
                 # Behind the other choices, which have waited as long.
                 self._waiting[choice] = waiting

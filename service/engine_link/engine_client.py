@@ -24,7 +24,6 @@ from service.engine.messages import (
 )
 from service.engine.questions import Answer, AnswerBody, QuestionBody
 from service.engine_link.engine_launch import EngineConnection
-from service.engine_link.engine_socket import UnexpectedMessageError
 from service.engine_link.open_questions import OpenQuestions
 from service.errors import ErrorKind, RequestError
 from service.token_stream import TokenStream
@@ -62,14 +61,14 @@ class EngineClient:
         self._connection = connection
         self._on_report = on_report
         self._streams: dict[int, TokenStream] = {}
-        # Those for whose readers something came since the socket was read last.
+        # Those for whose readers something came with what is being taken.
         self._ready: list[TokenStream] = []
         self._questions = OpenQuestions(self._send)
         self._numbers = itertools.count(1)
         self._is_lost = False
         # What whoever comes now is told; the first reason stays.
         self._refusal: RequestError | None = None
-        connection.socket.listen(self._take, self._lose, on_read=self._hand_on)
+        connection.socket.listen(self._take_all, self._lose)
 
     @property
     def process_id(self) -> int:
@@ -156,7 +155,18 @@ class EngineClient:
         self._lose()
         await self._connection.end()
 
-    def _take(self, message: FromEngine) -> None:
+    def _take_all(self, messages: list[FromEngine]) -> None:
+        is_alone = len(messages) == 1
+        for message in messages:
+            try:
+                self._take(message, is_alone=is_alone)
+            except Exception:
+                # The other requests have done nothing wrong, and neither has the engine.
+                _logger.exception("a message of an engine could not be taken")
+        if self._ready:
+            self._hand_on()
+
+    def _take(self, message: FromEngine, *, is_alone: bool) -> None:
         now = self.last_heard_at = self._loop.time()
         match message:
             case StepOutput():
@@ -165,7 +175,7 @@ class EngineClient:
                 try:
                     self._on_report(message)
                 finally:
-                    self._deliver(message)
+                    self._deliver(message, is_alone=is_alone)
             case Heartbeat():
                 # A batch whose readers are all paused is idle.
                 is_busy = message.phase is not Phase.IDLE
@@ -176,9 +186,10 @@ class EngineClient:
             case Answer():
                 self._questions.take(message)
             case Loaded() | LoadFailed():
-                raise UnexpectedMessageError("a process loads one version only")
+                _logger.error("an engine loads a second version, and a process loads one only")
+                self._connection.socket.close()
 
-    def _deliver(self, step: StepOutput) -> None:
+    def _deliver(self, step: StepOutput, *, is_alone: bool) -> None:
         for number in step.started_ids:
             if (stream := self._streams.get(number)) is not None:
                 stream.note_started()
@@ -186,7 +197,9 @@ class EngineClient:
             # A request that was cancelled meanwhile has no stream any more.
             if (stream := self._streams.get(output.request_id)) is not None:
                 try:
-                    stream.deliver(output)
+                    # What more came with it may belong to the same message.
+                    if not (is_alone and stream.pass_by(output)):
+                        stream.deliver(output)
                 except Exception:
                     _end_faulty(stream)
 

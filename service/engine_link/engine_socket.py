@@ -1,7 +1,7 @@
 """The front's end of the socket to an engine process: frames in, frames out. Torch-free.
 
-Messages are handed on where they are read, without a task in between: there is one for every token
-of a lonely stream.
+Messages are handed on where they are read, without a task in between, and together where they came
+together: there is one for every token of a lonely stream.
 """
 
 import asyncio
@@ -21,20 +21,15 @@ from service.engine.frames import (
     frame_length,
 )
 
-__all__ = ["EngineSocket", "UnexpectedMessageError"]
+__all__ = ["EngineSocket"]
 
 _logger = logging.getLogger(__name__)
-
-
-class UnexpectedMessageError(Exception):
-    """A message that no engine of ours sends at that point; raised by who listens."""
 
 
 class EngineSocket(asyncio.Protocol):
     """One socket; `open` makes it.
 
-    Messages wait until somebody listens. A message that is none of an engine's ends the socket;
-    what else goes wrong where one is handed on is a fault of ours, and the socket goes on.
+    Messages wait until somebody listens. A message that is none of an engine's ends the socket.
     """
 
     def __init__(self) -> None:
@@ -42,8 +37,7 @@ class EngineSocket(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._received = bytearray()
         self._early: list[FromEngine] = []
-        self._listen: Callable[[FromEngine], None] = self._keep
-        self._on_read: Callable[[], None] = _nothing
+        self._listen: Callable[[list[FromEngine]], None] = self._keep
         self._has_message = asyncio.Event()
         self._lost: asyncio.Future[None] = loop.create_future()
 
@@ -78,25 +72,18 @@ class EngineSocket(asyncio.Protocol):
         return self._early.pop(0)
 
     def listen(
-        self,
-        on_message: Callable[[FromEngine], None],
-        on_lost: Callable[[], None],
-        *,
-        on_read: Callable[[], None],
+        self, on_messages: Callable[[list[FromEngine]], None], on_lost: Callable[[], None]
     ) -> None:
         """Hand on every message from now on, those that wait first, and in the end tell of it.
 
         Args:
-            on_message: Called with each.
+            on_messages: Called with those that came with one read; must not raise.
             on_lost: Called when the socket has ended.
-            on_read: Called after the messages that came together.
         """
-        self._listen = on_message
-        self._on_read = on_read
-        for message in self._early:
-            self._hand_on(message)
-        self._early.clear()
-        on_read()
+        self._listen = on_messages
+        if self._early:
+            on_messages(self._early)
+            self._early = []
         self._lost.add_done_callback(lambda _: on_lost())
 
     async def wait_lost(self, *, timeout_seconds: float | None = None) -> None:
@@ -124,37 +111,29 @@ class EngineSocket(asyncio.Protocol):
 
     def _hand_on_all(self, data: bytes | bytearray) -> int:
         """Hand on what is whole; how many bytes that was."""
-        at, end = 0, len(data)
+        messages: list[FromEngine] = []
+        at, end, is_sound = 0, len(data), True
         while end - at >= LENGTH_BYTES:
             try:
                 begin = at + LENGTH_BYTES
                 after = begin + frame_length(data, at)
                 if after > end:
                     break
-                message = decode_from_engine(data[begin:after])
+                messages.append(decode_from_engine(data[begin:after]))
             except (ValueError, msgspec.DecodeError) as error:
                 _logger.error("an engine sends what is no message: %s", error)
-                self.close()
+                is_sound = False
                 break
             at = after
-            self._hand_on(message)
-        if at:
-            self._on_read()
+        if messages:
+            self._listen(messages)
+        if not is_sound:
+            self.close()
         return at
 
-    def _keep(self, message: FromEngine) -> None:
-        self._early.append(message)
+    def _keep(self, messages: list[FromEngine]) -> None:
+        self._early += messages
         self._has_message.set()
-
-    def _hand_on(self, message: FromEngine) -> None:
-        try:
-            self._listen(message)
-        except UnexpectedMessageError as error:
-            _logger.error("an engine sends what it should not: %s", error)
-            self.close()
-        except Exception:
-            # The other requests have done nothing wrong, and neither has the engine.
-            _logger.exception("a message of an engine could not be handed on")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The process is gone, or we closed it."""
@@ -162,9 +141,5 @@ class EngineSocket(asyncio.Protocol):
             self._lost.set_result(None)
 
 
-def _nothing() -> None:
-    pass
-
-
-def _drop(message: FromEngine) -> None:
-    del message
+def _drop(messages: list[FromEngine]) -> None:
+    del messages

@@ -13,6 +13,7 @@ import pytest
 
 from service.engine.frames import encode_frame
 from service.engine.messages import (
+    EngineFinish,
     Heartbeat,
     Load,
     Loaded,
@@ -29,6 +30,7 @@ from service.engine_link.engine_socket import EngineSocket
 from service.engine_link.engine_supervisor import EngineSupervisor
 from service.errors import ErrorKind, RequestError
 from service.models.served_models import ServedModels, ServedVersion
+from service.outlet import Outlet
 from service.token_stream import TokenStream
 from tests.service.store_scene import Folder
 
@@ -155,6 +157,91 @@ def test_requests_of_an_engine_that_has_stalled_end_with_the_others(
             assert caught.value.kind is ErrorKind.DRAINING
             engine.shutdown(socket.SHUT_RDWR)
             await supervisor.stop()
+
+    asyncio.run(asyncio.wait_for(body(), PATIENCE_SECONDS))
+
+
+def test_a_message_that_cannot_be_taken_is_logged_and_the_next_one_comes(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """H45: a fault in one place of the front is no fault of the engine."""
+
+    def fail_once(report: StepOutput | Heartbeat) -> None:
+        if isinstance(report, StepOutput) and report.outputs[0].token_ids == [5]:
+            raise ValueError("no such label")
+
+    async def body() -> None:
+        async with connected() as (connection, engine):
+            client = EngineClient(connection, on_report=fail_once)
+            deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
+            with client.open(SUBMIT, deadline=deadline) as stream:
+                frames = [encode_frame(step_output([TokenOutput(1, 0, [id])])) for id in (5, 6)]
+                engine.sendall(b"".join(frames))
+                # Its tokens are told all the same.
+                assert (await anext(stream)).token_ids == [5, 6]
+            await client.close(gently=False)
+
+    asyncio.run(asyncio.wait_for(body(), PATIENCE_SECONDS))
+    assert "no such label" in caplog.text
+
+
+def test_a_message_that_no_serving_engine_sends_is_the_end_of_it() -> None:
+    async def body() -> None:
+        async with connected() as (connection, engine):
+            client = EngineClient(connection, on_report=lambda report: None)
+            deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
+            with client.open(SUBMIT, deadline=deadline) as stream:
+                engine.sendall(encode_frame(LOADED))
+                with pytest.raises(RequestError) as lost:
+                    await anext(stream)
+            assert lost.value.kind is ErrorKind.ENGINE_UNAVAILABLE
+            await client.close(gently=False)
+
+    asyncio.run(asyncio.wait_for(body(), PATIENCE_SECONDS))
+
+
+def test_what_comes_for_an_open_outlet_goes_there_and_as_one_where_it_came_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    num_delivered = 0
+    deliver = TokenStream.deliver
+
+    def counted(stream: TokenStream, output: TokenOutput) -> None:
+        nonlocal num_delivered
+        num_delivered += 1
+        deliver(stream, output)
+
+    monkeypatch.setattr(TokenStream, "deliver", counted)
+
+    async def body() -> None:
+        taken: list[list[int]] = []
+        has_taken = asyncio.Event()
+
+        def put(output: TokenOutput) -> None:
+            taken.append(output.token_ids)
+            has_taken.set()
+
+        async with connected() as (connection, engine):
+            client = EngineClient(connection, on_report=lambda report: None)
+            deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
+            with client.open(SUBMIT, deadline=deadline) as stream:
+                stream.note_started()
+                stream.outlet = Outlet(lambda: True, put)
+                reading = asyncio.ensure_future(anext(stream))
+                for ids in ((5,), (6, 7)):
+                    await asyncio.sleep(0)
+                    frames = [encode_frame(step_output([TokenOutput(1, 0, [id])])) for id in ids]
+                    engine.sendall(b"".join(frames))
+                    await has_taken.wait()
+                    has_taken.clear()
+                last = TokenOutput(1, 0, [8], EngineFinish.LENGTH)
+                engine.sendall(encode_frame(step_output([last])))
+                # The reader learns of the end by itself.
+                assert await reading == last
+            assert taken == [[5], [6, 7]]
+            # What came alone had nothing to wait for.
+            assert num_delivered == 3
+            await client.close(gently=False)
 
     asyncio.run(asyncio.wait_for(body(), PATIENCE_SECONDS))
 

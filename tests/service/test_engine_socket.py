@@ -9,7 +9,7 @@ import uvloop
 
 from service.engine.frames import FromEngine, encode_frame
 from service.engine.messages import Heartbeat, Phase, StepCounters
-from service.engine_link.engine_socket import EngineSocket, UnexpectedMessageError
+from service.engine_link.engine_socket import EngineSocket
 
 PATIENCE_SECONDS = 10.0
 
@@ -44,8 +44,8 @@ def test_messages_come_whole_and_in_order_however_they_are_cut() -> None:
         heard: list[FromEngine] = [beat(0)]
         all_heard = asyncio.Event()
 
-        def hear(message: FromEngine) -> None:
-            heard.append(message)
+        def hear(messages: list[FromEngine]) -> None:
+            heard.extend(messages)
             if len(heard) == 6:
                 all_heard.set()
 
@@ -53,7 +53,7 @@ def test_messages_come_whole_and_in_order_however_they_are_cut() -> None:
         cut = len(encode_frame(beat(0))) + 2
         theirs.sendall(frames[:cut])
         assert await ours.first() == beat(0)
-        ours.listen(hear, lambda: None, on_read=lambda: None)
+        ours.listen(hear, lambda: None)
         for start in range(cut, len(frames), 7):
             theirs.sendall(frames[start : start + 7])
             await asyncio.sleep(0)
@@ -63,25 +63,25 @@ def test_messages_come_whole_and_in_order_however_they_are_cut() -> None:
     run(body)
 
 
-def test_messages_that_come_together_end_with_one_call() -> None:
+def test_messages_that_come_together_are_handed_on_together() -> None:
     async def body(ours: EngineSocket, theirs: socket.socket) -> None:
-        heard: list[FromEngine | None] = []
-        are_read = {4: asyncio.Event(), 6: asyncio.Event()}
+        heard: list[list[FromEngine]] = []
+        has_heard = asyncio.Event()
 
-        def note_read() -> None:
-            heard.append(None)
-            if len(heard) in are_read:
-                are_read[len(heard)].set()
+        def hear(messages: list[FromEngine]) -> None:
+            heard.append(messages)
+            has_heard.set()
 
         theirs.sendall(encode_frame(beat(0)))
         assert await ours.first() == beat(0)
-        ours.listen(heard.append, lambda: None, on_read=note_read)
+        ours.listen(hear, lambda: None)
         last = encode_frame(beat(3))
         theirs.sendall(encode_frame(beat(1)) + encode_frame(beat(2)) + last[:5])
-        await are_read[4].wait()
+        await has_heard.wait()
+        has_heard.clear()
         theirs.sendall(last[5:])
-        await are_read[6].wait()
-        assert heard == [None, beat(1), beat(2), None, beat(3), None]
+        await has_heard.wait()
+        assert heard == [[beat(1), beat(2)], [beat(3)]]
 
     run(body)
 
@@ -90,7 +90,7 @@ def test_messages_that_come_together_end_with_one_call() -> None:
 def test_the_end_and_what_is_no_message_end_the_socket(last_words: bytes) -> None:
     async def body(ours: EngineSocket, theirs: socket.socket) -> None:
         lost = asyncio.Event()
-        ours.listen(lambda message: None, lost.set, on_read=lambda: None)
+        ours.listen(lambda messages: None, lost.set)
         theirs.sendall(last_words)
         if not last_words:
             theirs.shutdown(socket.SHUT_WR)
@@ -101,40 +101,13 @@ def test_the_end_and_what_is_no_message_end_the_socket(last_words: bytes) -> Non
     run(body)
 
 
-def test_a_message_that_cannot_be_handed_on_is_logged_and_the_next_one_comes(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """H45: a fault in one place of the front is no fault of the engine."""
-
+def test_what_came_before_what_is_no_message_is_handed_on() -> None:
     async def body(ours: EngineSocket, theirs: socket.socket) -> None:
         heard: list[FromEngine] = []
-        has_last, lost = asyncio.Event(), asyncio.Event()
-
-        def hear(message: FromEngine) -> None:
-            heard.append(message)
-            if len(heard) == 1:
-                raise ValueError("no such label")
-            has_last.set()
-
-        ours.listen(hear, lost.set, on_read=lambda: None)
-        theirs.sendall(encode_frame(beat(0)) + encode_frame(beat(1)))
-        await has_last.wait()
-        assert heard == [beat(0), beat(1)]
-        assert not lost.is_set()
-
-    run(body)
-    assert "no such label" in caplog.text
-
-
-def test_a_message_that_its_listener_does_not_expect_ends_the_socket() -> None:
-    async def body(ours: EngineSocket, theirs: socket.socket) -> None:
         lost = asyncio.Event()
-
-        def hear(message: FromEngine) -> None:
-            raise UnexpectedMessageError("not now")
-
-        ours.listen(hear, lost.set, on_read=lambda: None)
-        theirs.sendall(encode_frame(beat(0)))
+        ours.listen(heard.extend, lost.set)
+        theirs.sendall(encode_frame(beat(1)) + b"\0\0\0\x01\xc1" + encode_frame(beat(2)))
         await lost.wait()
+        assert heard == [beat(1)]
 
     run(body)
