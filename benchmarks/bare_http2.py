@@ -17,8 +17,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import h2.config
 import h2.connection
@@ -62,8 +62,7 @@ class _Connection(asyncio.Protocol):
         self._running: set[asyncio.Task[None]] = set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._write: Callable[[bytes], None] = transport.write
+        self._write = cast("asyncio.Transport", transport).write
         self._http.initiate_connection()
         self._flush()
 

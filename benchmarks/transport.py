@@ -6,9 +6,8 @@ An engine that computes nothing gives every stream its next token at once. "sing
 when the clients have the one before, so that every token is a message of its own, as it comes.
 "apart": it is some steps ahead, and every token still is a message of its own. "merged": it runs
 ahead as far as the service lets it, by runs of as many tokens as the kernels of a CPU draw, and
-tokens of a stream that wait share a message. The bare
-servers, uvicorn and grpc.aio with nothing behind them, send messages of the same bytes in turns
-with them.
+tokens of a stream that wait share a message. The bare servers, uvicorn and grpc.aio with nothing
+behind them, send messages of the same bytes in turns with them.
 """
 
 import argparse
