@@ -8,6 +8,7 @@ from model.config import ModelConfig
 from model.transformer import Transformer
 from service.engine.eager_executor import EagerExecutor
 from service.engine.engine import Engine
+from service.engine.inspection_pace import InspectionPace
 from service.engine.messages import EngineFinish, Submit, TokenLogprob, TokenOutput
 from tests.service.packed_models import cpu_executor
 
@@ -43,6 +44,7 @@ def new_engine(
     num_blocks: int = 80,
     max_step_tokens: int = 100,
     is_eager: bool = False,
+    inspection_pace: InspectionPace | None = None,
 ) -> Engine:
     """An engine over the compiled kernels, or over the reference executor."""
     executor = (
@@ -50,7 +52,12 @@ def new_engine(
         if is_eager
         else cpu_executor(model, num_blocks=num_blocks)
     )
-    return Engine(executor, max_running=max_running, max_step_tokens=max_step_tokens)
+    return Engine(
+        executor,
+        max_running=max_running,
+        max_step_tokens=max_step_tokens,
+        inspection_pace=inspection_pace,
+    )
 
 
 class Heard:

@@ -20,6 +20,7 @@ from service.engine import observers
 from service.engine.eager_executor import EagerExecutor
 from service.engine.engine import Engine
 from service.engine.executor import ChunkInput, LogitsWanted
+from service.engine.inspection_pace import InspectionPace, Inspector
 from service.engine.messages import EngineFinish, Submit
 from service.engine.question_desk import QuestionDesk
 from service.engine.questions import (
@@ -238,15 +239,26 @@ def test_a_look_whose_blocks_are_taken_by_older_requests_goes_on_afterwards(
     model: Transformer, alone: Alone
 ) -> None:
     """H61, H62: it is the youngest, so it is put back, and begins again at what it has not seen."""
-    desk = Desk(new_engine(model, num_blocks=8, max_step_tokens=32))
-    desk.engine.submit(replace(OTHER, max_tokens=40))
-    while not desk.heard.tokens:
-        desk.step()
-    desk.ask(1000, question(TEXT[10:106], start=5))
-    desk.finish()
-    assert desk.engine.counters.num_preemptions > 0
-    assert len(desk.heard.tokens[1, 0]) == 40
-    assert np.array_equal(desk.attention(1000), alone(question(TEXT[10:106], start=5)))
+
+    class OwnPace(InspectionPace):
+        # By the machine's own times the look would wait for so long as its first turn was slow.
+        def has_turn(self, inspector: Inspector) -> bool:
+            return True
+
+    # Whether it is put back follows from when it comes.
+    num_preemptions = 0
+    for num_before in range(1, 17):
+        engine = new_engine(model, num_blocks=9, max_step_tokens=32, inspection_pace=OwnPace())
+        desk = Desk(engine)
+        desk.engine.submit(replace(OTHER, max_tokens=40))
+        while len(desk.heard.tokens.get((1, 0), ())) < num_before:
+            desk.step()
+        desk.ask(1000, question(TEXT[10:122], start=5))
+        desk.finish()
+        num_preemptions += desk.engine.counters.num_preemptions
+        assert len(desk.heard.tokens[1, 0]) == 40
+        assert np.array_equal(desk.attention(1000), alone(question(TEXT[10:122], start=5)))
+    assert num_preemptions > 0
 
 
 def test_a_question_is_dropped_late_or_ends_for_numbers_that_are_none(
