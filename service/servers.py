@@ -170,25 +170,15 @@ def _grpc_server(
     glass_box: GlassBox | None,
     tls: Tls | None,
 ) -> GrpcServer:
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    try:
-        return GrpcServer(
-            generator,
-            models,
-            readiness=health,
-            log=log,
-            metrics=metrics,
-            limits=limits,
-            keys=keys,
-            glass_box=glass_box,
-            address=f"{host}:{settings.grpc_port}",
-            tls=None if tls is None else tls.credentials,
-        )
-    except RuntimeError as error:
-        # The library's own words say no reason; whether the port is taken can be tried.
-        if settings.grpc_port:
-            _listen(settings.host, settings.grpc_port, "--grpc-port").close()
-        reason = f"the gRPC library refuses: {error}"
-        raise ServeError(
-            f"cannot listen on --host {settings.host} --grpc-port {settings.grpc_port}: {reason}"
-        ) from None
+    return GrpcServer(
+        generator,
+        models,
+        readiness=health,
+        log=log,
+        metrics=metrics,
+        limits=limits,
+        keys=keys,
+        glass_box=glass_box,
+        listener=_listen(settings.host, settings.grpc_port, "--grpc-port"),
+        tls=None if tls is None else tls.grpc_context,
+    )

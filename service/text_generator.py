@@ -15,6 +15,7 @@ from service.errors import ErrorKind, RequestError, invalid_value, unsupported_p
 from service.generation import GenerationRequest, TextPiece
 from service.glass_box.inspection import check_inspection
 from service.models.served_models import ServedModels
+from service.outlet import Outlet
 from service.parameters import resolve_parameters
 from service.prepared_generation import PreparedGeneration
 from service.prompts import read_conversation, read_prompt
@@ -141,20 +142,24 @@ class TextGenerator:
             )
 
     async def stream(
-        self, request: GenerationRequest, record: RequestRecord
+        self,
+        request: GenerationRequest,
+        record: RequestRecord,
+        outlet: Outlet[TextPiece] | None = None,
     ) -> AsyncGenerator[TextPiece]:
         """The continuations as they are made.
 
         Args:
             request: What to continue, and how.
             record: Filled in on the way.
+            outlet: Where pieces may go instead while the generator is waited for.
 
         Raises:
             RequestError: Anything the client is to be told, before or after the first piece.
         """
         prepared = await self.prepare(request, record)
         with prepared:
-            async with aclosing(prepared.pieces()) as pieces:
+            async with aclosing(prepared.pieces(outlet)) as pieces:
                 async for piece in pieces:
                     yield piece
 

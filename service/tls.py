@@ -8,14 +8,12 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
-import grpc
-
 from service.setting_spec import SettingsError
 
 __all__ = ["Tls", "load_tls"]
 
 _CERTIFICATE, _KEY = "--tls-certificate-file", "--tls-key-file"
-# gRPC's library has no other kinds of keys to offer or to accept; with another REST alone would be
+# gRPC's usual clients accept no other kinds of keys; with another REST alone would be
 # reached. These are the AlgorithmIdentifiers of RFC 3279 and RFC 5480 as certificates hold them.
 _ACCEPTED_KEYS = {
     "RSA": bytes.fromhex("300d06092a864886f70d0101010500"),
@@ -30,11 +28,11 @@ class Tls:
 
     Attributes:
         context: For REST.
-        credentials: For gRPC.
+        grpc_context: For gRPC, which is HTTP/2.
     """
 
     context: ssl.SSLContext
-    credentials: grpc.ServerCredentials
+    grpc_context: ssl.SSLContext
 
 
 def load_tls(certificate_file: str, key_file: str) -> Tls | None:
@@ -46,7 +44,7 @@ def load_tls(certificate_file: str, key_file: str) -> Tls | None:
 
     Raises:
         SettingsError: One is missing, unreadable or out of date, they do not belong together, or
-            the key is of a kind that gRPC cannot use.
+            the key is of a kind that clients of gRPC do not accept.
     """
     if not certificate_file and not key_file:
         return None
@@ -56,13 +54,13 @@ def load_tls(certificate_file: str, key_file: str) -> Tls | None:
     ):
         if not value:
             raise SettingsError(f"{flag} must be given too where {other} is")
-    certificate, key = _read(_CERTIFICATE, certificate_file), _read(_KEY, key_file)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
+    _check_readable(_CERTIFICATE, certificate_file)
+    _check_readable(_KEY, key_file)
+    context, grpc_context = _context("http/1.1"), _context("h2")
     try:
-        # An encrypted key would make the library ask for its password on the terminal.
-        context.load_cert_chain(certificate_file, key_file, password=lambda: b"")
+        for each in (context, grpc_context):
+            # An encrypted key would make the library ask for its password on the terminal.
+            each.load_cert_chain(certificate_file, key_file, password=lambda: b"")
         trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         trusting.check_hostname = False
         # The server's own certificate is enough; who vouches for it is the clients' business.
@@ -84,12 +82,19 @@ def load_tls(certificate_file: str, key_file: str) -> Tls | None:
             f"{_KEY} {key_file}: clients of gRPC accept keys of {', '.join(_ACCEPTED_KEYS)} only, "
             "and this one is of another kind"
         )
-    return Tls(context, grpc.ssl_server_credentials([(key, certificate)]))
+    return Tls(context, grpc_context)
 
 
-def _read(flag: str, path: str) -> bytes:
+def _context(protocol: str) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols([protocol])
+    return context
+
+
+def _check_readable(flag: str, path: str) -> None:
     try:
-        return Path(path).read_bytes()
+        Path(path).read_bytes()
     except OSError as error:
         raise SettingsError(f"{flag} {path}: {error.strerror or 'cannot be read'}") from None
 

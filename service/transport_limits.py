@@ -16,10 +16,11 @@ class TransportLimits:
     """Limits of connections, receipt and delivery.
 
     Attributes:
-        max_connections: Open REST connections; above, the longest idle one makes room, else 503.
+        max_connections: Open connections of each protocol; above, the longest idle one makes room,
+            else a new one gets 503 over REST and is cut over gRPC.
         max_open_requests: Requests of both protocols that have not ended, whatever they ask for.
         receive_timeout_seconds: A request must have arrived whole, counted from its first byte; in
-            gRPC the connection's greeting.
+            gRPC the connection's greeting, and each message.
         idle_timeout_seconds: Longest silence between two requests of one connection.
         stall_timeout_seconds: A client that takes nothing for so long is let go; one that reads
             slowly but steadily is kept.

@@ -49,7 +49,7 @@ MAX_OPEN_REQUESTS = setting(
 MAX_CONNECTIONS = setting(
     Kind.INTEGER,
     1024,
-    "open REST connections; above, the longest idle one makes room",
+    "open connections of each protocol; above, the longest idle one makes room",
     limits=(1, 1_000_000),
 )
 MAX_CONNECTION_AGE = setting(

@@ -5,12 +5,14 @@ the wrong way round, and its health over gRPC is bad. Every program must notice 
 """
 
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
 
-from grpc_health.v1 import health, health_pb2
+import grpc
 
 from service.generation import TextPiece
+from service.grpc_api import server as grpc_server
+from service.grpc_api.health_service import health_handler
+from service.health import Health
 from service.main import main
 from service.rest_api import openai_embeddings
 from service.rest_api.openai_answer import ChatWords, CompletionWords, OpenAIAnswer
@@ -55,15 +57,12 @@ def _turn_bytes() -> None:
 
 
 def _be_ill() -> None:
-    # The library's stubs leave its asynchronous half out.
-    servicer: Any = getattr(health, "aio").HealthServicer  # noqa: B009
-    tell = servicer.set
+    def ill(readiness: Health, services: Collection[str]) -> grpc.GenericRpcHandler:
+        del readiness
+        # Of a server that has not started.
+        return health_handler(Health(), services)
 
-    async def ill(self: object, service: str, status: int) -> None:
-        del status
-        await tell(self, service, health_pb2.HealthCheckResponse.NOT_SERVING)
-
-    servicer.set = ill
+    grpc_server.health_handler = ill
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ from typing import cast
 from google.protobuf.message import Message
 
 from service.grpc_api import glass_box_requests
-from service.grpc_api.handlers import Context, Handlers
+from service.grpc_api.handlers import Handlers
+from service.grpc_transport.call import Call
 from service.main import main
 from service.models.served_models import ServedModel, ServedModels
 from service.request_log import RequestRecord
@@ -21,7 +22,7 @@ from service.rest_api.bodies import JsonFields
 __all__: list[str] = []
 
 Reader = Callable[..., object]
-Handler = Callable[[Handlers, Message, Context, RequestRecord], Awaitable[Message | None]]
+Handler = Callable[[Handlers, Message, Call, RequestRecord], Awaitable[Message | None]]
 
 
 def _ignore_over_rest(ignored: Callable[[], str]) -> None:
@@ -38,7 +39,7 @@ def _ignore_over_rest(ignored: Callable[[], str]) -> None:
 def _ignore_over_grpc(ignored: Callable[[], str]) -> None:
     def altered(handle: Handler) -> Handler:
         def handle_less(
-            self: Handlers, message: Message, context: Context, record: RequestRecord
+            self: Handlers, message: Message, context: Call, record: RequestRecord
         ) -> Awaitable[Message | None]:
             _clear(message, ignored())
             return handle(self, message, context, record)

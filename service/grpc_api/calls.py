@@ -1,7 +1,4 @@
-"""Around every call: safe parsing, a request id, one outcome, and errors as statuses.
-
-The library would answer INTERNAL to bytes it cannot parse and show the text of exceptions.
-"""
+"""Around every call: safe parsing, a request id, one outcome, and errors as statuses."""
 
 import asyncio
 import contextlib
@@ -17,8 +14,8 @@ from google.protobuf.message import DecodeError, Message
 from service.api_keys import ApiKeys
 from service.errors import ErrorKind, RequestError
 from service.grpc_api.errors import abort
-from service.grpc_api.handlers import Context, time_remaining
 from service.grpc_api.paced_context import Head, PacedContext, client_left, write_whole
+from service.grpc_transport.call import Call
 from service.large_answers import ANSWER_MEMORY
 from service.metrics import Metrics
 from service.request_ids import Exchange, clean_request_id, trace_id_of
@@ -38,7 +35,8 @@ _ELSEWHERE = "UNAVAILABLE"
 RequestT = TypeVar("RequestT", bound=Message)
 ResponseT = TypeVar("ResponseT")
 
-Behaviour = Callable[[RequestT, Context, RequestRecord], Awaitable[ResponseT]]
+Behaviour = Callable[[RequestT, Call, RequestRecord], Awaitable[ResponseT]]
+StreamBehaviour = Callable[[RequestT, PacedContext, RequestRecord], Awaitable[None]]
 RpcHandler: TypeAlias = "grpc.RpcMethodHandler[object, Message]"
 
 
@@ -50,7 +48,7 @@ class _Unreadable:
 
 
 class Calls:
-    """Makes the library's handlers of our behaviours.
+    """Makes gRPC's handlers of our behaviours.
 
     Args:
         service: Full name of the service.
@@ -88,24 +86,19 @@ class Calls:
         request_type: type[RequestT],
         behaviour: Behaviour[RequestT, bytes] | Behaviour[RequestT, Message],
     ) -> RpcHandler:
-        """A call with one answer, written already when it may be large.
+        """A call with one answer, which its behaviour returns.
 
-        On the wire it is a stream of one message, and so it is for the library here: an answer of a
-        unary handler would wait in it for as long as its client likes.
+        On the wire it is a stream of one message, and so it is for the transport here, since its
+        memory and the patience with its reader are counted while it is written.
         """
 
-        async def handle(message: RequestT | _Unreadable, context: Context) -> None:
-            # Until the call is over, which may be long after its record: of an answer that was
-            # given up the library keeps every byte.
-            unread = contextlib.ExitStack()
-            _when_over(context, unread.close)
-
+        async def handle(message: RequestT | _Unreadable, context: Call) -> None:
             async def answered(message: RequestT, head: Head, record: RequestRecord) -> None:
                 answer = await behaviour(message, context, record)
                 data = answer if isinstance(answer, bytes) else _serialize(answer)
-                unread.enter_context(ANSWER_MEMORY.held(len(data)))
                 seconds = self._limits.reading_seconds(len(data))
-                await write_whole(context, head, data, seconds=seconds)
+                with ANSWER_MEMORY.held(len(data)):
+                    await write_whole(context, head, data, seconds=seconds)
 
             await self._guard(name, answered, message, context)
 
@@ -117,16 +110,15 @@ class Calls:
         )
 
     def stream(
-        self, name: str, request_type: type[RequestT], behaviour: Behaviour[RequestT, None]
+        self, name: str, request_type: type[RequestT], behaviour: StreamBehaviour[RequestT]
     ) -> RpcHandler:
         """A call whose behaviour writes its answers to the context."""
 
-        async def handle(message: RequestT | _Unreadable, context: Context) -> None:
+        async def handle(message: RequestT | _Unreadable, context: Call) -> None:
             async def paced(message: RequestT, head: Head, record: RequestRecord) -> None:
                 own = PacedContext(context, head, stall_seconds=self._limits.stall_timeout_seconds)
                 with own.watched():
-                    # It has what a behaviour uses of a context.
-                    await behaviour(message, cast("Context", own), record)
+                    await behaviour(message, own, record)
 
             await self._guard(name, paced, message, context)
 
@@ -144,7 +136,7 @@ class Calls:
     def refusing(self, error: RequestError) -> RpcHandler:
         """Answers whatever it is asked with an error; no message of the call is read."""
 
-        async def handle(messages: object, context: Context) -> None:
+        async def handle(messages: object, context: Call) -> None:
             exchange, began = self._exchange(context), time.perf_counter()
             self._log.refuse(error, protocol="grpc", route=_OTHER, exchange=exchange)
             self._time(None, error, exchange, began)
@@ -159,7 +151,7 @@ class Calls:
         name: str,
         deliver: Callable[[RequestT, Head, RequestRecord], Awaitable[None]],
         message: RequestT | _Unreadable,
-        context: Context,
+        context: Call,
     ) -> None:
         exchange, began = self._exchange(context), time.perf_counter()
         head = Head(context, request_id=exchange.request_id)
@@ -191,7 +183,7 @@ class Calls:
                 await head.send()
         await abort(context, failure, request_id=exchange.request_id)
 
-    def _exchange(self, context: Context) -> Exchange:
+    def _exchange(self, context: Call) -> Exchange:
         metadata = context.invocation_metadata() or ()
         given = {key: value for key, value in metadata if isinstance(value, str)}
         return Exchange(
@@ -200,12 +192,11 @@ class Calls:
             api_key=None if self._keys is None else self._keys.find(authorizations(metadata)),
         )
 
-    def _follow(self, context: Context) -> None:
-        # The record of a call ends when its answer is handed to the library, the call when the
-        # client's window has let it through.
+    def _follow(self, context: Call) -> None:
+        # The record of a call ends when its answer is handed over, the call with its status.
         self._num_open += 1
         self._all_delivered.clear()
-        _when_over(context, self._note_over)
+        context.add_done_callback(self._note_over)
 
     def _note_over(self) -> None:
         self._num_open -= 1
@@ -223,18 +214,12 @@ class Calls:
         ).observe(time.perf_counter() - began)
 
 
-def _when_over(context: Context, act: Callable[[], None]) -> None:
-    """Have something done once the client has all of a call, or is gone."""
-    # The stubs want an instance of a class that is not there.
-    context.add_done_callback(lambda _: act())  # pyright: ignore
-
-
-async def _run(delivery: Awaitable[None], context: Context) -> None:
+async def _run(delivery: Awaitable[None], context: Call) -> None:
     try:
         await delivery
     except asyncio.CancelledError:
-        # The library cancels at the deadline as it does when the client leaves.
-        if time_remaining(context) == 0.0:
+        # The transport cancels at the deadline as it does when the client leaves.
+        if context.time_remaining() == 0.0:
             raise RequestError(
                 ErrorKind.DEADLINE_EXCEEDED, "the deadline passed before the text was complete"
             ) from None

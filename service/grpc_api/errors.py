@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
 from service.errors import RequestError
+from service.grpc_transport.call import Call
 
 __all__ = ["MAX_DETAILS_BYTES", "abort", "status_message", "status_metadata"]
 
@@ -78,9 +79,7 @@ def _cut(text: str, max_bytes: int) -> str:
     return data[: max_bytes - 3].decode("utf-8", "ignore") + "..."
 
 
-async def abort(
-    context: "grpc.aio.ServicerContext[object, object]", error: RequestError, *, request_id: str
-) -> NoReturn:
+async def abort(context: Call, error: RequestError, *, request_id: str) -> NoReturn:
     """End a call with an error."""
     await context.abort(
         grpc.StatusCode[error.kind.grpc_status],

@@ -6,7 +6,8 @@ from service.glass_box.glass_box import GlassBox
 from service.grpc_api import glass_box_answers as answers
 from service.grpc_api import glass_box_requests as requests
 from service.grpc_api.calls import Calls, RpcHandler
-from service.grpc_api.handlers import Context, call_deadline
+from service.grpc_api.handlers import call_deadline
+from service.grpc_transport.call import Call
 from service.large_answers import encode_answer
 from service.request_log import RequestRecord
 
@@ -25,42 +26,40 @@ def glass_box_methods(box: GlassBox, calls: Calls) -> dict[str, RpcHandler]:
 
     # Each answer is encoded beside the event loop: some are megabytes.
     async def inspect_text(
-        message: pb.InspectTextRequest, context: Context, record: RequestRecord
+        message: pb.InspectTextRequest, context: Call, record: RequestRecord
     ) -> bytes:
         request = requests.read_inspect_request(message, deadline=call_deadline(context))
         answer = await box.inspect_text(request, record)
         return await encode_answer(answer, lambda: answers.encode_inspected(answer))
 
-    async def resample(
-        message: pb.ResampleRequest, context: Context, record: RequestRecord
-    ) -> bytes:
+    async def resample(message: pb.ResampleRequest, context: Call, record: RequestRecord) -> bytes:
         request = requests.read_resample_request(message, deadline=call_deadline(context))
         answer = await box.resample(request, record)
         return await encode_answer(answer, lambda: answers.encode_resampled(answer))
 
     async def attention(
-        message: pb.GetAttentionRequest, context: Context, record: RequestRecord
+        message: pb.GetAttentionRequest, context: Call, record: RequestRecord
     ) -> bytes:
         request = requests.read_attention_request(message, deadline=call_deadline(context))
         answer = await box.attention(request, record)
         return await encode_answer(answer, lambda: answers.encode_attention(answer))
 
     async def embedding(
-        message: pb.GetTokenEmbeddingRequest, context: Context, record: RequestRecord
+        message: pb.GetTokenEmbeddingRequest, context: Call, record: RequestRecord
     ) -> bytes:
         request = requests.read_embedding_request(message, deadline=call_deadline(context))
         answer = await box.token_embedding(request, record)
         return await encode_answer(answer, lambda: answers.encode_embedding(answer))
 
     async def embed_text(
-        message: pb.EmbedTextRequest, context: Context, record: RequestRecord
+        message: pb.EmbedTextRequest, context: Call, record: RequestRecord
     ) -> bytes:
         request = requests.read_embed_request(message, deadline=call_deadline(context))
         answer = await box.embed_text(request, record)
         return await encode_answer(answer, lambda: answers.encode_text_embedding(answer))
 
     async def score_text(
-        message: pb.ScoreTextRequest, context: Context, record: RequestRecord
+        message: pb.ScoreTextRequest, context: Call, record: RequestRecord
     ) -> bytes:
         request = requests.read_score_request(message, deadline=call_deadline(context))
         answer = await box.score_text(request, record)

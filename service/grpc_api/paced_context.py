@@ -1,16 +1,14 @@
 """The context of a stream, with an end to waiting for a client that does not read.
 
-The library holds a write back while the client's window is full, for as long as it likes.
+HTTP/2 holds a write back while the client's window is full, for as long as it likes.
 """
 
 import asyncio
 from collections.abc import Generator
 from contextlib import contextmanager
 
-import grpc
-
 from service.errors import ErrorKind, RequestError
-from service.grpc_api.handlers import Context
+from service.grpc_transport.call import Call, CallEndedError
 
 __all__ = ["Head", "PacedContext", "client_left", "write_whole"]
 
@@ -23,14 +21,14 @@ class Head:
     Not earlier: a client that has them does not ask another server when this one refuses.
 
     Args:
-        context: The library's.
+        context: The call's.
         request_id: What they tell.
 
     Attributes:
         is_sent: Whether they are out, or on their way.
     """
 
-    def __init__(self, context: Context, *, request_id: str) -> None:
+    def __init__(self, context: Call, *, request_id: str) -> None:
         self._context = context
         self._request_id = request_id
         self.is_sent = False
@@ -46,7 +44,7 @@ class Head:
         self.is_sent = True
         try:
             await self._context.send_initial_metadata(((_REQUEST_ID, self._request_id),))
-        except grpc.aio.InternalError:
+        except CallEndedError:
             raise client_left() from None
 
 
@@ -54,12 +52,12 @@ class PacedContext:
     """What a stream's handler needs of a context.
 
     Args:
-        context: The library's.
+        context: The call's.
         head: Goes out before the first message.
         stall_seconds: Longest that one write may take.
     """
 
-    def __init__(self, context: Context, head: Head, *, stall_seconds: float) -> None:
+    def __init__(self, context: Call, head: Head, *, stall_seconds: float) -> None:
         self._context = context
         self._head = head
         self._stall_seconds = stall_seconds
@@ -71,6 +69,14 @@ class PacedContext:
         """Seconds until the call's own deadline."""
         return self._context.time_remaining()
 
+    def may_put(self) -> bool:
+        """Whether `put` may be called: nothing has to be waited for."""
+        return self._context.may_put
+
+    def put(self, message: bytes) -> None:
+        """Send one message."""
+        self._context.put(message)
+
     async def write(self, message: object) -> None:
         """Send one message; waits while the client does not read."""
         self._writing_since = self._loop.time()
@@ -78,8 +84,7 @@ class PacedContext:
             await self._head.send()
         try:
             await self._context.write(message)
-        except grpc.aio.InternalError:
-            # The library's word for a call that has ended, when it has not cancelled us yet.
+        except CallEndedError:
             raise client_left() from None
         self._writing_since = None
 
@@ -118,14 +123,14 @@ class PacedContext:
             await asyncio.sleep(since + self._stall_seconds - now)
 
 
-async def write_whole(context: Context, head: Head, data: bytes, *, seconds: float) -> None:
+async def write_whole(context: Call, head: Head, data: bytes, *, seconds: float) -> None:
     """Send the one message of a call.
 
     Args:
-        context: The library's.
+        context: The call's.
         head: Goes out before it.
         data: The message.
-        seconds: How long it may take: the library does not say how much of it is through.
+        seconds: How long it may take: nobody says how much of it is through.
 
     Raises:
         RequestError: READER_TOO_SLOW, or the client left.
@@ -139,8 +144,7 @@ async def write_whole(context: Context, head: Head, data: bytes, *, seconds: flo
             ErrorKind.READER_TOO_SLOW,
             f"an answer of {len(data)} bytes was not read within {seconds:.0f} seconds",
         ) from None
-    except grpc.aio.InternalError:
-        # The library's word for a call that has ended, when it has not cancelled us yet.
+    except CallEndedError:
         raise client_left() from None
 
 

@@ -11,6 +11,8 @@ from google.protobuf import descriptor_pb2, descriptor_pool
 from google.protobuf.descriptor import FileDescriptor
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
+from service.grpc_transport.server import TransportServer
+
 __all__ = ["REFLECTION_SERVICES", "add_reflection"]
 
 _V1 = "grpc.reflection.v1"
@@ -74,7 +76,7 @@ def _pool_of_v1() -> descriptor_pool.DescriptorPool:
     return pool
 
 
-def add_reflection(server: grpc.aio.Server, services: tuple[str, ...]) -> None:
+def add_reflection(server: TransportServer, services: tuple[str, ...]) -> None:
     """Let clients ask what there is.
 
     Args:

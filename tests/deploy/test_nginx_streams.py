@@ -48,7 +48,7 @@ class TwoEvents:
         yield {"text": "two"}
 
     async def stream(
-        self, request: GenerationRequest, record: RequestRecord
+        self, request: GenerationRequest, record: RequestRecord, outlet: object = None
     ) -> AsyncGenerator[TextPiece]:
         """The core behind our gRPC server."""
         yield TextPiece(choice=0, text="one", token_ids=(1,))
@@ -119,7 +119,7 @@ async def play_grpc(nginx: Nginx, folder: Path) -> list[str]:
         readiness=Health(),
         log=RequestLog(metrics),
         metrics=metrics,
-        address="127.0.0.1:0",
+        listener=socket.create_server(("127.0.0.1", 0)),
     )
     await server.start()
     texts: list[str] = []

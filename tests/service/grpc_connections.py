@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Coroutine
+import socket
+import ssl
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
 
@@ -14,7 +16,7 @@ from nextword.v1 import text_generation_pb2 as pb
 
 from service.generation import FinishReason, GenerationRequest, Summary, TextPiece, Timings, Usage
 from service.grpc_api.server import GrpcServer
-from service.health import Health
+from service.health import Health, Verdict
 from service.metrics import Metrics
 from service.models.served_models import ServedModels
 from service.parameters import ModelDefaults, RequestedParameters, resolve_parameters
@@ -28,6 +30,8 @@ SERVICE = "nextword.v1.TextGenerationService"
 DEFAULTS = ModelDefaults(
     max_tokens=1, temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, repetition_penalty=1.0
 )
+WAIT = pb.StreamGenerateTextRequest(prompt="wait")
+FLOOD = pb.StreamGenerateTextRequest(prompt="flood")
 LARGE_PIECE = TextPiece(
     choice=0,
     text="x" * LARGE_BYTES,
@@ -61,7 +65,7 @@ class Core:
     has_changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def stream(
-        self, request: GenerationRequest, record: RequestRecord
+        self, request: GenerationRequest, record: RequestRecord, outlet: object = None
     ) -> AsyncGenerator[TextPiece]:
         """Pieces of one KiB, or none."""
         self.num_started += 1
@@ -86,6 +90,23 @@ class Core:
                 await self.has_changed.wait()
 
 
+class OwnHealth(Health):
+    """Readiness that a test decides."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._is_ready = True
+
+    def ready(self) -> Verdict:
+        """What was decided."""
+        return Verdict(self._is_ready, "decided")
+
+    def become(self, *, is_ready: bool) -> None:
+        """Decide."""
+        self._is_ready = is_ready
+        self.notify()
+
+
 @dataclass
 class RunningGrpcServer:
     """The server, what it counts and how to reach it."""
@@ -95,6 +116,7 @@ class RunningGrpcServer:
     metrics: Metrics
     port: int
     server: GrpcServer
+    health: OwnHealth
 
     def count(self, name: str, **labels: str) -> float:
         """One sample."""
@@ -107,23 +129,33 @@ class RunningGrpcServer:
 
 
 @contextlib.asynccontextmanager
-async def running_grpc_server(**limits: Any) -> AsyncGenerator[RunningGrpcServer]:
-    """A server with some limits of its own."""
+async def running_grpc_server(
+    *,
+    tls: ssl.SSLContext | None = None,
+    socket_bytes: int | None = None,
+    **limits: Any,
+) -> AsyncGenerator[RunningGrpcServer]:
+    """A server with some limits of its own, and so much room in the kernel for what it sends."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    if socket_bytes is not None:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, socket_bytes)
+    health = OwnHealth()
     core, metrics = Core(), Metrics()
     own = TransportLimits(**limits)
     log = RequestLog(metrics, max_open=own.max_open_requests)
     server = GrpcServer(
         cast("TextGenerator", core),
         cast("ServedModels", None),
-        readiness=Health(),
+        readiness=health,
         log=log,
         metrics=metrics,
         limits=own,
-        address="127.0.0.1:0",
+        listener=listener,
+        tls=tls,
     )
     await server.start()
     try:
-        yield RunningGrpcServer(core, log, metrics, server.port, server)
+        yield RunningGrpcServer(core, log, metrics, server.port, server, health)
     finally:
         await server.stop()
 
@@ -152,21 +184,29 @@ def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0)
 
 
-def headers_frame(stream: int, method: str) -> bytes:
+def headers_frame(
+    stream: int,
+    method: str,
+    fields: Mapping[str, str] | None = None,
+    *,
+    is_last: bool = False,
+    service: str = SERVICE,
+) -> bytes:
     """The head of a gRPC call, each field written out (RFC 7541, 6.2.2)."""
     fields = {
         ":method": "POST",
         ":scheme": "http",
-        ":path": f"/{SERVICE}/{method}",
+        ":path": f"/{service}/{method}",
         ":authority": "x",
         "te": "trailers",
         "content-type": "application/grpc",
+        **(fields or {}),
     }
     block = b"".join(
         b"\0" + bytes((len(name),)) + name.encode() + bytes((len(value),)) + value.encode()
         for name, value in fields.items()
     )
-    return frame(1, 0x4, stream, block)
+    return frame(1, 0x4 | is_last, stream, block)
 
 
 def generate(

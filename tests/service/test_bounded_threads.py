@@ -18,6 +18,7 @@ from service.errors import ErrorKind, RequestError
 from service.generation import GenerationRequest
 from service.grpc_api import handlers
 from service.grpc_api.messages import encode_tokens as encode_grpc_tokens
+from service.grpc_transport.call import Call
 from service.metrics import Metrics
 from service.models.served_models import ServedModels
 from service.parameters import RequestedParameters
@@ -92,7 +93,7 @@ def grpc_tokenize(models: Any) -> Callable[[], Awaitable[object]]:
     async def call() -> object:
         record = RequestRecord(request_id="1", protocol="grpc", route="Tokenize")
         message = pb.TokenizeRequest(text=LONG_TEXT)
-        data = await grpc_handlers.tokenize(message, cast("handlers.Context", None), record)
+        data = await grpc_handlers.tokenize(message, cast("Call", None), record)
         return pb.TokenizeResponse.FromString(data).count
 
     return call

@@ -8,10 +8,8 @@ import contextlib
 import socket
 from collections.abc import Generator
 
-import pytest
-
 from tests.service.descriptors import few_descriptors
-from tests.service.grpc_connections import PREFACE, RunningGrpcServer, play_grpc
+from tests.service.grpc_connections import PREFACE, WAIT, RunningGrpcServer, frame, play_grpc
 from tests.service.http_connections import (
     GET,
     PATIENCE_SECONDS,
@@ -20,6 +18,7 @@ from tests.service.http_connections import (
     Stage,
     hello,
 )
+from tests.service.raw_http2 import PING, call_frames, check_others_are_served, connected
 
 NUM_CLIENTS = 20
 
@@ -75,25 +74,24 @@ async def served(connection: Connection) -> None:
     assert (await connection.answer())[2] == b"hello"
 
 
-async def turned_away(client: socket.socket) -> None:
+async def turned_away(client: socket.socket, start: bytes = GET) -> None:
     with contextlib.suppress(ConnectionError):
-        client.send(GET)
+        client.send(start)
     assert await first_byte(client) == b""
 
 
-def test_grpc_serves_new_clients_when_there_are_descriptors_again() -> None:
-    """H92: until then they wait; the first byte of the server is its settings."""
+def test_grpc_turns_new_clients_away_and_listens_on() -> None:
+    """H92: they are told at once, and try again; what is open is served."""
 
     async def scenario(server: RunningGrpcServer) -> None:
-        with client_sockets() as clients:
-            with few_descriptors(0):
+        async with connected(server) as known:
+            known.send(frame(PING, 0, 0, bytes(8)))
+            await known.until(PING)
+            with client_sockets() as clients, few_descriptors(0):
                 connect(clients, server.port)
-                for client in clients:
-                    client.send(PREFACE)
-                with pytest.raises(TimeoutError):
-                    async with asyncio.timeout(0.2):
-                        await first_byte(clients[0])
-            for client in clients:
-                assert await first_byte(client) == b"\0"
+                await asyncio.gather(*(turned_away(client, PREFACE) for client in clients))
+                known.send(call_frames(1, WAIT.SerializeToString()))
+                await server.core.wait_until(lambda: server.core.num_started == 1)
+            await check_others_are_served(server)
 
     play_grpc(scenario)
