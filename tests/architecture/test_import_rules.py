@@ -26,6 +26,12 @@ RULES = [
         "the core knows no transport",
     ),
     (r"service\.(rest_api|grpc_api)\b", r"service\.(main|__main__|servers)\b", "main composes"),
+    (
+        r"service\.grpc_transport\b",
+        r"(model|nextword|service\.(?!grpc_transport\.))",
+        "HTTP/2 knows nothing of what it carries",
+    ),
+    (r"service\.(?!grpc_)", r"(service\.grpc_transport|h2)\b", "what carries gRPC is gRPC's"),
     (r"service\.engine\b", r"service\.(?!engine\.)", "the engine knows tokens only"),
     (
         r"service\.(?!engine\.|engine_process)",

@@ -52,10 +52,10 @@ def test_an_answer_counts_as_delivered_only_when_the_window_has_let_it_through()
     play_grpc(scenario)
 
 
-def test_answers_that_nobody_reads_are_bounded_for_as_long_as_the_library_keeps_them(
+def test_answers_that_nobody_reads_are_bounded_and_given_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """H69, H96: also when the first one has been given up, until its client is gone."""
+    """H69, H96: while one waits another is refused; what was given up takes no room."""
     monkeypatch.setattr(calls, "ANSWER_MEMORY", AnswerMemory(LARGE_BYTES + LARGE_BYTES // 2))
 
     async def scenario(server: RunningGrpcServer) -> None:

@@ -70,7 +70,7 @@ def test_a_thousand_cancelled_streams_leave_no_task_behind() -> None:
                     call.cancel()
             await server.core.wait_until(lambda: server.core.num_started == server.core.num_left)
             async with asyncio.timeout(PATIENCE_SECONDS):
-                # The library's own tasks tell nobody when they end.
+                # Tasks tell nobody when they end.
                 while len(asyncio.all_tasks()) > before + 5:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
 
