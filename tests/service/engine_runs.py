@@ -8,7 +8,7 @@ from model.config import ModelConfig
 from model.transformer import Transformer
 from service.engine.eager_executor import EagerExecutor
 from service.engine.engine import Engine
-from service.engine.inspection_pace import InspectionPace
+from service.engine.inspection_pace import InspectionPace, Inspector
 from service.engine.messages import EngineFinish, Submit, TokenLogprob, TokenOutput
 from tests.service.packed_models import cpu_executor
 
@@ -58,6 +58,14 @@ def new_engine(
         max_step_tokens=max_step_tokens,
         inspection_pace=inspection_pace,
     )
+
+
+class EveryTurn(InspectionPace):
+    """Lets inspections go on at every step; by the machine's times they wait after a slow one."""
+
+    def has_turn(self, inspector: Inspector) -> bool:
+        """Always."""
+        return True
 
 
 class Heard:

@@ -20,7 +20,6 @@ from service.engine import observers
 from service.engine.eager_executor import EagerExecutor
 from service.engine.engine import Engine
 from service.engine.executor import ChunkInput, LogitsWanted
-from service.engine.inspection_pace import InspectionPace, Inspector
 from service.engine.messages import EngineFinish, Submit
 from service.engine.question_desk import QuestionDesk
 from service.engine.questions import (
@@ -33,7 +32,7 @@ from service.engine.questions import (
     QuestionBody,
     QuestionFailed,
 )
-from tests.service.engine_runs import VOCABULARY, Heard, new_engine, new_model, run
+from tests.service.engine_runs import VOCABULARY, EveryTurn, Heard, new_engine, new_model, run
 
 Alone = Callable[[AttentionQuestion], np.ndarray]
 LAYERS, HEADS = 2, 4
@@ -239,16 +238,10 @@ def test_a_look_whose_blocks_are_taken_by_older_requests_goes_on_afterwards(
     model: Transformer, alone: Alone
 ) -> None:
     """H61, H62: it is the youngest, so it is put back, and begins again at what it has not seen."""
-
-    class OwnPace(InspectionPace):
-        # By the machine's own times the look would wait for so long as its first turn was slow.
-        def has_turn(self, inspector: Inspector) -> bool:
-            return True
-
     # Whether it is put back follows from when it comes.
     num_preemptions = 0
     for num_before in range(1, 17):
-        engine = new_engine(model, num_blocks=9, max_step_tokens=32, inspection_pace=OwnPace())
+        engine = new_engine(model, num_blocks=9, max_step_tokens=32, inspection_pace=EveryTurn())
         desk = Desk(engine)
         desk.engine.submit(replace(OTHER, max_tokens=40))
         while len(desk.heard.tokens.get((1, 0), ())) < num_before:
