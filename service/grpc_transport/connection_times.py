@@ -42,6 +42,7 @@ class ConnectionTimes:
         self._abort = abort
         self._loop = asyncio.get_running_loop()
         self._heard_at = self._loop.time()
+        self._has_answered = False
         self._idle_since: float | None = self._heard_at
         self._is_greeted = False
         self._is_stopped = False
@@ -70,6 +71,7 @@ class ConnectionTimes:
     def note_heard(self) -> None:
         """The client has sent something, or taken something in."""
         self._heard_at = self._loop.time()
+        self._has_answered = True
 
     def note_greeted(self, *, is_busy: bool) -> None:
         """The client speaks HTTP/2."""
@@ -110,15 +112,16 @@ class ConnectionTimes:
         if left > 0:
             self._set("silence", left, self._judge_silence)
             return
+        self._has_answered = False
         self._ping()
         self._set("silence", self._limits.ping_answer_seconds, self._judge_answer)
 
     def _judge_answer(self) -> None:
-        silence = self._loop.time() - self._heard_at
-        if silence >= self._limits.ping_answer_seconds:
-            self._abort()
-        else:
+        # Not by times: the loop's clock has milliseconds, and an answer may come within one.
+        if self._has_answered:
             self._judge_silence()
+        else:
+            self._abort()
 
     def _end_of_age(self) -> None:
         if self._limits.age_grace_seconds > 0:

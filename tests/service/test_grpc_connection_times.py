@@ -1,0 +1,49 @@
+"""When a silent client is taken for gone."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+import uvloop
+
+from service.grpc_transport.connection_limits import ConnectionLimits
+from service.grpc_transport.connection_times import ConnectionTimes
+from tests.service.http_connections import PATIENCE_SECONDS
+
+LIMITS = ConnectionLimits(greeting_seconds=600, ping_seconds=0.01, ping_answer_seconds=0.01)
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_client_that_answers_pings_at_once_stays_and_one_that_does_not_is_cut(
+    answers: bool,
+) -> None:
+    """Within the same tick of the loop's clock, as on a fast network."""
+
+    async def scenario() -> int:
+        ended = asyncio.get_running_loop().create_future()
+        num_pings = 0
+
+        def end() -> None:
+            if not ended.done():
+                ended.set_result(None)
+
+        def ping() -> None:
+            nonlocal num_pings
+            num_pings += 1
+            if answers:
+                times.note_heard()
+            if num_pings == 20:
+                end()
+
+        def nothing() -> None:
+            pass
+
+        abort: Callable[[], None] = end
+        times = ConnectionTimes(LIMITS, ping=ping, go_away=nothing, leave=nothing, abort=abort)
+        times.start()
+        await asyncio.wait_for(ended, PATIENCE_SECONDS)
+        times.stop()
+        return num_pings
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(scenario()) == (20 if answers else 1)
