@@ -70,7 +70,7 @@ class ConnectionOutput:
             room = self._session.room(stream)
             if room <= 0:
                 break
-            part = data if room >= num_bytes else data[num_sent : num_sent + room]
+            part = data[num_sent : num_sent + room]
             self._write(self._session.frame_data(stream, part))
             self.num_sent += 1
             num_sent += len(part)

@@ -23,6 +23,8 @@ __all__ = ["TransportServer"]
 
 # For a client whose connection is wanted for another to take in why.
 _LAST_WORDS_SECONDS = 1.0
+# Connections that the kernel makes before they are taken, as for REST.
+_BACKLOG = 2048
 _logger = logging.getLogger(__name__)
 
 
@@ -91,7 +93,11 @@ class TransportServer:
         """Take calls from now on."""
         seconds = None if self._tls is None else self._limits.greeting_seconds
         self._server = await asyncio.get_running_loop().create_server(
-            self._connection, sock=self._listener, ssl=self._tls, ssl_handshake_timeout=seconds
+            self._connection,
+            sock=self._listener,
+            ssl=self._tls,
+            ssl_handshake_timeout=seconds,
+            backlog=_BACKLOG,
         )
 
     async def stop(self, grace: float) -> None:
