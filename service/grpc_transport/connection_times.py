@@ -13,6 +13,7 @@ __all__ = ["ConnectionTimes"]
 
 # Until a client that was asked to leave has had the time to say so: the way there and back.
 _LEAVE_SECONDS = 1.0
+_READ_FIRST_SECONDS = 0.01
 
 
 class ConnectionTimes:
@@ -133,7 +134,11 @@ class ConnectionTimes:
         if self._is_stopped:
             return
         self._clear(name)
-        self._timers[name] = self._loop.call_later(seconds, act)
+        self._timers[name] = self._loop.call_later(seconds, self._go_off, name, act)
+
+    def _go_off(self, name: str, act: Callable[[], None]) -> None:
+        # What came while something held the loop is read first, and may take the reason away.
+        self._timers[name] = self._loop.call_later(_READ_FIRST_SECONDS, act)
 
     def _clear(self, name: str) -> None:
         if (timer := self._timers.pop(name, None)) is not None:
