@@ -66,7 +66,7 @@ class Faults:
         alone: What each neighbour gives alone; what it gives beside a poison is held against it.
     """
 
-    def __init__(self, server: ServerProcess, *, num_tokens: int = 60) -> None:
+    def __init__(self, server: ServerProcess, *, num_tokens: int = 240) -> None:
         self.found: list[str] = []
         self._server = server
         self._clients = StreamClients(rest=server.rest, grpc=server.grpc)
