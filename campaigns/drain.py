@@ -29,8 +29,11 @@ __all__ = ["main"]
 NUM_STREAMS = 32
 NUM_ROUNDS = 20
 # Long prompts take several steps; all begin alike, so that blocks are shared.
-LONGEST_PROMPT = "once upon a time " * 20
+LONGEST_PROMPT = "once upon a time " * 100
 PATIENCE_SECONDS = 120.0
+# So long that a fast engine is still at them when the signal comes.
+CONTEXT_TOKENS = 4096
+MOST_TOKENS = 2300
 # Proof that the ways through the engine were taken before the signals.
 PATHS = {
     "mixed batches": "nextword_engine_mixed_steps_total",
@@ -79,7 +82,7 @@ def main() -> int:
     num_rounds = options.rounds or (2 if options.control else NUM_ROUNDS)
     print(f"drain: seed {options.seed}, {num_rounds} signals, {NUM_STREAMS} streams each")
     with tempfile.TemporaryDirectory() as folder:
-        model = publish_tiny_model(Path(folder) / "tiny")
+        model = publish_tiny_model(Path(folder) / "tiny", context_tokens=CONTEXT_TOKENS)
         rounds = asyncio.run(
             _campaign(model, random.Random(options.seed), num_rounds, is_cut=options.control)
         )
@@ -133,8 +136,8 @@ def _server(model: Path, *flags: str) -> AbstractContextManager[ServerProcess]:
 
 def _body(rng: random.Random, number: int) -> dict[str, object]:
     return {
-        "prompt": LONGEST_PROMPT[: rng.choice([rng.randint(1, 17), 200, 340])],
-        "max_tokens": rng.randint(100, 680),
+        "prompt": LONGEST_PROMPT[: rng.choice([rng.randint(1, 17), 800, 1700])],
+        "max_tokens": rng.randint(MOST_TOKENS // 4, MOST_TOKENS),
         "ignore_eos": True,
         "temperature": rng.choice([0.0, 0.7, 1.0]),
         "seed": number,
