@@ -19,7 +19,7 @@ SETUP_FILES := pyproject.toml clients/python/pyproject.toml constraints.txt setu
 .PHONY: check-protobuf check-client kernels
 .PHONY: campaign-drain campaign-swap campaign-openapi campaign-parameters campaign-parity
 .PHONY: campaign-sampler campaign-text campaign-models
-.PHONY: campaign-leaks campaign-faults campaign-dashboard compat
+.PHONY: campaign-leaks campaign-faults campaign-dashboard compat soak
 
 help: ## Show this list
 	@echo "Nextword: train a small language model on your text, and serve its next words."
@@ -144,6 +144,10 @@ campaign-faults: install-dev ## Poisoned requests and lost engines; then poisons
 campaign-dashboard: install-dev ## Dashboard and alerts on a loaded service (5 minutes, needs prometheus), then misled ones
 	@$(BIN)/python -m campaigns.dashboard $(ARGS)
 	$(call control,dashboard --seconds 30)
+
+soak: install-dev ## Mixed use beside silent clients (15 minutes; ARGS='--minutes 120'), then a server that hoards
+	@$(BIN)/python -m campaigns.soak $(ARGS)
+	$(call control,soak)
 
 compat: install-dev ## Other people's packages, each in an environment of its own (15 minutes, network), then a careless server
 	@$(BIN)/python -m campaigns.compat $(ARGS)

@@ -47,7 +47,12 @@ class StreamClients:
         self._grpc = grpc
 
     async def stream(
-        self, protocol: str, body: Mapping[str, object], *, cut_after: int | None = None
+        self,
+        protocol: str,
+        body: Mapping[str, object],
+        *,
+        cut_after: int | None = None,
+        read_after_seconds: float = 0.0,
     ) -> Outcome:
         """Ask for a continuation.
 
@@ -55,9 +60,11 @@ class StreamClients:
             protocol: "rest" or "grpc".
             body: As /v1/generate takes it.
             cut_after: Events after which the client goes away; 0 means before the first one.
+            read_after_seconds: It asks, and looks at nothing for so long.
         """
         outcome = Outcome()
-        events = (self._rest_events if protocol == "rest" else self._grpc_events)(body, cut_after)
+        ask = self._rest_events if protocol == "rest" else self._grpc_events
+        events = ask(body, cut_after, read_after_seconds)
         async with aclosing(events):
             async for event in events:
                 match event:
@@ -69,7 +76,7 @@ class StreamClients:
         return outcome
 
     async def _rest_events(
-        self, body: Mapping[str, object], cut_after: int | None
+        self, body: Mapping[str, object], cut_after: int | None, read_after_seconds: float
     ) -> AsyncGenerator[str | tuple[list[int], str]]:
         content = json.dumps({**body, "stream": True}).encode()
         head = "POST /v1/generate HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
@@ -78,6 +85,7 @@ class StreamClients:
         try:
             writer.write(f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content)
             await writer.drain()
+            await asyncio.sleep(read_after_seconds)
             num_events = 0
             while num_events != cut_after:
                 line = (await reader.readline()).strip()
@@ -108,7 +116,7 @@ class StreamClients:
                 await writer.wait_closed()
 
     async def _grpc_events(
-        self, body: Mapping[str, object], cut_after: int | None
+        self, body: Mapping[str, object], cut_after: int | None, read_after_seconds: float
     ) -> AsyncGenerator[str | tuple[list[int], str]]:
         outer: dict[str, object] = {name: body[name] for name in _OUTER if name in body}
         outer["parameters"] = {name: body[name] for name in body if name not in _OUTER}
@@ -120,6 +128,7 @@ class StreamClients:
                 "grpc.aio.UnaryStreamCall[bytes, bytes]",
                 channel.unary_stream(_METHOD)(message.SerializeToString()),
             )
+            await asyncio.sleep(read_after_seconds)
             num_events = 0
             try:
                 while num_events != cut_after:
