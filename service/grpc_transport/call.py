@@ -1,12 +1,14 @@
 """One call: what a handler knows of it, reads from it and writes to it."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import NoReturn, Protocol
 
 import grpc
 
 from service.grpc_transport.call_head import CallHead, Headers, Metadata, encode_metadata
+from service.grpc_transport.connection_limits import READ_FIRST_SECONDS
 from service.grpc_transport.message_frames import (
     ENCODINGS,
     MessageReader,
@@ -201,6 +203,20 @@ class Call:
         if not self._reader.has_next:
             self._acknowledge()
         return message
+
+    async def read_within(self, seconds: float) -> bytes | None:
+        """The next message; None when there is none.
+
+        Raises:
+            TimeoutError: It has not come whole in so many seconds.
+            UnreadableMessageError: It cannot be read.
+        """
+        # Cancelled, a reader loses nothing.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                return await self.read()
+        async with asyncio.timeout(READ_FIRST_SECONDS):
+            return await self.read()
 
     def read_no_more(self) -> None:
         """Nobody will read; what comes takes no room in the client's windows."""

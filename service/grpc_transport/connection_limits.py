@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass
 
-__all__ = ["ConnectionLimits"]
+__all__ = ["READ_FIRST_SECONDS", "ConnectionLimits"]
+
+# After a time is over: what came while something held the loop is read before it counts.
+READ_FIRST_SECONDS = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,13 +7,12 @@ import asyncio
 import random
 from collections.abc import Callable
 
-from service.grpc_transport.connection_limits import ConnectionLimits
+from service.grpc_transport.connection_limits import READ_FIRST_SECONDS, ConnectionLimits
 
 __all__ = ["ConnectionTimes"]
 
 # Until a client that was asked to leave has had the time to say so: the way there and back.
 _LEAVE_SECONDS = 1.0
-_READ_FIRST_SECONDS = 0.01
 
 
 class ConnectionTimes:
@@ -138,7 +137,7 @@ class ConnectionTimes:
 
     def _go_off(self, name: str, act: Callable[[], None]) -> None:
         # What came while something held the loop is read first, and may take the reason away.
-        self._timers[name] = self._loop.call_later(_READ_FIRST_SECONDS, act)
+        self._timers[name] = self._loop.call_later(READ_FIRST_SECONDS, act)
 
     def _clear(self, name: str) -> None:
         if (timer := self._timers.pop(name, None)) is not None:

@@ -200,8 +200,7 @@ class TransportServer:
             behaviour = handler.stream_stream or handler.stream_unary
         else:
             try:
-                async with asyncio.timeout(self._limits.message_seconds):
-                    message = await call.read()
+                message = await call.read_within(self._limits.message_seconds)
             except TimeoutError:
                 await call.abort(
                     grpc.StatusCode.CANCELLED,
