@@ -77,7 +77,8 @@ class Sample:
 
     Attributes:
         num_streams: That have been played so far.
-        num_bytes: Proportional memory (PSS) by process.
+        num_bytes: Memory by process that belongs to no file, so that others who share files with it
+            change nothing.
         counts: Other things that must not grow.
     """
 
@@ -215,7 +216,7 @@ def take_sample(server: ServerProcess, num_streams: int) -> Sample:
     processes = {"front": server.process.pid, "engine": server.engine_process_id()}
     return Sample(
         num_streams,
-        {name: _proportional_bytes(number) for name, number in processes.items()},
+        {name: _anonymous_bytes(number) for name, number in processes.items()},
         {
             f"{what} of the {name}": len(list(Path(f"/proc/{number}/{where}").iterdir()))
             for name, number in processes.items()
@@ -224,11 +225,11 @@ def take_sample(server: ServerProcess, num_streams: int) -> Sample:
     )
 
 
-def _proportional_bytes(process_id: int) -> int:
+def _anonymous_bytes(process_id: int) -> int:
     for line in Path(f"/proc/{process_id}/smaps_rollup").read_text("ascii").splitlines():
-        if line.startswith("Pss:"):
+        if line.startswith("Anonymous:"):
             return 1024 * int(line.split()[1])
-    raise RuntimeError("the system does not tell proportional memory")
+    raise RuntimeError("the system does not tell anonymous memory")
 
 
 async def play(server: ServerProcess, seconds: float) -> tuple[Soak, PatientClients, list[str]]:
@@ -265,6 +266,8 @@ def main() -> int:
     faults += [f"nobody: {kind}" for kind in PATHS_TAKEN if not patient.counts[kind]]
     for fault in faults[:20]:
         print("FAULT:", fault)
+    if faults:
+        print("The server's log:", *server.log[-20:], sep="\n  ")
     print(f"{len(faults)} faults")
     return 1 if faults else 0
 
