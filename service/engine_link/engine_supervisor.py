@@ -151,22 +151,30 @@ class EngineSupervisor:
         """Return what is wrong with a process, once something is."""
         loop = asyncio.get_running_loop()
         lost = asyncio.create_task(client.wait_lost())
+        woke_at = now = loop.time()
         try:
             while True:
-                before = loop.time()
+                before = now
                 await asyncio.wait([lost], timeout=WATCH_SECONDS)
                 if lost.done():
                     return "its process ended"
                 now = loop.time()
                 if now - before > 2 * WATCH_SECONDS:
-                    # We slept ourselves; beats may lie unread in the socket.
+                    # We slept ourselves, as when the machine stood still. Beats may lie unread, and
+                    # the engine gets all of its time again: it may wake later than we do.
+                    woke_at = now
                     continue
-                if now - client.last_heard_at > MAX_SILENCE_SECONDS:
-                    return f"silent for {now - client.last_heard_at:.1f} seconds"
-                if self._stalled_at is not None and now - self._stalled_at > MAX_STALL_SECONDS:
+                silent_seconds = now - max(client.last_heard_at, woke_at)
+                if silent_seconds > MAX_SILENCE_SECONDS:
+                    return f"silent for {silent_seconds:.1f} seconds"
+                if (
+                    self._stalled_at is not None
+                    and now - max(self._stalled_at, woke_at) > MAX_STALL_SECONDS
+                ):
                     return f"computes nothing for {MAX_STALL_SECONDS:.0f} seconds while some wait"
-                if now - client.step_changed_at > MAX_STEP_SECONDS:
-                    return f"in one step for {now - client.step_changed_at:.0f} seconds"
+                step_seconds = now - max(client.step_changed_at, woke_at)
+                if step_seconds > MAX_STEP_SECONDS:
+                    return f"in one step for {step_seconds:.0f} seconds"
         finally:
             lost.cancel()
 

@@ -80,3 +80,51 @@ def test_the_watch_goes_on_when_a_successor_cannot_be_started(
             await supervisor.stop()
 
     asyncio.run(lose())
+
+
+class _JumpingClock(asyncio.SelectorEventLoop):
+    """A loop whose clock is set forward, as that of a machine that stood still."""
+
+    jumped = 0.0
+
+    def time(self) -> float:
+        return super().time() + self.jumped
+
+
+def test_an_engine_that_wakes_later_than_its_watch_after_a_standstill_stays(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its silence, and its step, count from the moment at which the watch itself woke."""
+    monkeypatch.setattr(engine_launch, "ENGINE_MODULE", faulty_engine_process.__name__)
+    monkeypatch.setattr(engine_supervisor, "WATCH_SECONDS", 0.05)
+
+    async def stand_still() -> None:
+        changed, reported = asyncio.Event(), asyncio.Event()
+        supervisor = EngineSupervisor(
+            LOAD, name="none", on_report=lambda _: reported.set(), on_change=changed.set
+        )
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, _JumpingClock)
+        try:
+            await supervisor.start()
+            process_id = supervisor.process_id
+            assert process_id is not None
+            os.kill(process_id, signal.SIGSTOP)
+            loop.jumped = 3600.0
+            changed.clear()
+            # The watch looks some ten times meanwhile.
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(changed.wait(), 0.5)
+            reported.clear()
+            os.kill(process_id, signal.SIGCONT)
+            await asyncio.wait_for(reported.wait(), 60)
+            assert supervisor.process_id == process_id
+            # The control: one that stays silent is given up.
+            os.kill(process_id, signal.SIGSTOP)
+            await asyncio.wait_for(changed.wait(), 60)
+            assert supervisor.process_id is None
+        finally:
+            await supervisor.stop()
+
+    with asyncio.Runner(loop_factory=_JumpingClock) as runner:
+        runner.run(stand_still())
