@@ -11,17 +11,16 @@ import argparse
 import os
 import platform
 import sys
-import threading
 import time
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import httpx2
 
-# The script is run by its path; campaigns stands beside its folder.
+# The script is run by its path; its neighbours are imported from the repository.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.busy_callers import asked_by
 from campaigns.live.server_process import REPOSITORY, running_server
 
 NUM_PROBES = 50
@@ -54,7 +53,7 @@ def _tokenizing(address: str, probe: httpx2.Client) -> bool:
         answer = client.post("/v1/tokenize", json={"text": LARGE_TEXT}).raise_for_status()
         num_done.append(len(answer.content))
 
-    with _asked_by(1, address, tokenize):
+    with asked_by(1, address, tokenize):
         times = _probe_times(probe, "/livez")
     print(f"{len(num_done)} texts of {len(LARGE_TEXT):,} bytes tokenized meanwhile")
     return _told("probes while a large text is tokenized", times, 0.050)
@@ -81,11 +80,11 @@ def _flood(address: str) -> bool:
         client.post("/v1/generate", json={"prompt": prompt, "max_tokens": 1}).raise_for_status()
         num_flooding.append(len(prompt))
 
-    with _asked_by(NUM_STREAMS, address, stream):
+    with asked_by(NUM_STREAMS, address, stream):
         time.sleep(SPELL_SECONDS)
         alone = sorted(gaps)
         gaps.clear()
-        with _asked_by(NUM_FLOODING, address, flood):
+        with asked_by(NUM_FLOODING, address, flood):
             time.sleep(SPELL_SECONDS)
             beside = sorted(gaps)
     before, during = _near_worst(alone), _near_worst(beside)
@@ -104,7 +103,7 @@ def _scrapes(address: str, probe: httpx2.Client) -> bool:
         body = {"prompt": "Once", "max_tokens": 100, "n": 4}
         answers.append(client.post("/v1/generate", json=body).status_code)
 
-    with _asked_by(NUM_OVERLOADING, address, ask):
+    with asked_by(NUM_OVERLOADING, address, ask):
         while 429 not in answers:
             time.sleep(0.05)
         times = _probe_times(probe, "/metrics")
@@ -120,29 +119,6 @@ def _probe_times(client: httpx2.Client, path: str) -> list[float]:
         times.append(time.perf_counter() - began)
         time.sleep(0.05)
     return sorted(times)
-
-
-@contextmanager
-def _asked_by(
-    number: int, address: str, ask: Callable[[httpx2.Client, int], None]
-) -> Generator[None]:
-    """So many clients that ask again and again while the block runs."""
-    has_ended = threading.Event()
-
-    def go_on(own: int) -> None:
-        with httpx2.Client(base_url=address, timeout=60) as client:
-            while not has_ended.is_set():
-                ask(client, own)
-
-    threads = [threading.Thread(target=go_on, args=(own,)) for own in range(number)]
-    for thread in threads:
-        thread.start()
-    try:
-        yield
-    finally:
-        has_ended.set()
-        for thread in threads:
-            thread.join()
 
 
 def _near_worst(ordered: Sequence[float]) -> float:

@@ -18,6 +18,7 @@ from typing import NoReturn
 
 from msgspec.structs import replace
 
+from service.engine.drawn_rows import EndsRunsEarly
 from service.engine.engine import Engine
 from service.engine.frames import ToEngine
 from service.engine.guarded_compute import EngineFailedError
@@ -80,6 +81,10 @@ class EngineLoop:
         # What the n-gram model took of the network's time and has not made up for.
         self._owed_seconds = 0.0
         self._next_check_at = 0.0
+        for engine in engines:
+            if isinstance(engine.executor, EndsRunsEarly):
+                # Who arrives does not wait for all tokens that the others are getting.
+                engine.executor.end_runs_early_for(channel.fileno())
 
     def run(self) -> NoReturn:
         """Step while there is work, sleep in the socket while there is none.

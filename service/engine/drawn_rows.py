@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     # Where there is a GPU they are not needed, and this file is torch-free.
     from service.engine.drawn_natively import NativeSettings
 
-__all__ = ["FAILED", "NOT_COMPUTED", "DrawnRow", "DrawsAhead"]
+__all__ = ["FAILED", "NOT_COMPUTED", "DrawnRow", "DrawsAhead", "EndsRunsEarly"]
 
 # What a row has in place of a drawn token's id.
 NOT_COMPUTED = -1  # the row was not used, or had come to its end
@@ -61,7 +61,8 @@ class DrawsAhead(Protocol):
     def seconds_ahead(self) -> float:
         """How long such a go may take.
 
-        What arrives meanwhile waits for its end, and for that of one that is queued.
+        What arrives meanwhile waits for its end, and for that of one that is queued, unless the
+        executor ends them early.
         """
         ...
 
@@ -94,4 +95,17 @@ class DrawsAhead(Protocol):
 
     def draw_on(self, *, num_steps: int) -> Iterator[list[int]]:
         """Start some steps more for the rows of the last call, which go on where they are."""
+        ...
+
+
+@runtime_checkable
+class EndsRunsEarly(Protocol):
+    """An executor whose runs need not be over before somebody else has a turn."""
+
+    def end_runs_early_for(self, descriptor: int) -> None:
+        """Let runs give fewer steps, but one, once something can be read from a descriptor.
+
+        Args:
+            descriptor: Of a socket that stays open, as long as anything is computed.
+        """
         ...

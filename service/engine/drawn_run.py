@@ -34,20 +34,25 @@ class DrawnRun:
     began: float | None
     may_go_on: bool
 
-    def append_drawn(self) -> tuple[list[int], list[EngineFinish | None], Exception | None]:
+    def append_drawn(
+        self,
+    ) -> tuple[int, list[int], list[EngineFinish | None], Exception | None]:
         """Continue the sequences by what is drawn, while the device computes the next step.
 
         Returns:
-            How many tokens were drawn for each, why it ends, and what went wrong after these.
+            How many steps were made, how many tokens were drawn for each sequence, why it ends,
+            and what went wrong after these.
         """
+        num_made = 0
         num_drawn = [0] * len(self.sequences)
         finishes: list[EngineFinish | None] = [None] * len(self.sequences)
         try:
             for ids in self.drawn:
                 self._append(ids, num_drawn, finishes)
+                num_made += 1
         except Exception as error:
-            return num_drawn, finishes, error
-        return num_drawn, finishes, None
+            return num_made, num_drawn, finishes, error
+        return num_made, num_drawn, finishes, None
 
     def _append(
         self, ids: list[int], num_drawn: list[int], finishes: list[EngineFinish | None]

@@ -127,7 +127,6 @@ class LookingAhead:
             began=began if is_alone and queued is None else None,
             may_go_on=is_alone,
         )
-        self._num_steps = num_steps
         return plan.num_streams
 
     def finish(self) -> list[TokenOutput]:
@@ -137,16 +136,17 @@ class LookingAhead:
         if run is None:
             return []
         befores = [len(sequence.token_ids) for sequence in run.sequences]
-        num_drawn, finishes, error = run.append_drawn()
+        num_made, num_drawn, finishes, error = run.append_drawn()
         self._num_drawn = sum(num_drawn)
+        self._num_steps = max(1, num_made)
         if error is not None:
             _logger.warning("a run ahead failed: %s", type(error).__name__)
             self._has_failed = True
         elif run.began is not None:
-            seconds = (self._clock() - run.began) / run.num_steps
+            seconds = (self._clock() - run.began) / self._num_steps
             before = seconds if self._seconds is None else self._seconds
             self._seconds = before + NEWEST * (seconds - before)
-        is_full = error is None and not any(finishes) and all(num_drawn)
+        is_full = num_made == run.num_steps and not any(finishes) and all(num_drawn)
         if run.may_go_on and is_full and not self._scheduler.num_waiting:
             self._queue(run, num_drawn)
         return [
@@ -167,7 +167,6 @@ class LookingAhead:
         ]
         if not any(is_wanted):
             return False
-        self._num_steps = queued.num_steps
         self._is_taken_up = True
         may_go_on = is_alone and all(is_wanted) and len(sequences) == len(is_wanted)
         self._started = replace(queued, is_wanted=is_wanted, may_go_on=may_go_on)

@@ -28,6 +28,10 @@ class Channel:
         self._buffer = bytearray()
         self._lock = threading.Lock()
 
+    def fileno(self) -> int:
+        """The socket's descriptor, which can be read from when a message has come."""
+        return self._connection.fileno()
+
     def send(self, message: FromEngine) -> None:
         """Write one frame whole; waits while the front does not read."""
         with self._lock:

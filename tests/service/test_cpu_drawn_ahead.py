@@ -1,7 +1,9 @@
 """Several tokens of a stream in one go of the compiled kernels: the same texts, whoever comes."""
 
 import random
+import socket
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -134,6 +136,60 @@ def test_streams_that_nobody_disturbs_go_on_while_they_are_told(
     while engine.has_work:
         engine.step()
     assert executor.num_continued > executor.num_started > 0
+
+
+def test_texts_are_the_same_however_runs_are_cut_short(
+    executor: CountingExecutor, undisturbed: dict[int, tuple[list[int], EngineFinish]]
+) -> None:
+    def num_steps(*, chance: random.Random | None) -> int:
+        engine, heard, made = Engine(executor, max_running=4), Heard(), 0
+        for number in range(NUM_TEXTS):
+            engine.submit(text(number, request_id=number))
+        while engine.has_work:
+            if chance and chance.random() < 0.5:
+                front.send(b"a message")
+            heard.take(engine.step().outputs)
+            made += 1
+            if chance and chance.random() < 0.5:
+                with suppress(BlockingIOError):
+                    own.recv(1 << 16)
+        for number, (tokens, end) in undisturbed.items():
+            assert (heard.tokens.get((number, 0), []), heard.ends[number, 0]) == (tokens, end)
+        return made
+
+    front, own = socket.socketpair()
+    with front, own:
+        own.setblocking(False)
+        executor.end_runs_early_for(own.fileno())
+        num_undisturbed = num_steps(chance=None)
+        assert num_steps(chance=random.Random(1)) > num_undisturbed
+
+
+def test_a_run_gives_one_step_more_where_somebody_has_arrived(executor: CountingExecutor) -> None:
+    executor.compute([ChunkInput(token_ids=[3], start=0, block_ids=[1])])
+    expected = list(executor.draw_ahead([drawn_row(last=12)], num_steps=8))
+    front, own = socket.socketpair()
+    with front, own:
+        executor.end_runs_early_for(own.fileno())
+        assert list(executor.draw_ahead([drawn_row(last=12)], num_steps=8)) == expected
+        front.send(b"a message")
+        assert list(executor.draw_ahead([drawn_row(last=12)], num_steps=8)) == expected[:1]
+        assert list(executor.draw_on(num_steps=7)) == expected[1:2]
+        own.recv(1 << 16)
+        # It goes on from where it was.
+        assert list(executor.draw_on(num_steps=6)) == expected[2:]
+
+
+def test_what_else_is_computed_does_not_wait_for_the_whole_run(
+    executor: CountingExecutor,
+) -> None:
+    for block in (1, 2):
+        executor.compute([ChunkInput(token_ids=[3], start=0, block_ids=[block])])
+    # Most of these steps are empty; all of them would take seconds.
+    num_steps = 10_000_000
+    cut = executor.draw_ahead([drawn_row(seed=2, last=12)], num_steps=num_steps)
+    executor.compute([ChunkInput(token_ids=[5], start=1, block_ids=[1])])
+    assert 1 <= len(list(cut)) < num_steps
 
 
 def drawn_row(*, seed: int = 1, start: int = 1, last: int = 6, **parameters: object) -> DrawnRow:

@@ -1,5 +1,6 @@
 """Two models of one version in a process: each is asked by its kind, and they share the time."""
 
+import socket
 from collections import Counter
 from collections.abc import Iterator
 from typing import cast
@@ -139,6 +140,23 @@ def test_an_inspection_of_one_model_takes_a_share_of_the_time_of_the_others_stre
         loop.work()
         loop.work()
         assert len(front.tokens(1)) >= num_before + 1, "alone it has no limit"
+
+
+class EarlyExecutor(RememberingExecutor):
+    """Has runs that need not be over before somebody else has a turn."""
+
+    descriptors: tuple[int, ...] = ()
+
+    def end_runs_early_for(self, descriptor: int) -> None:
+        self.descriptors += (descriptor,)
+
+
+def test_runs_end_early_for_what_comes_from_the_front() -> None:
+    executor = EarlyExecutor(num_blocks=256)
+    engine_end, front_end = socket.socketpair()
+    with engine_end, front_end:
+        EngineLoop([Engine(executor, max_running=4)], Channel(engine_end))
+        assert executor.descriptors == (engine_end.fileno(),)
 
 
 def test_models_without_a_common_pace_are_refused() -> None:

@@ -51,8 +51,8 @@ class CpuExecutor:
     block_tokens = BLOCK_TOKENS
     is_deterministic = True
     has_fixed_steps = False
-    max_steps_ahead = 4
-    seconds_ahead = 0.004
+    max_steps_ahead = 16
+    seconds_ahead = 0.012
     least_prompt_tokens = 16
     draws_beside_prompts = False
     least_prompt_seconds = 0.02
@@ -127,7 +127,7 @@ class CpuExecutor:
             logits_stride=logits_RV.shape[1],
             inspections=(Inspection * len(looks))(*(look.inspection for look in looks)),
         )
-        self._drawn_steps.wait()
+        self._drawn_steps.stop()
         status = self._library.nextword_step(self.network.handle, self._cache, byref(step))
         check_status(self._library, status)
         return ComputedStep(
@@ -149,9 +149,13 @@ class CpuExecutor:
         """Start some steps more for the rows of the last call, which go on where they are."""
         return self._drawn_steps.go_on(num_steps=num_steps)
 
+    def end_runs_early_for(self, descriptor: int) -> None:
+        """Cut such runs short as soon as something can be read from a descriptor."""
+        self._drawn_steps.end_early_for(descriptor)
+
     def clear_blocks(self, block_ids: Sequence[int]) -> None:
         """Forget what some blocks hold, NaN included."""
-        self._drawn_steps.wait()
+        self._drawn_steps.stop()
         ids = array("i", block_ids)
         status = self._library.nextword_cache_clear(self._cache, _address(ids), len(ids))
         check_status(self._library, status)

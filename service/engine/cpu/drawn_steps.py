@@ -8,7 +8,7 @@ import ctypes
 import threading
 from array import array
 from collections.abc import Iterator, Sequence
-from ctypes import POINTER, Structure, byref, c_int32, c_void_p
+from ctypes import POINTER, Structure, byref, c_int, c_int32, c_void_p
 
 from service.engine.cpu.kernel_library import KernelError, check_status, new_handle
 from service.engine.drawn_rows import DrawnRow
@@ -34,8 +34,10 @@ _ARGUMENTS = {
     "nextword_ahead_create": (c_void_p, c_void_p, c_int32, POINTER(c_void_p)),
     "nextword_ahead_start": (c_void_p, POINTER(_Rows), c_int32, c_void_p),
     "nextword_ahead_go_on": (c_void_p, c_int32, c_void_p),
-    "nextword_ahead_wait": (c_void_p,),
+    "nextword_ahead_wait": (c_void_p, POINTER(c_int32)),
 }
+
+NO_DESCRIPTOR = -1
 
 
 class DrawnSteps:
@@ -63,13 +65,16 @@ class DrawnSteps:
         for name, arguments in _ARGUMENTS.items():
             getattr(library, name).argtypes = arguments
             getattr(library, name).restype = c_int32
-        library.nextword_ahead_destroy.argtypes = (c_void_p,)
-        library.nextword_ahead_destroy.restype = None
+        for name, others in (("destroy", ()), ("stop", ()), ("watch", (c_int,))):
+            function = getattr(library, f"nextword_ahead_{name}")
+            function.argtypes = (c_void_p, *others)
+            function.restype = None
         self._library = library
         self._places = (model, cache, vocab_size)
         self._block_tokens = block_tokens
         self._num_positions = num_positions
         self._handle: c_void_p | None = None
+        self._descriptor = NO_DESCRIPTOR
         self._thread_id = 0
         self._num_rows = 0
         # What a run writes to.
@@ -105,7 +110,7 @@ class DrawnSteps:
         )
         places = [each.buffer_info()[0] for each in arrays]
         handle = self._own_handle()
-        self.wait()
+        self.stop()
         self._num_rows = len(rows)
         self._drawn = drawn = array("i", bytes(4 * len(rows) * num_steps))
         given = _Rows(len(rows), stride, *places)
@@ -114,24 +119,30 @@ class DrawnSteps:
                 handle, byref(given), num_steps, drawn.buffer_info()[0]
             )
         )
-        return self._results(drawn, num_steps)
+        return self._results(drawn)
 
     def go_on(self, *, num_steps: int) -> Iterator[list[int]]:
         """Begin a run where the last one has left its rows."""
-        self.wait()
+        self.stop()
         self._drawn = drawn = array("i", bytes(4 * self._num_rows * num_steps))
         self._check(
             self._library.nextword_ahead_go_on(self._handle, num_steps, drawn.buffer_info()[0])
         )
-        return self._results(drawn, num_steps)
+        return self._results(drawn)
 
-    def wait(self) -> None:
-        """Return when nothing is under way, so that something else may be computed.
+    def end_early_for(self, descriptor: int) -> None:
+        """Cut runs short as soon as something can be read from a descriptor."""
+        self._descriptor = descriptor
+        if self._handle is not None:
+            self._library.nextword_ahead_watch(self._handle, descriptor)
+
+    def stop(self) -> None:
+        """Cut short what is under way and wait for it, so that something else may be computed.
 
         What went wrong with a run is told to whoever asks for its tokens.
         """
         if self._handle is not None:
-            self._library.nextword_ahead_wait(self._handle)
+            self._library.nextword_ahead_stop(self._handle)
 
     def close(self) -> None:
         """End the thread."""
@@ -139,10 +150,10 @@ class DrawnSteps:
             self._library.nextword_ahead_destroy(self._handle)
             self._handle = None
 
-    def _results(self, drawn: "array[int]", num_steps: int) -> Iterator[list[int]]:
-        size = self._num_rows
-        self._check(self._library.nextword_ahead_wait(self._handle))
-        for step in range(num_steps):
+    def _results(self, drawn: "array[int]") -> Iterator[list[int]]:
+        size, num_made = self._num_rows, c_int32()
+        self._check(self._library.nextword_ahead_wait(self._handle, byref(num_made)))
+        for step in range(num_made.value):
             yield drawn[step * size : (step + 1) * size].tolist()
 
     def _own_handle(self) -> c_void_p:
@@ -152,6 +163,7 @@ class DrawnSteps:
             self.close()
             self._handle = new_handle(self._library, "nextword_ahead_create", *self._places)
             self._thread_id = threading.get_ident()
+            self._library.nextword_ahead_watch(self._handle, self._descriptor)
         assert self._handle is not None
         return self._handle
 

@@ -1,6 +1,7 @@
 /* Steps of single tokens, one after another, each drawn from the logits of the one before. */
 #include "nextword_ahead.h"
 
+#include <poll.h>
 #include <pthread.h>
 #include <string.h>
 
@@ -57,13 +58,16 @@ struct nextword_ahead {
     pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
     pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
     bool is_running = false, is_closing = false;
-    int32_t num_steps = 0, status = NEXTWORD_OK;
+    int32_t num_steps = 0, num_made = 0, status = NEXTWORD_OK;
     int32_t *drawn = nullptr;
+    std::atomic<int> descriptor{-1};
+    std::atomic<bool> is_stopping{false};
 
     int32_t begin(int32_t steps, int32_t *to) {
         pthread_mutex_lock(&mutex);
         num_steps = steps;
         drawn = to;
+        is_stopping = false;
         is_running = true;
         pthread_cond_broadcast(&changed);
         pthread_mutex_unlock(&mutex);
@@ -94,18 +98,25 @@ struct nextword_ahead {
     }
 
     int32_t run() {
-        int32_t result = NEXTWORD_OK;
-        for (int32_t number = 0; number < num_steps; number++) {
-            int32_t *to = drawn + int64_t(number) * int64_t(rows.size());
+        for (num_made = 0; num_made < num_steps;) {
+            int32_t *to = drawn + int64_t(num_made) * int64_t(rows.size());
             for (size_t row = 0; row < rows.size(); row++) to[row] = NEXTWORD_NOT_COMPUTED;
-            if (result != NEXTWORD_OK) continue;
+            int32_t result;
             try {
                 result = advance(to);
             } catch (const std::bad_alloc &) {
                 result = NEXTWORD_OUT_OF_MEMORY;
             }
+            if (result != NEXTWORD_OK) return result;
+            num_made++;
+            if (is_stopping || can_be_read()) break;
         }
-        return result;
+        return NEXTWORD_OK;
+    }
+
+    bool can_be_read() const {
+        pollfd asked = {descriptor, POLLIN, 0};
+        return poll(&asked, 1, 0) > 0;
     }
 
     int32_t draw_some(int32_t first, int32_t count) {
@@ -241,4 +252,17 @@ int32_t nextword_ahead_go_on(nextword_ahead *ahead, int32_t num_steps, int32_t *
     return ahead->begin(num_steps, drawn);
 }
 
-int32_t nextword_ahead_wait(nextword_ahead *ahead) { return ahead->wait(); }
+void nextword_ahead_watch(nextword_ahead *ahead, int descriptor) {
+    ahead->descriptor = descriptor;
+}
+
+int32_t nextword_ahead_wait(nextword_ahead *ahead, int32_t *num_made) {
+    const int32_t status = ahead->wait();
+    *num_made = ahead->num_made;
+    return status;
+}
+
+void nextword_ahead_stop(nextword_ahead *ahead) {
+    ahead->is_stopping = true;
+    ahead->wait();
+}

@@ -33,7 +33,8 @@ NEXTWORD_EXPORT int32_t nextword_ahead_create(nextword_model *model, nextword_ca
 /* Waits for a run. */
 NEXTWORD_EXPORT void nextword_ahead_destroy(nextword_ahead *ahead);
 
-/* Begin a run of some steps. drawn [num_steps, num_rows] is written until it was waited for. */
+/* Begin a run of some steps. drawn [num_steps, num_rows] is written until it was waited for,
+ * as far as steps were made. */
 NEXTWORD_EXPORT int32_t nextword_ahead_start(nextword_ahead *ahead, const nextword_ahead_rows *rows,
                                              int32_t num_steps, int32_t *drawn);
 
@@ -41,8 +42,14 @@ NEXTWORD_EXPORT int32_t nextword_ahead_start(nextword_ahead *ahead, const nextwo
 NEXTWORD_EXPORT int32_t nextword_ahead_go_on(nextword_ahead *ahead, int32_t num_steps,
                                              int32_t *drawn);
 
-/* Return when no run is under way; the status of the last one. */
-NEXTWORD_EXPORT int32_t nextword_ahead_wait(nextword_ahead *ahead);
+/* Cut runs short after the step during which something can be read from a descriptor; -1: none. */
+NEXTWORD_EXPORT void nextword_ahead_watch(nextword_ahead *ahead, int descriptor);
+
+/* Return when no run is under way: the last one's status, and how many steps it made. */
+NEXTWORD_EXPORT int32_t nextword_ahead_wait(nextword_ahead *ahead, int32_t *num_made);
+
+/* Cut a run short after the step that is under way, and return when it is over. */
+NEXTWORD_EXPORT void nextword_ahead_stop(nextword_ahead *ahead);
 
 #ifdef __cplusplus
 }
