@@ -154,9 +154,9 @@ int32_t nextword_cache_clear(nextword_cache *cache, const int32_t *block_ids, in
         }
     }
     for (int32_t place = 0; place < num_blocks; place++) {
-        for (int layer = 0; layer < cache->model->shape.num_layers; layer++) {
-            memset(cache->keys(layer, block_ids[place], 0), 0, cache->block_bytes());
-        }
+        // All layers of it.
+        uint8_t *first = cache->keys(0, block_ids[place], 0);
+        memset(first, 0, size_t(cache->keys(0, block_ids[place] + 1, 0) - first));
     }
     return NEXTWORD_OK;
 }

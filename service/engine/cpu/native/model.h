@@ -96,13 +96,17 @@ struct nextword_cache {
     int32_t value_width = 0;  // D rounded up to whole panels
     size_t key_bytes = 0;     // of one block and head
     size_t value_bytes = 0;
-    Memory memory;  // [L, blocks, K heads, keys then values]
+    // [blocks, L, K heads, keys then values]: of one block together, or else the first token in memory
+    // that was never used waits until the system has cleared a large page of it for every layer.
+    Memory memory;
 
+    // Of one layer.
     size_t block_bytes() const {
         return (key_bytes + value_bytes) * size_t(model->shape.num_kv_heads);
     }
     uint8_t *keys(int layer, int block, int head) const {
-        return memory.data + block_bytes() * (size_t(layer) * size_t(num_blocks) + size_t(block)) +
+        const size_t num_layers = size_t(model->shape.num_layers);
+        return memory.data + block_bytes() * (size_t(block) * num_layers + size_t(layer)) +
                (key_bytes + value_bytes) * size_t(head);
     }
 };
