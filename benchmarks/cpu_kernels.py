@@ -1,6 +1,7 @@
 """What a step of the CPU kernels takes, alone: no scheduler, no drawing, no front.
 
     python benchmarks/cpu_kernels.py [--shape S] [--dtype bf16] [--rows 1,16,64] [--prompt 512]
+        [--context 96]
 
 Weights are random. Of each kind of step the median of some repetitions is told, with what it means:
 the memory read per second (the weights, once a step) and the arithmetic done (two operations for
@@ -31,8 +32,6 @@ from service.engine.executor import ChunkInput, LogitsWanted
 
 SECONDS_PER_STEP = 2.0
 MIN_REPETITIONS = 5
-# Tokens of each sequence before a single new one.
-CONTEXT = 96
 NUM_POSITIONS = 4096
 PRODUCT_SIZE = 1536
 
@@ -65,13 +64,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--dtype", choices=DTYPES, default="bf16")
     parser.add_argument("--rows", default="1,4,16,64", help="sequences with one new token each")
     parser.add_argument("--prompt", default="512", help="tokens of a prompt in one step")
+    parser.add_argument("--context", type=int, default=96, help="tokens before each new one")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     options = parser.parse_args(arguments)
     rows, prompts = (
         [int(number) for number in text.split(",") if number]
         for text in (options.rows, options.prompt)
     )
-    config, executor = _executor(SHAPES[options.shape], options.dtype, options.threads, max(rows))
+    blocks_per_row = options.context // BLOCK_TOKENS + 1
+    config, executor = _executor(
+        SHAPES[options.shape],
+        options.dtype,
+        options.threads,
+        num_blocks=max(max(rows) * blocks_per_row, NUM_POSITIONS // BLOCK_TOKENS),
+    )
     weights = config.num_parameters
     print(
         f"{options.shape} {options.dtype}, {weights / 1e6:.1f} M weights, "
@@ -80,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     bytes_read = weights * BYTES_PER_WEIGHT[options.dtype]
     for count in rows:
-        seconds = _median_seconds(_decoding(executor, count))
+        seconds = _median_seconds(_decoding(executor, count, options.context))
         print(
             f"load {os.getloadavg()[0]:4.1f}  {count:4d} rows    {count / seconds:9.0f} tokens/s  "
             f"{seconds * 1e3:8.2f} ms  {bytes_read / seconds / 1e9:5.1f} GB/s  "
@@ -98,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _executor(
-    shape: _Shape, dtype: str, num_threads: int, num_rows: int
+    shape: _Shape, dtype: str, num_threads: int, *, num_blocks: int
 ) -> tuple[ModelConfig, CpuExecutor]:
     config = ModelConfig(
         vocab_size=shape.vocabulary,
@@ -121,18 +127,20 @@ def _executor(
     for name, tensor in model.state_dict().items():
         network.load(name, tensor)
     network.check()
-    blocks_per_row = CONTEXT // BLOCK_TOKENS + 1
-    return config, CpuExecutor(
+    executor = CpuExecutor(
         network,
-        num_blocks=max(num_rows * blocks_per_row, NUM_POSITIONS // BLOCK_TOKENS),
+        num_blocks=num_blocks,
         cache_type=NumberType.F32 if dtype == "f32" else NumberType.BF16,
     )
+    # Memory that nobody has written to is read from one page, which stays in the processor's cache.
+    executor.clear_blocks(range(num_blocks))
+    return config, executor
 
 
-def _decoding(executor: CpuExecutor, count: int) -> Callable[[], object]:
-    size = CONTEXT // BLOCK_TOKENS + 1
+def _decoding(executor: CpuExecutor, count: int, context: int) -> Callable[[], object]:
+    size = context // BLOCK_TOKENS + 1
     chunks = [
-        ChunkInput(token_ids=[row], start=CONTEXT, block_ids=range(row * size, (row + 1) * size))
+        ChunkInput(token_ids=[row], start=context, block_ids=range(row * size, (row + 1) * size))
         for row in range(count)
     ]
     return lambda: executor.compute(chunks)
