@@ -184,7 +184,8 @@ def test_each_request_has_one_record_with_its_trace_and_times(watched: Server) -
     """H115, interfaces 60."""
     trace = "a1" * 16
     headers = {"x-request-id": "my-own.id", "traceparent": f"00-{trace}-{'b2' * 8}-01"}
-    watched.post("/v1/generate", {"prompt": "x", "max_tokens": 4}, headers=headers)
+    body = {"prompt": "x", "max_tokens": 4, "ignore_eos": True}
+    watched.post("/v1/generate", body, headers=headers)
     record = record_of(watched, "my-own.id")
     assert (record["event"], record["trace_id"]) == ("request", trace)
     assert (record["protocol"], record["route"], record["outcome"]) == (
