@@ -12,8 +12,9 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 from campaigns.callers.stream_clients import Outcome, StreamClients
 from campaigns.live.server_process import ServerProcess, running_server
@@ -33,6 +34,8 @@ IDLE = ("nextword_engine_running", "nextword_engine_waiting", "nextword_requests
 COMPUTED = "nextword_engine_batch_requests_sum{"
 # Two steps with as many as run at once, and figures that the engine has not told yet.
 MAX_COMPUTED_FOR_NOBODY = 256
+# The last to leave, at their first event: whose work is forgotten has nearly all of it before it.
+NUM_LAST = 64
 PATHS_TAKEN = (
     "nextword_engine_reused_prompt_tokens_total",
     "nextword_engine_preemptions_total",
@@ -106,6 +109,21 @@ async def run_plans(clients: StreamClients, plans: list[Plan]) -> list[Outcome]:
     return await asyncio.gather(*(run(plan) for plan in plans))
 
 
+async def _play(clients: StreamClients, plans: list[Plan]) -> list[Outcome]:
+    """All streams at once, then some that leave together."""
+    outcomes = await run_plans(clients, plans)
+    longest = max((plan for plan in plans if plan.cut_after is not None), key=_num_tokens)
+    ways = ("rest", "grpc") * (NUM_LAST // 2)
+    last = [replace(longest, protocol=way, cut_after=1, start_after=0.0) for way in ways]
+    ends = {outcome.error for outcome in await run_plans(clients, last)}
+    assert ends == {"cut"}, ends
+    return outcomes
+
+
+def _num_tokens(plan: Plan) -> int:
+    return cast("int", plan.body["max_tokens"])
+
+
 def settle(server: ServerProcess, *, seconds: float = SETTLE_SECONDS) -> list[str]:
     """Wait until nothing is left of any request.
 
@@ -144,7 +162,7 @@ def settle_alone(server: ServerProcess) -> list[str]:
 def check_control(server: ServerProcess, plans: list[Plan]) -> int:
     """Play the streams against a server that forgets; the exit status."""
     clients = StreamClients(rest=server.rest, grpc=server.grpc)
-    counts = Counter(each.error or "whole" for each in asyncio.run(run_plans(clients, plans)))
+    counts = Counter(each.error or "whole" for each in asyncio.run(_play(clients, plans)))
     print(f"ends: {dict(counts)}")
     # Whatever else ends a stream would leave something behind for another reason.
     assert set(counts) == {"whole", "cut"}, counts
@@ -161,8 +179,8 @@ def check(server: ServerProcess, plans: list[Plan]) -> list[str]:
     """
     clients = StreamClients(rest=server.rest, grpc=server.grpc)
     began = time.monotonic()
-    outcomes = asyncio.run(run_plans(clients, plans))
-    print(f"{len(plans)} streams at once took {time.monotonic() - began:.1f} s")
+    outcomes = asyncio.run(_play(clients, plans))
+    print(f"{len(plans)} streams and {NUM_LAST} that left: {time.monotonic() - began:.1f} s")
     faults = settle_alone(server)
     print("left afterwards:", ", ".join(faults) or "nothing")
     num_cancelled = server.metric('nextword_requests_total{model="tiny",outcome="cancelled"')
